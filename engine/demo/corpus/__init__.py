@@ -1,0 +1,1 @@
+"""The generated chats: phrases, values, and the conversations made of them."""

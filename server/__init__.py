@@ -1,0 +1,1 @@
+"""The node: sockets, turns, the log, and what is known about them."""

@@ -1,0 +1,1 @@
+"""The wire and the log as pure functions: no clock, no randomness, no I/O."""

@@ -1,0 +1,1 @@
+"""Where everything lives that must outlive a process."""

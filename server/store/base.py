@@ -1,0 +1,334 @@
+"""What is kept, and the promises that every store makes about it.
+
+Everything of one caller lies in one partition, so that each method here is atomic: it happens whole or not at all,
+also when the answer is lost. Every write names what it expects (lease, position, status); repeated or late it answers
+`DUPLICATE`, `FENCED`, `GAP` or `FINISHED` and changes nothing.
+
+    StoreError
+    ├── StoreDown        no answer; the write may or may not have been applied: repeat it
+    ├── StoreFull        the store refuses writes (memory)
+    └── Conflict         the caller's own doing, answered with a wire error
+        ├── Locked           the conversation has a running turn
+        ├── KeyReused        an idempotency key came with another body
+        └── Missing          no such turn, response, item or conversation of this caller
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+from server.protocol.status import Status
+
+
+class StoreError(Exception):
+    """Anything a store raises on purpose."""
+
+
+class StoreDown(StoreError):  # noqa: N818
+    """No answer in time. Writes are safe to repeat."""
+
+
+class StoreFull(StoreError):  # noqa: N818
+    """Writes are refused until memory is freed."""
+
+
+class Conflict(StoreError):  # noqa: N818
+    """What the caller asked for does not go with what is stored."""
+
+
+class Locked(Conflict):
+    """One turn at a time in a conversation."""
+
+    def __init__(self, conversation: str, turn: str) -> None:
+        super().__init__(conversation, turn)
+        self.conversation = conversation
+        self.turn = turn
+
+
+class KeyReused(Conflict):
+    """The idempotency key belongs to a different request."""
+
+
+class Missing(Conflict):
+    """Nothing of that id belongs to this caller."""
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(kind, id)
+        self.kind = kind
+        self.id = id
+
+
+class Ref(msgspec.Struct, frozen=True):
+    """Names a turn. The caller decides the partition, the id is unique everywhere."""
+
+    caller: str
+    id: str
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The right to write one turn's log. Both parts are always compared together."""
+
+    fence: int  # rises with every claim, from 1
+    owner: str  # incarnation: random per process start
+
+
+class Answer(StrEnum):
+    """How a guarded write ended."""
+
+    OK = "ok"
+    DUPLICATE = "duplicate"  # it had been applied before
+    FENCED = "fenced"  # somebody else holds the lease
+    GAP = "gap"  # the log ends below the position that was expected
+    LOST = "lost"  # the turn is not there (deleted, or the store came back empty)
+    FINISHED = "finished"  # the turn has its terminal event
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """An answer with what the caller needs to go on."""
+
+    answer: Answer
+    top: int = -1  # number of the last event in the log
+    stop: bool = False  # a cancel was asked for
+    lease: Lease | None = None  # the lease that is stored now
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One input or output item, as JSON bytes with its id."""
+
+    id: str
+    json: bytes
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Where a model input ends: all items of `segment` up to and including `position`.
+
+    A segment is an ordered list of items, shared by all turns of a chain; a conversation is a segment with a name. A
+    turn that continues below a segment's end starts a segment of its own, whose parent is that place.
+    """
+
+    segment: str
+    position: int
+
+
+class NewTurn(msgspec.Struct, frozen=True):
+    """Everything admission writes."""
+
+    ref: Ref
+    fingerprint: str  # digest of the request body, compared when an idempotency key returns
+    record: dict[str, bytes]  # opaque to the store: what any node needs to run and to render the turn
+    entry: bytes  # the log's first entry
+    top: int  # number of its last event
+    lease: Lease | None  # None: queued
+    kept: bool  # `store: true`
+    idempotency_key: str | None = None
+    conversation: str | None = None
+    parent: Checkpoint | None = None  # of previous_response_id
+    input: tuple[Item, ...] = ()  # appended now to a conversation, at the end to a chain
+
+
+class Created(msgspec.Struct, frozen=True):
+    """`existing` names the turn that the same idempotency key had created before; nothing was written then."""
+
+    existing: str | None = None
+
+
+class Append(msgspec.Struct, frozen=True):
+    """One turn's share of a batch: one entry, whose events are numbered after+1 .. top."""
+
+    ref: Ref
+    lease: Lease
+    after: int
+    top: int
+    entry: bytes
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """Everything that a turn's end writes. `append` holds the terminal event, and may hold events before it."""
+
+    append: Append
+    status: Status
+    response: bytes  # the finished response as JSON
+    output: tuple[Item, ...] = ()  # appended to the conversation or chain, behind the turn's input
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """A turn's hash."""
+
+    ref: Ref
+    status: Status
+    top: int
+    lease: Lease | None
+    stop: bool
+    kept: bool
+    conversation: str | None
+    record: dict[str, bytes]
+
+
+class Logged(msgspec.Struct, frozen=True):
+    """One entry of a log: its events end at number `top`."""
+
+    top: int
+    entry: bytes
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Part of a log. `status` None: the turn is gone."""
+
+    entries: tuple[Logged, ...]
+    status: Status | None
+    top: int = -1
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A finished response with its place in the history."""
+
+    response: bytes
+    status: Status
+    checkpoint: Checkpoint | None
+    first_input: int = 0  # positions of its own input items in the checkpoint's segment: first_input .. last_input
+    last_input: int = -1
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """A named segment. `active` is the id of the running turn that locks it."""
+
+    id: str
+    created_at: int
+    metadata: dict[str, str]
+    active: str | None = None
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """A page of items or conversations."""
+
+    data: tuple[Any, ...]
+    more: bool
+
+
+class Store(Protocol):
+    """The backends are interchangeable; the contract suite in the tests says what each method must do."""
+
+    # -- turns ---------------------------------------------------------------------------------------------------
+
+    async def create(self, new: NewTurn) -> Created:
+        """Admit a turn. Raises KeyReused, Locked, Missing (conversation)."""
+        ...
+
+    async def append(self, batch: Sequence[Append]) -> list[Outcome]:
+        """Append many turns' entries, all of one partition, in one call; each is answered on its own."""
+        ...
+
+    async def claim(self, ref: Ref, seen: Lease | None, owner: str) -> Outcome:
+        """Take a turn whose lease is `seen` (None: queued). The new lease is in the outcome.
+
+        Repeated by the same owner it answers DUPLICATE with that owner's lease; FENCED if the lease is another one.
+        """
+        ...
+
+    async def offer(self, ref: Ref, lease: Lease) -> Outcome:
+        """Mark a running turn as free to claim, and keep writing until somebody does."""
+        ...
+
+    async def cancel(self, ref: Ref) -> Outcome:
+        """Ask for a stop: every later append says `stop`. FINISHED and LOST as they are; `lease` names the owner."""
+        ...
+
+    async def finish(self, ending: Ending) -> Outcome:
+        """Write the terminal event, the response, the history and the unlock; only an open turn has an end."""
+        ...
+
+    async def delete(self, ref: Ref) -> bool:
+        """Forget a response and its log, leave a tombstone so that no late write revives it. False: was not there."""
+        ...
+
+    async def turn(self, ref: Ref) -> Turn | None:
+        """Read a turn's hash."""
+        ...
+
+    async def read(self, ref: Ref, after: int, limit: int) -> Page:
+        """Entries that hold events above `after`, oldest first. The first one may begin at or below it."""
+        ...
+
+    async def follow(self, after: dict[Ref, int], wait_ms: int) -> dict[Ref, tuple[Logged, ...]]:
+        """Block until one of these logs (of one partition) grows beyond its position, at most `wait_ms`."""
+        ...
+
+    async def sweep(self, partition: int) -> list[Turn]:
+        """All unfinished turns of a partition, their lifetimes renewed. Record fields are left out."""
+        ...
+
+    # -- responses and history -----------------------------------------------------------------------------------
+
+    async def stored(self, ref: Ref) -> Stored | None:
+        """A finished response."""
+        ...
+
+    async def history(self, caller: str, checkpoint: Checkpoint) -> list[bytes] | None:
+        """All items up to a checkpoint, oldest first, in one call however many segments it spans. None: gone."""
+        ...
+
+    async def own_input(self, ref: Ref) -> list[bytes] | None:
+        """The input items that came with this turn, finished or not. None: no such turn."""
+        ...
+
+    # -- conversations -------------------------------------------------------------------------------------------
+
+    async def add_conversation(self, caller: str, conversation: Conversation, items: Sequence[Item]) -> None:
+        """Create one, with its first items."""
+        ...
+
+    async def conversation(self, caller: str, id: str) -> Conversation | None:
+        """Read one."""
+        ...
+
+    async def conversations(self, caller: str, after: str | None, limit: int) -> Slice:
+        """Newest first; `after` is an id."""
+        ...
+
+    async def set_metadata(self, caller: str, id: str, metadata: dict[str, str]) -> Conversation:
+        """Replace the metadata. Raises Missing."""
+        ...
+
+    async def drop_conversation(self, caller: str, id: str) -> bool:
+        """Delete it with its items. Raises Locked while a turn runs in it. False: was not there."""
+        ...
+
+    async def end_of(self, caller: str, conversation: str) -> Checkpoint | None:
+        """The checkpoint of everything said so far. None: no such conversation."""
+        ...
+
+    async def add_items(self, caller: str, conversation: str, items: Sequence[Item]) -> None:
+        """Append. Raises Missing; Locked while a turn runs in it."""
+        ...
+
+    async def items(self, caller: str, conversation: str, after: str | None, limit: int, *, newest: bool) -> Slice:
+        """Page through items (JSON bytes). Raises Missing for the conversation or for `after`."""
+        ...
+
+    async def item(self, caller: str, conversation: str, id: str) -> bytes | None:
+        """One item."""
+        ...
+
+    async def drop_item(self, caller: str, conversation: str, id: str) -> bool:
+        """Take one item out. Raises Missing for the conversation, Locked while a turn runs in it."""
+        ...
+
+    # -- odds ----------------------------------------------------------------------------------------------------
+
+    async def put_ticket(self, ticket: str, caller: str, seconds: int) -> None:
+        """Keep a single-use ticket."""
+        ...
+
+    async def take_ticket(self, ticket: str) -> str | None:
+        """The caller it was made for, once."""
+        ...
+
+    async def check(self) -> None:
+        """Raises StoreDown with the address in its words."""
+        ...
+
+    async def close(self) -> None:
+        """Close connections. May be called twice."""
+        ...
