@@ -1,0 +1,256 @@
+"""From a client's JSON to a checked request.
+
+Every field of the public `response.create` either works, or is refused by name when it asks for something; fields that
+the public protocol does not know are tolerated, since clients add their own. Source: the Responses API reference.
+"""
+
+import hashlib
+import math
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import orjson
+
+from server.protocol.errors import invalid, unsupported
+from server.protocol.items import check_items
+
+T = TypeVar("T")
+
+LANE_PATTERN = r"^[A-Za-z0-9_.\-]{1,256}$"
+
+# Fields of the public API that have no meaning here, with the values that ask for nothing.
+NOT_OFFERED: dict[str, tuple[Any, ...]] = {
+    "access_programs": (None,),
+    "background_options": (None, {}, {"completion_window": "soonest"}),
+    "context_management": (None, []),
+    "image": (None, {}, {"context_compression": "auto"}),
+    "moderation": (None,),
+    "prompt": (None,),
+    "prompt_cache_options": (None, {}),
+    "prompt_cache_retention": (None, "in_memory"),
+    "service_tier": (None, "auto", "default"),
+    "stream_options": (None, {}, {"include_obfuscation": False}),
+}
+INCLUDABLE = frozenset({"message.output_text.logprobs", "reasoning.encrypted_content"})
+
+
+class TextFormat(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`text.format`."""
+
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    name: str | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+    description: str | None = None
+
+
+class Text(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`text`."""
+
+    format: TextFormat | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class Reasoning(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`reasoning`."""
+
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+class ConversationParam(msgspec.Struct, frozen=True):
+    """`conversation` in its long form."""
+
+    id: str
+
+
+class Request(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A `response.create`, checked as far as that goes without a model."""
+
+    model: str | None = None
+    input: str | list[dict[str, Any]] | None = None
+    instructions: str | None = None
+    conversation: str | ConversationParam | None = None
+    previous_response_id: str | None = None
+    store: bool | None = None
+    stream: bool | None = None
+    stream_id: str | None = None
+    generate: bool | None = None
+    background: bool | None = None
+    max_output_tokens: int | None = None
+    max_tool_calls: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_logprobs: int | None = None
+    text: Text | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: Reasoning | None = None
+    include: list[str] | None = None
+    metadata: dict[str, str] | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    prompt_cache_key: str | None = None
+    safety_identifier: str | None = None
+    user: str | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    ignore_eos: bool | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    stop: str | list[str] | None = None
+    idempotency_key: str | None = None
+
+    @property
+    def kept(self) -> bool:
+        """`store`, which is true unless refused."""
+        return self.store is not False
+
+    @property
+    def generates(self) -> bool:
+        """False only for a warm-up frame."""
+        return self.generate is not False
+
+    @property
+    def conversation_id(self) -> str | None:
+        """`conversation` in either form."""
+        return self.conversation.id if isinstance(self.conversation, ConversationParam) else self.conversation
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        """`input` as items."""
+        if isinstance(self.input, str):
+            return [{"type": "message", "role": "user", "content": self.input}]
+        return self.input or []
+
+    @property
+    def function_tools(self) -> list[dict[str, Any]]:
+        """The tools that can work here; real clients send other types too, and live without them."""
+        return [tool for tool in self.tools or [] if tool.get("type") == "function"]
+
+
+def parse_object(raw: str | bytes) -> dict[str, Any]:
+    """One JSON object. Raises WireError."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise invalid(f"The message is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise invalid("The message must be a JSON object.")
+    return value
+
+
+def parse_request(body: dict[str, Any]) -> Request:
+    """Check a `response.create`. Raises WireError that names the field."""
+    for name, empty in NOT_OFFERED.items():
+        if name in body and body[name] not in empty:
+            raise unsupported(name, "this server does not offer it")
+    request = convert(body, Request)
+    _check_continuation(request)
+    _check_shape(request)
+    _check_tools(request)
+    check_metadata(request.metadata)
+    check_items(request.items, "input")
+    return request
+
+
+def convert(value: Any, type: type[T], at: str = "") -> T:
+    """Typed decoding. Raises WireError with the path of the field that does not fit."""
+    try:
+        return msgspec.convert(value, type)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$")
+        param = (at + path.rstrip("`")).lstrip(".")
+        raise invalid(
+            f"Invalid '{param}': {reason}." if param else f"{reason}.", param or None, "invalid_type"
+        ) from None
+
+
+def fingerprint(body: dict[str, Any]) -> str:
+    """A digest that is equal for equal requests, however they are carried."""
+    carried = {"type", "stream", "stream_id", "idempotency_key", "background"}
+    kept = {name: value for name, value in body.items() if name not in carried}
+    return hashlib.blake2b(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+
+
+def check_metadata(metadata: dict[str, str] | None) -> None:
+    """At most 16 pairs, keys of 64 and values of 512 characters. Raises WireError."""
+    if len(metadata or {}) > 16:
+        raise invalid("Invalid 'metadata': at most 16 pairs.", "metadata")
+    for key, value in (metadata or {}).items():
+        if len(key) > 64:
+            raise invalid(f"Invalid 'metadata': the key '{key[:64]}...' is longer than 64 characters.", "metadata")
+        if len(value) > 512:
+            raise invalid(f"Invalid 'metadata.{key}': longer than 512 characters.", f"metadata.{key}")
+
+
+def _check_continuation(request: Request) -> None:
+    if request.previous_response_id is not None and request.conversation is not None:
+        message = "'previous_response_id' and 'conversation' exclude each other."
+        raise invalid(message, "previous_response_id", "mutually_exclusive_parameters")
+    continues = request.previous_response_id is not None or request.conversation is not None
+    if not request.items and not continues and request.generates:
+        raise invalid("Missing required parameter: 'input'.", "input", "missing_required_parameter")
+    if request.background and not request.kept:
+        raise invalid("'background' needs 'store': true.", "background")
+    if request.idempotency_key is not None and not 1 <= len(request.idempotency_key) <= 255:
+        raise invalid("'idempotency_key' must have 1 to 255 characters.", "idempotency_key")
+
+
+def _check_shape(request: Request) -> None:
+    for name in sorted(set(request.include or ()) - INCLUDABLE):
+        raise unsupported("include", f"'{name}' is not available here")
+    if request.reasoning and (request.reasoning.summary or request.reasoning.generate_summary) in {
+        "concise",
+        "detailed",
+    }:
+        raise unsupported("reasoning.summary", "reasoning is returned in full, not summarized")
+    if request.text and request.text.verbosity in {"low", "high"}:
+        raise unsupported("text.verbosity", "the model has no such setting")
+    for name in ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"):
+        if not math.isfinite(getattr(request, name) or 0.0):
+            raise invalid(f"Invalid '{name}': must be a finite number.", name)
+    _check_format(request)
+
+
+def _check_format(request: Request) -> None:
+    shape = request.text.format if request.text else None
+    if shape and shape.type == "json_schema" and (shape.schema is None or not shape.name):
+        missing = "schema" if shape.schema is None else "name"
+        raise invalid(f"Missing required parameter: 'text.format.{missing}'.", f"text.format.{missing}")
+
+
+def _check_tools(request: Request) -> None:
+    for index, tool in enumerate(request.tools or []):
+        if not isinstance(tool.get("type"), str):
+            raise invalid(f"Missing required parameter: 'tools[{index}].type'.", f"tools[{index}].type")
+        if tool["type"] == "function":
+            _check_function(tool, f"tools[{index}]")
+    _check_choice(request)
+
+
+def _check_function(tool: dict[str, Any], at: str) -> None:
+    if not isinstance(tool.get("name"), str) or not tool["name"]:
+        raise invalid(f"Missing required parameter: '{at}.name'.", f"{at}.name")
+    if not isinstance(tool.get("parameters") or {}, dict):
+        raise invalid(f"Invalid '{at}.parameters': expected an object.", f"{at}.parameters")
+
+
+def _check_choice(request: Request) -> None:
+    choice = request.tool_choice
+    if isinstance(choice, dict):
+        _check_named_choice(choice, {tool["name"] for tool in request.function_tools})
+    elif choice not in {None, "none", "auto", "required"}:
+        raise invalid("Invalid 'tool_choice': expected 'none', 'auto', 'required' or a function.", "tool_choice")
+    elif choice == "required" and not request.function_tools:
+        raise invalid("'tool_choice': 'required' needs a function in 'tools'.", "tool_choice")
+
+
+def _check_named_choice(choice: dict[str, Any], names: set[str]) -> None:
+    if choice.get("type") != "function":
+        raise unsupported("tool_choice", f"only functions can be chosen, not '{choice.get('type')}'")
+    if choice.get("name") not in names:
+        raise invalid(f"Invalid 'tool_choice': there is no function '{choice.get('name')}' in 'tools'.", "tool_choice")
