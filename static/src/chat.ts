@@ -1,0 +1,242 @@
+// The element: puts the parts together and draws once a frame.
+
+import { Announcer } from "./announcer.ts";
+import { Api, type Keyring } from "./api.ts";
+import { Composer } from "./composer.ts";
+import { h, iconButton, setText } from "./dom.ts";
+import { KeyForm } from "./key.ts";
+import { ListView } from "./list.ts";
+import { LogView } from "./log.ts";
+import { keyringOf, memoryOf } from "./memory.ts";
+import { Session } from "./session.ts";
+import { describe, health, LineView, type Line } from "./status.ts";
+import { sentence, strings, type Strings } from "./strings.ts";
+import { textOf } from "./transcript.ts";
+import css from "./style.css";
+
+const NARROW = 720;
+const SECOND = 1000;
+/** Where this script came from is the server to talk to, unless an attribute says otherwise. */
+const ORIGIN = new URL(import.meta.url).origin;
+
+const sheet = new CSSStyleSheet();
+sheet.replaceSync(css);
+
+interface Parts {
+  frame: HTMLElement;
+  title: HTMLElement;
+  model: HTMLElement;
+  menu: HTMLButtonElement;
+  main: HTMLElement;
+  empty: HTMLElement;
+  bar: LineView;
+  status: LineView;
+  log: LogView;
+  list: ListView;
+  composer: Composer;
+  key: KeyForm;
+  announcer: Announcer;
+}
+
+export class ThroughlineChat extends HTMLElement {
+  #session!: Session;
+  #keys!: Keyring;
+  #words!: Strings;
+  #parts!: Parts;
+  /** Set while the element is in a page; ends everything it started. */
+  #life: AbortController | null = null;
+  #frame = 0;
+  /** What was announced last, to say every change once. */
+  #announced = { running: false, line: "" };
+
+  connectedCallback(): void {
+    this.#life = new AbortController();
+    this.#words = strings(this.closest("[lang]")?.getAttribute("lang") ?? navigator.language);
+    const base = new URL(this.getAttribute("base") ?? this.getAttribute("src") ?? ORIGIN, location.href);
+    this.#keys = keyringOf(base);
+    const tabs = this.#tabs();
+    this.#session = new Session(new Api(base, this.#keys), memoryOf(base), () => this.#changed(), (id) => tabs.postMessage(id));
+    this.#build();
+    this.#listen(this.#life.signal);
+    void this.#session.start();
+    void this.#await(this.#life.signal);
+  }
+
+  disconnectedCallback(): void {
+    this.#life?.abort();
+    this.#session.client.release();
+    cancelAnimationFrame(this.#frame);
+  }
+
+  #build(): void {
+    const root = this.shadowRoot ?? this.attachShadow({ mode: "open" });
+    root.adoptedStyleSheets = [sheet];
+    this.#parts = this.#assemble();
+    root.replaceChildren(this.#parts.frame, this.#parts.announcer.root);
+    const watcher = new ResizeObserver(() => this.#parts.frame.classList.toggle("narrow", this.clientWidth < NARROW));
+    watcher.observe(this);
+    this.#life!.signal.addEventListener("abort", () => watcher.disconnect());
+  }
+
+  #assemble(): Parts {
+    const words = this.#words;
+    const session = this.#session;
+    const status = new LineView("status", () => this.#act());
+    const bar = new LineView("bar", () => void session.reload());
+    const empty = h("div", { class: "empty" }, h("h2", {}, words.emptyTitle), h("p", {}, words.emptyText));
+    const log = new LogView(words, empty, status);
+    const list = new ListView(session, words, { fresh: () => this.#fresh(), open: (id) => this.#open(id), close: () => this.#drawer(false) });
+    const composer = new Composer(words, (text) => this.#send(text), () => session.stop());
+    const key = new KeyForm(words, (value) => this.#unlock(value));
+    const menu = iconButton("menu", words.openList, () => this.#drawer(true), { class: "icon menu", "aria-expanded": "false" });
+    const title = h("h1", { dir: "auto" });
+    const model = h("span", { class: "model" });
+    const add = iconButton("plus", words.newChat, () => this.#fresh(), { class: "icon add" });
+    const main = h("main", {}, h("header", {}, menu, title, model, add), bar.root, log.root, key.root, composer.root);
+    const shade = h("div", { class: "shade", click: () => this.#drawer(false) });
+    const frame = h("div", { class: "frame" }, list.root, shade, main);
+    return { frame, title, model, menu, main, empty, bar, status, log, list, composer, key, announcer: new Announcer(words.codeSpoken) };
+  }
+
+  #listen(signal: AbortSignal): void {
+    const { client } = this.#session;
+    window.addEventListener("online", () => client.distrust(), { signal });
+    document.addEventListener("visibilitychange", () => this.#seen(), { signal });
+    this.#parts.frame.addEventListener("keydown", (event) => event.key === "Escape" && this.#drawer(false), { signal });
+    this.#parts.log.root.addEventListener("said", (event) => this.#parts.announcer.say((event as CustomEvent<string>).detail), { signal });
+    const clock = setInterval(() => this.#session.running && this.#changed(), SECOND);
+    signal.addEventListener("abort", () => clearInterval(clock));
+  }
+
+  /** Other tabs of this browser hear of a turn that started here; all others see it when they look. */
+  #tabs(): BroadcastChannel {
+    const channel = new BroadcastChannel("throughline");
+    channel.onmessage = ({ data }) => {
+      void this.#session.refreshList().catch(() => {});
+      if (data === this.#session.current) void this.#session.glance();
+    };
+    this.#life!.signal.addEventListener("abort", () => channel.close());
+    return channel;
+  }
+
+  /** Looks at the node until it is ready. */
+  async #await(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && !(await this.#session.look())) await new Promise((resolve) => setTimeout(resolve, SECOND));
+    if (!signal.aborted && !this.#session.models.length && !this.#session.locked) await this.#session.start();
+  }
+
+  #seen(): void {
+    if (document.visibilityState !== "visible") return;
+    this.#session.client.nudge();
+    void this.#session.glance();
+    this.#changed();
+  }
+
+  #send(text: string): void {
+    this.#parts.log.follower.toEnd();
+    void this.#session.send(text);
+  }
+
+  /** The button in the status line. */
+  #act(): void {
+    if (this.#session.running) this.#session.client.nudge();
+    else void this.#session.again();
+    this.#parts.composer.focus();
+  }
+
+  #fresh(): void {
+    this.#session.fresh();
+    this.#drawer(false);
+    this.#parts.composer.focus();
+  }
+
+  #open(id: string): void {
+    this.#parts.log.follower.toEnd();
+    void this.#session.open(id);
+    this.#drawer(false);
+    this.#parts.composer.focus();
+  }
+
+  #unlock(key: string): void {
+    this.#keys.set(key);
+    void this.#session.unlocked();
+  }
+
+  #drawer(open: boolean): void {
+    const { frame, menu, main, list } = this.#parts;
+    if (frame.classList.contains("drawn") === open) return;
+    frame.classList.toggle("drawn", open);
+    menu.setAttribute("aria-expanded", String(open));
+    main.inert = open;
+    if (open) list.focus();
+    else menu.focus();
+  }
+
+  #changed(): void {
+    this.#frame ||= requestAnimationFrame(() => this.#draw());
+  }
+
+  #draw(): void {
+    this.#frame = 0;
+    const session = this.#session;
+    const parts = this.#parts;
+    const line = describe(session, this.#words, Date.now());
+    parts.list.show();
+    parts.composer.show(session.running);
+    parts.status.show(line, this.#label(line));
+    parts.bar.show(this.#bar(), session.trouble && !session.locked ? this.#words.tryAgain : "");
+    parts.log.show(session.transcript);
+    parts.key.show(session.locked, session.locked && this.#keys.get() ? this.#words.keyWrong : "");
+    this.#drawHead();
+    this.#announce(line);
+  }
+
+  #drawHead(): void {
+    const { session, parts } = { session: this.#session, parts: this.#parts };
+    setText(parts.title, session.locked ? this.#words.product : this.#title());
+    setText(parts.model, session.model ?? "");
+    parts.frame.classList.toggle("locked", session.locked);
+    parts.empty.hidden = session.opening || session.transcript.history.length > 0 || session.transcript.answer !== null;
+  }
+
+  #title(): string {
+    const { conversations, current } = this.#session;
+    const open = conversations.find(({ id }) => id === current);
+    return open?.metadata?.["title"] || (current ? this.#words.untitled : this.#words.newChat);
+  }
+
+  #label(line: Line | null): string {
+    if (!line?.action) return "";
+    return line.action === "nudge" && line.tone === "busy" ? this.#words.tryNow : this.#words.tryAgain;
+  }
+
+  #bar(): Line | null {
+    const session = this.#session;
+    const well = health(session.readiness, this.#words);
+    if (well || session.locked) return session.locked ? null : well;
+    if (session.trouble) return { text: sentence(this.#words, session.trouble), detail: "", tone: "error", action: null };
+    return session.opening ? { text: this.#words.opening, detail: "", tone: "busy", action: null } : null;
+  }
+
+  #announce(line: Line | null): void {
+    const { announcer } = this.#parts;
+    const running = this.#session.running;
+    const before = this.#announced;
+    const text = this.#answerText();
+    this.#announced = { running, line: line?.text ?? "" };
+    if (running && !before.running) announcer.begin();
+    if (!running && before.running) return announcer.end(text, this.#verdict(line));
+    if (running && this.#session.meter.replaying) return announcer.skip(text);
+    if (running && line && !text && line.text !== before.line) return announcer.say(line.text);
+    if (running) announcer.follow(text, performance.now());
+  }
+
+  #verdict(line: Line | null): string {
+    return line ? line.text : this.#words.answerDone;
+  }
+
+  #answerText(): string {
+    const items = this.#session.transcript.answer?.items ?? [];
+    return items.filter((item) => item?.type === "message").map(textOf).join("\n\n");
+  }
+}

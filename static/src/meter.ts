@@ -1,0 +1,59 @@
+// How long a turn has been running and how fast it is being written.
+
+/** English prose has about four characters to a token; the exact count comes with the end of the turn. */
+const CHARACTERS_PER_TOKEN = 4;
+const WINDOW = 4_000;
+/** Less than this says nothing about a speed. */
+const SHORTEST = 800;
+/** A resumed log arrives in one burst that says nothing about the speed of the model. */
+const REPLAY = 500;
+
+export class Meter {
+  #started = 0;
+  #quietUntil = 0;
+  #marks: { at: number; characters: number }[] = [];
+  readonly #now: () => number;
+
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+  }
+
+  start(): void {
+    this.#started = this.#now();
+    this.#quietUntil = 0;
+    this.#marks = [];
+  }
+
+  pause(): void {
+    this.#marks = [];
+    this.#quietUntil = this.#now() + REPLAY;
+  }
+
+  get replaying(): boolean {
+    return this.#now() < this.#quietUntil;
+  }
+
+  /** The turn had begun before this page looked. Clocks differ: what cannot be is ignored. */
+  backdate(seconds: number): void {
+    if (seconds > 0 && seconds < 24 * 3600) this.#started = this.#now() - seconds * 1000;
+  }
+
+  wrote(characters: number): void {
+    const at = this.#now();
+    if (!this.replaying) this.#marks.push({ at, characters });
+    while (this.#marks.length && this.#marks[0]!.at < at - WINDOW) this.#marks.shift();
+  }
+
+  get seconds(): number {
+    return Math.floor((this.#now() - this.#started) / 1000);
+  }
+
+  /** Tokens per second over the last few seconds; null while unknown. */
+  get speed(): number | null {
+    const first = this.#marks[0];
+    const span = first ? this.#now() - first.at : 0;
+    if (!first || span < SHORTEST) return null;
+    const characters = this.#marks.reduce((sum, mark) => sum + mark.characters, 0);
+    return characters / CHARACTERS_PER_TOKEN / (span / 1000);
+  }
+}

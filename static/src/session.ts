@@ -1,0 +1,312 @@
+// What the page knows: the list of conversations, the open one, its running turn. Ties HTTP, socket and transcript
+// together; the views read its fields and are told when to look again.
+
+import { HttpError, type Api, type Conversation, type Readiness } from "./api.ts";
+import { Client, Unauthorized, type Link, type Socket, type Surroundings } from "./client.ts";
+import { Meter } from "./meter.ts";
+import {
+  EMPTY, applied, asked, following, lastQuestion, opened, refused, running, withdrawn, type Transcript,
+} from "./transcript.ts";
+import type { WireError, WireEvent } from "./wire.ts";
+
+export interface Memory {
+  /** The conversation that was open here before a reload. */
+  recall(): string | null;
+  remember(id: string | null): void;
+}
+
+export type Pause =
+  | { kind: "queue"; position: number; seconds: number | null }
+  | { kind: "prefill" | "takeover" | "log" };
+
+const TITLE_LENGTH = 60;
+/** A turn that was only admitted waits on. */
+const ADMISSION = new Set(["response.created", "response.queued"]);
+/** Until the first answer of `/readyz`. */
+const UNKNOWN: Readiness = { status: "unknown" };
+const UNREACHABLE: Readiness = { status: "unreachable" };
+
+export class Session {
+  conversations: Conversation[] = [];
+  /** Where the next page of the list starts; null when there is none. */
+  more: string | null = null;
+  /** The open conversation; null in a new one that nothing was said in. */
+  current: string | null = null;
+  transcript: Transcript = EMPTY;
+  /** True while a stored conversation is being fetched. */
+  opening = false;
+  /** Why the last fetch failed. */
+  trouble: WireError | null = null;
+  /** True when the server wants a key. */
+  locked = false;
+  readiness: Readiness = UNKNOWN;
+  models: string[] = [];
+  model: string | null = null;
+  /** What the server last said about why nothing is being written. */
+  pause: Pause | null = null;
+  /** True from Stop until the turn has ended. */
+  stopping = false;
+  readonly meter = new Meter();
+  readonly client: Client;
+
+  readonly #api: Api;
+  readonly #memory: Memory;
+  readonly #changed: () => void;
+  readonly #started: (conversation: string) => void;
+
+  constructor(api: Api, memory: Memory, changed: () => void, started: (conversation: string) => void) {
+    this.#api = api;
+    this.#memory = memory;
+    this.#changed = changed;
+    this.#started = started;
+    this.client = new Client(surroundings(api), {
+      linked: (link) => this.#linked(link),
+      event: (event) => this.#event(event),
+      refused: (error) => void this.#refused(error),
+      withdrawn: () => this.#show(withdrawn(this.transcript)),
+    });
+  }
+
+  get running(): boolean {
+    return running(this.transcript);
+  }
+
+  async start(): Promise<void> {
+    await this.#attempt(async () => {
+      this.models = await this.#api.models();
+      this.model ??= this.models[0] ?? null;
+      await this.refreshList();
+    });
+    const id = this.#memory.recall();
+    if (id && !this.locked) await this.open(id);
+  }
+
+  /** One look at the node; the page looks again while it is not ready. */
+  async look(): Promise<boolean> {
+    this.readiness = await this.#api.ready().catch(() => UNREACHABLE);
+    this.#changed();
+    return this.readiness.status === "ready";
+  }
+
+  async refreshList(): Promise<void> {
+    const page = await this.#api.conversations(null);
+    this.conversations = page.data;
+    this.more = page.has_more ? page.last_id : null;
+    this.#changed();
+  }
+
+  async showMore(): Promise<void> {
+    await this.#attempt(async () => {
+      const page = await this.#api.conversations(this.more);
+      this.conversations = [...this.conversations, ...page.data];
+      this.more = page.has_more ? page.last_id : null;
+    });
+  }
+
+  fresh(): void {
+    this.#leave(null);
+    this.#changed();
+  }
+
+  async open(id: string): Promise<void> {
+    this.#leave(id);
+    this.opening = true;
+    this.#changed();
+    await this.reload();
+  }
+
+  /** Fetches the open conversation again, and follows the turn that runs in it. */
+  async reload(): Promise<void> {
+    const id = this.current;
+    if (!id) return;
+    await this.#attempt(async () => {
+      // In this order, an answer that ends in between is in both, and shows once; in the other it could be in neither.
+      const conversation = await this.#api.conversation(id);
+      const items = await this.#api.items(id);
+      if (this.current !== id) return;
+      this.transcript = opened(items);
+      if (conversation.active_response_id) this.#follow(conversation.active_response_id);
+    }, (error) => this.#gone(error));
+    if (this.current === id) this.opening = false;
+    this.#changed();
+  }
+
+  /** A turn may have been started elsewhere while nobody looked here. */
+  async glance(): Promise<void> {
+    if (!this.current || this.running || this.opening) return;
+    const conversation = await this.#api.conversation(this.current).catch(() => null);
+    if (conversation?.active_response_id && conversation.id === this.current && !this.running) await this.reload();
+  }
+
+  async send(text: string): Promise<void> {
+    if (this.running || !text.trim()) return;
+    this.transcript = asked(this.transcript, text, `asked-${crypto.randomUUID()}`);
+    this.#beginTurn();
+    this.#changed();
+    try {
+      const conversation = this.current ?? (await this.#create(text));
+      this.model ??= (await this.#api.models())[0] ?? "";
+      if (!this.running) return;
+      this.client.ask({
+        type: "response.create", model: this.model, conversation, input: text, idempotency_key: crypto.randomUUID(),
+      });
+    } catch (error) {
+      this.#show(refused(this.transcript, this.#read(error)));
+    }
+  }
+
+  stop(): void {
+    if (!this.running) return;
+    this.stopping = true;
+    if (this.client.link.state === "idle") this.#show(withdrawn(this.transcript));
+    else this.client.stop();
+    this.#changed();
+  }
+
+  /** Asks the last question again, in place of the turn that failed. */
+  async again(): Promise<void> {
+    const text = lastQuestion(this.transcript);
+    if (this.transcript.answer?.id && this.current) await this.#api.rewind(this.current).catch(() => {});
+    const history = this.transcript.history;
+    const question = history.findLastIndex((item) => item.role === "user");
+    this.transcript = { history: history.slice(0, Math.max(question, 0)), answer: null };
+    await this.send(text);
+  }
+
+  async rename(id: string, title: string): Promise<void> {
+    await this.#attempt(async () => {
+      await this.#api.rename(id, title);
+      await this.refreshList();
+    });
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.#attempt(async () => {
+      await this.#api.remove(id);
+      if (this.current === id) this.#leave(null);
+      await this.refreshList();
+    });
+  }
+
+  async unlocked(): Promise<void> {
+    this.locked = false;
+    if (this.client.link.state === "unauthorized") this.client.nudge();
+    if (this.models.length && this.conversations.length) return this.#changed();
+    await this.start();
+  }
+
+  async #create(text: string): Promise<string> {
+    const conversation = await this.#api.start(titleOf(text));
+    this.current = conversation.id;
+    this.#memory.remember(conversation.id);
+    this.conversations = [conversation, ...this.conversations];
+    this.#changed();
+    return conversation.id;
+  }
+
+  #leave(next: string | null): void {
+    this.client.release();
+    this.current = next;
+    this.#memory.remember(next);
+    this.transcript = EMPTY;
+    this.trouble = null;
+    this.opening = false;
+    this.stopping = false;
+  }
+
+  #follow(id: string): void {
+    this.transcript = following(this.transcript, id);
+    this.#beginTurn();
+    this.meter.pause();
+    this.client.follow(id);
+  }
+
+  #beginTurn(): void {
+    this.meter.start();
+    this.pause = null;
+    this.stopping = false;
+    this.trouble = null;
+  }
+
+  #event(event: WireEvent): void {
+    if (event.type === "throughline:resumed") this.meter.pause();
+    if (event.type === "response.created") this.#created(event);
+    if (!ADMISSION.has(event.type)) this.pause = event.type.startsWith("throughline:") ? pauseOf(event) ?? this.pause : null;
+    if (event.delta) this.meter.wrote(event.delta.length);
+    this.#show(applied(this.transcript, event));
+  }
+
+  #created(event: WireEvent): void {
+    const createdAt = event.response?.created_at;
+    if (this.meter.replaying && createdAt) this.meter.backdate(Date.now() / 1000 - createdAt);
+    else if (this.current) this.#started(this.current);
+  }
+
+  async #refused(error: WireError): Promise<void> {
+    if (error.code === "stream_position_lost" || error.code === "not_found" && this.transcript.answer?.id) {
+      return this.reload();
+    }
+    this.#show(refused(this.transcript, error));
+  }
+
+  #linked(link: Link): void {
+    if (link.state === "unauthorized") this.locked = true;
+    this.#changed();
+  }
+
+  #show(transcript: Transcript): void {
+    this.transcript = transcript;
+    if (!this.running) this.stopping = false;
+    this.#changed();
+  }
+
+  /** The remembered conversation may have been deleted elsewhere. */
+  #gone(error: unknown): boolean {
+    if (!(error instanceof HttpError) || error.status !== 404) return false;
+    this.#leave(null);
+    return true;
+  }
+
+  async #attempt(act: () => Promise<void>, handled: (error: unknown) => boolean = () => false): Promise<void> {
+    try {
+      await act();
+      this.trouble = null;
+    } catch (error) {
+      if (!handled(error)) this.trouble = this.#read(error);
+    }
+    this.#changed();
+  }
+
+  #read(error: unknown): WireError {
+    if (error instanceof Unauthorized) this.locked = true;
+    if (error instanceof Unauthorized) return { code: "invalid_api_key", message: "" };
+    if (error instanceof HttpError) return { code: error.code, message: error.message };
+    return { code: "unreachable", message: "" };
+  }
+}
+
+function titleOf(text: string): string {
+  const line = text.trim().replace(/\s+/g, " ");
+  return line.length > TITLE_LENGTH ? `${line.slice(0, TITLE_LENGTH - 1).trimEnd()}…` : line;
+}
+
+function pauseOf(event: WireEvent): Pause | null {
+  if (event.type === "throughline:queue") {
+    return { kind: "queue", position: event.position ?? 0, seconds: event.estimated_seconds ?? null };
+  }
+  const kind = event.reason;
+  return kind === "prefill" || kind === "takeover" || kind === "log" ? { kind } : null;
+}
+
+function surroundings(api: Api): Surroundings {
+  return {
+    address: () => api.socketAddress(),
+    socket: (url: string) => new WebSocket(url) as Socket,
+    delay: (milliseconds: number, then: () => void) => {
+      const timer = setTimeout(then, milliseconds);
+      return () => clearTimeout(timer);
+    },
+    now: () => Date.now(),
+    random: () => Math.random(),
+  };
+}

@@ -1,0 +1,3 @@
+import { ThroughlineChat } from "./chat.ts";
+
+if (!customElements.get("throughline-chat")) customElements.define("throughline-chat", ThroughlineChat);
