@@ -82,6 +82,7 @@ class Answer(StrEnum):
     FENCED = "fenced"  # somebody else holds the lease
     GAP = "gap"  # the log ends below the position that was expected
     LOST = "lost"  # the turn is not there (deleted, or the store came back empty)
+    BROKEN = "broken"  # its keys cannot be written (somebody else's value under our name)
     FINISHED = "finished"  # the turn has its terminal event
 
 
@@ -164,13 +165,18 @@ class Turn(msgspec.Struct, frozen=True):
     kept: bool
     conversation: str | None
     record: dict[str, bytes]
+    offered: bool = False  # its owner writes on until somebody claims it
+    created_at: float = 0.0  # seconds, by the store's clock
+    claims: int = 0  # from dead owners, in all
+    idle_claims: int = 0  # from dead owners, since the log last grew
 
 
 class Logged(msgspec.Struct, frozen=True):
-    """One entry of a log: its events end at number `top`."""
+    """One entry of a log: its events end at number `top`. `last`: with the terminal event."""
 
     top: int
     entry: bytes
+    last: bool = False
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -210,6 +216,12 @@ class Slice(msgspec.Struct, frozen=True):
 class Store(Protocol):
     """The backends are interchangeable; the contract suite in the tests says what each method must do."""
 
+    partitions: int  # how many there are; one call reaches one partition
+
+    def partition(self, caller: str) -> int:
+        """Where everything of this caller lies. The same on every node."""
+        ...
+
     # -- turns ---------------------------------------------------------------------------------------------------
 
     async def create(self, new: NewTurn) -> Created:
@@ -229,6 +241,10 @@ class Store(Protocol):
 
     async def offer(self, ref: Ref, lease: Lease) -> Outcome:
         """Mark a running turn as free to claim, and keep writing until somebody does."""
+        ...
+
+    async def release(self, ref: Ref, lease: Lease) -> Outcome:
+        """Give a turn back: nobody's, to be claimed as if it were queued. Its fence goes on rising."""
         ...
 
     async def cancel(self, ref: Ref) -> Outcome:
@@ -253,6 +269,10 @@ class Store(Protocol):
 
     async def follow(self, after: dict[Ref, int], wait_ms: int) -> dict[Ref, tuple[Logged, ...]]:
         """Block until one of these logs (of one partition) grows beyond its position, at most `wait_ms`."""
+        ...
+
+    async def wake(self, partition: int) -> None:
+        """Make a `follow` that blocks in this partition return now. Without one, nothing happens."""
         ...
 
     async def sweep(self, partition: int) -> list[Turn]:

@@ -1,0 +1,106 @@
+"""The name and the lifetime of every key.
+
+All keys of a caller carry one hash tag, its partition, and a digest of the caller instead of its name. Scripts that
+reach keys of which only a stored value knows the id are given the prefix, which is the key of the empty id.
+"""
+
+from base64 import urlsafe_b64encode
+from functools import lru_cache
+from hashlib import blake2b
+
+import msgspec
+
+
+class Lifetimes(msgspec.Struct, frozen=True):
+    """Seconds. Every key that is written is given one of these."""
+
+    session: int = 30 * 86_400  # responses, history, conversations, and everything of a turn that runs
+    log: int = 15 * 60  # a finished turn's log, and the tombstone of a deleted one
+    unkept: int = 60  # everything of a `store: false` turn, after its end
+
+
+@lru_cache(4096)
+def digest(text: str) -> str:
+    """A short name for text that must not appear in a key."""
+    return urlsafe_b64encode(blake2b(text.encode(), digest_size=12).digest()).decode()
+
+
+class Keys:
+    """Key names for a store of so many partitions."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.partitions = partitions
+
+    def partition(self, caller: str) -> int:
+        """Where everything of this caller lies. The same on every node and for ever."""
+        if self.partitions == 1:
+            return 0
+        return blake2b(caller.encode(), digest_size=1).digest()[0] % self.partitions
+
+    def _of(self, caller: str, kind: str, id: str) -> str:
+        return f"tl:{{{self.partition(caller)}}}:{kind}:{digest(caller)}:{id}"
+
+    def turn(self, caller: str, id: str) -> str:
+        """Hash: the turn."""
+        return self._of(caller, "turn", id)
+
+    def log(self, caller: str, id: str) -> str:
+        """Stream: its log."""
+        return self._of(caller, "log", id)
+
+    def response(self, caller: str, id: str) -> str:
+        """Hash: a finished response and its place in the history."""
+        return self._of(caller, "response", id)
+
+    def tombstone(self, caller: str, id: str) -> str:
+        """String: this turn was deleted."""
+        return self._of(caller, "gone", id)
+
+    def idempotency(self, caller: str, key: str) -> str:
+        """Hash: the turn that an idempotency key made. The key itself is the client's text: only its digest shows."""
+        return self._of(caller, "once", digest(key) if key else "")
+
+    def segment(self, caller: str, id: str) -> str:
+        """Hash: a chain segment's parent and how many responses and segments lean on it."""
+        return self._of(caller, "segment", id)
+
+    def conversation(self, caller: str, id: str) -> str:
+        """Hash: a conversation, the named kind of segment."""
+        return self._of(caller, "conversation", id)
+
+    def items(self, caller: str, segment: str) -> str:
+        """List: a segment's items by position. A dropped item is the empty string."""
+        return self._of(caller, "items", segment)
+
+    def positions(self, caller: str, conversation: str) -> str:
+        """Hash: item id to position, for conversations."""
+        return self._of(caller, "positions", conversation)
+
+    def conversations(self, caller: str) -> str:
+        """Sorted set: a caller's conversations by age."""
+        return self._of(caller, "conversations", "")
+
+    @staticmethod
+    def open(partition: int) -> str:
+        """Set: the unfinished turns of a partition, as members()."""
+        return f"tl:{{{partition}}}:open"
+
+    @staticmethod
+    def turns(partition: int) -> str:
+        """The prefix which, with a member of the open set, makes a turn's key."""
+        return f"tl:{{{partition}}}:turn:"
+
+    @staticmethod
+    def logs(partition: int) -> str:
+        """The same for logs."""
+        return f"tl:{{{partition}}}:log:"
+
+    @staticmethod
+    def member(caller: str, id: str) -> str:
+        """A turn in the open set."""
+        return f"{digest(caller)}:{id}"
+
+    @staticmethod
+    def ticket(ticket: str) -> str:
+        """String: the caller that a single-use ticket stands for. The ticket is a secret: only its digest shows."""
+        return f"tl:ticket:{digest(ticket)}"

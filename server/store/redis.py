@@ -1,0 +1,288 @@
+"""Turns and their logs in Redis. Every method is one script or one command; `lua/` says what each does."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+from redis.asyncio.connection import AbstractConnection
+
+from server.protocol.status import Status
+from server.store.base import (
+    Answer,
+    Append,
+    Created,
+    Ending,
+    KeyReused,
+    Lease,
+    Locked,
+    Logged,
+    Missing,
+    NewTurn,
+    Outcome,
+    Page,
+    Ref,
+    StoreError,
+    Turn,
+)
+from server.store.client import Arg, Client, Script, exchange
+from server.store.keys import Keys, Lifetimes
+from server.store.redis_history import RedisHistory, pack
+
+SCHEMES = ("redis", "rediss", "unix")
+DEPTH = 8  # segments that one history may span before a fork is copied flat
+MARGIN = 1.0  # seconds that a blocking read may be answered late
+SWEPT = ("caller", "status", "top", "lease", "stop", "kept", "conversation", "offered", "created", "claims", "idle")
+
+
+def connect(url: str, lifetimes: Lifetimes | None = None, *, timeout: float = 1.0) -> "RedisStore":
+    """A store at `redis://`, `rediss://` or `unix://`. Nothing is opened before the first call; `check()` is one."""
+    scheme = urlsplit(url).scheme
+    if scheme not in SCHEMES:
+        raise StoreError(f"{scheme}:// is not supported as a Redis address; use one of redis://, rediss://, unix://")
+    return RedisStore(url, lifetimes or Lifetimes(), timeout=timeout)
+
+
+class RedisStore(RedisHistory):
+    """The store that every node of a deployment shares."""
+
+    def __init__(self, url: str, lifetimes: Lifetimes, *, timeout: float = 1.0) -> None:
+        super().__init__(Client(url, timeout=timeout), Keys(), lifetimes)
+        # Blocking reads: their connections wait longer than a command may take.
+        self._blocking = Client(url, timeout=timeout)
+        # The connection, by its number in Redis, on which a partition is being followed now.
+        self._following: dict[int, int] = {}
+        self._numbers: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
+        self._create = Script("create")
+        self._append = Script("append")
+        self._claim = Script("claim")
+        self._mark = Script("mark")
+        self._finish = Script("finish")
+        self._delete = Script("delete")
+        self._read = Script("read")
+        self._sweep = Script("sweep")
+
+    async def create(self, new: NewTurn) -> Created:
+        """Admit a turn."""
+        reply = await self._client.run(self._create, self._create_keys(new), self._create_args(new))
+        match reply:
+            case [b"ok"]:
+                return Created()
+            case [b"existing", id]:
+                return Created(None if id.decode() == new.ref.id else id.decode())
+            case [b"reused"]:
+                raise KeyReused(new.idempotency_key)
+            case [b"locked", turn]:
+                raise Locked(new.conversation or "", turn.decode())
+        raise Missing("conversation", new.conversation or "")
+
+    def _create_keys(self, new: NewTurn) -> list[str]:
+        keys, caller, id = self._keys, new.ref.caller, new.ref.id
+        conversation = new.conversation or ""
+        return [
+            keys.turn(caller, id),
+            keys.log(caller, id),
+            keys.open(keys.partition(caller)),
+            keys.tombstone(caller, id),
+            keys.idempotency(caller, new.idempotency_key or ""),
+            keys.conversation(caller, conversation),
+            keys.items(caller, conversation),
+            keys.positions(caller, conversation),
+            keys.conversations(caller),
+            keys.turn(caller, ""),
+        ]
+
+    def _create_args(self, new: NewTurn) -> list[Arg]:
+        args: list[Arg] = [
+            self._lifetimes.session,
+            new.ref.id,
+            new.ref.caller,
+            self._keys.member(new.ref.caller, new.ref.id),
+            new.fingerprint,
+            "" if new.idempotency_key is None else "1",
+            new.conversation or "",
+            _lease(new.lease),
+            Status.QUEUED if new.lease is None else Status.IN_PROGRESS,
+            new.top,
+            new.entry,
+            "1" if new.kept else "",
+            new.parent.segment if new.parent else "",
+            new.parent.position if new.parent else "",
+            pack(new.input),
+        ]
+        for field, value in new.record.items():
+            args += (field, value)
+        return args
+
+    async def append(self, batch: Sequence[Append]) -> list[Outcome]:
+        """Append many turns' entries in one call."""
+        keys: list[str] = []
+        args: list[Arg] = []
+        for one in batch:
+            keys += (self._keys.turn(one.ref.caller, one.ref.id), self._keys.log(one.ref.caller, one.ref.id))
+            args += (_lease(one.lease), one.after, one.top, one.entry)
+        replies = await self._client.run(self._append, keys, args)
+        return [
+            Outcome(Answer.OK, one.top, False, one.lease) if reply == 1 else _outcome(reply)
+            for one, reply in zip(batch, replies, strict=True)
+        ]
+
+    async def claim(self, ref: Ref, seen: Lease | None, owner: str) -> Outcome:
+        """Take a turn."""
+        args = [_lease(seen), owner, Status.IN_PROGRESS]
+        return _outcome(await self._client.run(self._claim, [self._keys.turn(ref.caller, ref.id)], args))
+
+    async def offer(self, ref: Ref, lease: Lease) -> Outcome:
+        """Mark a running turn as free to claim."""
+        return await self._marked(ref, "offer", lease)
+
+    async def release(self, ref: Ref, lease: Lease) -> Outcome:
+        """Give a turn back."""
+        return await self._marked(ref, "release", lease)
+
+    async def cancel(self, ref: Ref) -> Outcome:
+        """Ask for a stop."""
+        return await self._marked(ref, "stop", None)
+
+    async def _marked(self, ref: Ref, what: str, lease: Lease | None) -> Outcome:
+        keys = [self._keys.turn(ref.caller, ref.id)]
+        return _outcome(await self._client.run(self._mark, keys, [what, _lease(lease)]))
+
+    async def finish(self, ending: Ending) -> Outcome:
+        """Write a turn's end."""
+        one, keys, lives = ending.append, self._keys, self._lifetimes
+        caller, id = one.ref.caller, one.ref.id
+        names = [
+            keys.turn(caller, id),
+            keys.log(caller, id),
+            keys.open(keys.partition(caller)),
+            keys.response(caller, id),
+            keys.conversation(caller, ""),
+            keys.items(caller, ""),
+            keys.positions(caller, ""),
+            keys.segment(caller, ""),
+            keys.conversations(caller),
+        ]
+        args: list[Arg] = [id, keys.member(caller, id), _lease(one.lease), one.after, one.top, one.entry, ending.status]
+        args += [ending.response, pack(ending.output), lives.session, lives.log, lives.unkept, DEPTH]
+        return _outcome(await self._client.run(self._finish, names, args))
+
+    async def delete(self, ref: Ref) -> bool:
+        """Forget a response."""
+        keys, caller, id = self._keys, ref.caller, ref.id
+        names = [
+            keys.turn(caller, id),
+            keys.log(caller, id),
+            keys.open(keys.partition(caller)),
+            keys.response(caller, id),
+            keys.tombstone(caller, id),
+            keys.conversation(caller, ""),
+            keys.segment(caller, ""),
+            keys.items(caller, ""),
+        ]
+        args: list[Arg] = [id, keys.member(caller, id), self._lifetimes.log]
+        return bool(await self._client.run(self._delete, names, args))
+
+    async def turn(self, ref: Ref) -> Turn | None:
+        """Read a turn's hash."""
+        flat = await self._client.call("HGETALL", self._keys.turn(ref.caller, ref.id))
+        fields = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+        return _turn(ref.id, fields) if "fence" in fields else None
+
+    async def read(self, ref: Ref, after: int, limit: int) -> Page:
+        """Part of a log."""
+        keys = [self._keys.turn(ref.caller, ref.id), self._keys.log(ref.caller, ref.id)]
+        reply = await self._client.run(self._read, keys, [_position(after), limit])
+        if reply is None:
+            return Page((), None)
+        return Page(_entries(reply[2]), Status(reply[0].decode()), reply[1])
+
+    async def follow(self, after: dict[Ref, int], wait_ms: int) -> dict[Ref, tuple[Logged, ...]]:
+        """Block until one of these logs grows."""
+        refs = {self._keys.log(ref.caller, ref.id).encode(): ref for ref in after}
+        command: tuple[Arg, ...] = ("XREAD", "COUNT", 200, "BLOCK", wait_ms, "STREAMS", *refs)
+        command += tuple(_position(number) for number in after.values())
+        partition = self._keys.partition(next(iter(after)).caller)
+        async with self._blocking.lend() as connection:
+            self._following[partition] = await self._number(connection)
+            try:
+                timeout = wait_ms / 1000 + MARGIN
+                reply = await exchange(connection, command, timeout, self._blocking.address)
+            finally:
+                del self._following[partition]
+        return {refs[name]: _entries(entries) for name, entries in reply or ()}
+
+    async def _number(self, connection: AbstractConnection) -> int:
+        """What Redis calls this connection; asked once while it lasts."""
+        if not connection.is_connected or connection not in self._numbers:
+            where = self._blocking.address
+            self._numbers[connection] = await exchange(connection, ("CLIENT", "ID"), MARGIN, where)
+        return self._numbers[connection]
+
+    async def wake(self, partition: int) -> None:
+        """Make a follow return."""
+        number = self._following.get(partition)
+        if number is not None:
+            await self._client.call("CLIENT", "UNBLOCK", number)
+
+    async def sweep(self, partition: int) -> list[Turn]:
+        """All unfinished turns of a partition."""
+        keys = [self._keys.open(partition), self._keys.turns(partition), self._keys.logs(partition)]
+        rows = await self._client.run(self._sweep, keys, [self._lifetimes.session, *SWEPT])
+        found = []
+        for member, *values in rows:
+            fields = {name: value for name, value in zip(SWEPT, values, strict=True) if value is not None}
+            found.append(_turn(member.decode().split(":", 1)[1], fields))
+        return found
+
+    async def check(self) -> None:
+        """Raises StoreDown, or StoreError for a Redis that is too old or evicts keys."""
+        await self._client.check()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self._numbers.clear()
+        await asyncio.gather(self._client.close(), self._blocking.close())
+
+
+def _lease(lease: Lease | None) -> str:
+    return "" if lease is None else f"{lease.fence}:{lease.owner}"
+
+
+def _parsed(raw: bytes) -> Lease | None:
+    fence, _, owner = raw.decode().partition(":")
+    return Lease(int(fence), owner) if owner else None
+
+
+def _outcome(reply: list[Any]) -> Outcome:
+    answer = Answer(reply[0].decode())
+    if answer is Answer.BROKEN:
+        return Outcome(answer)
+    return Outcome(answer, reply[1], bool(reply[2]), _parsed(reply[3]))
+
+
+def _position(after: int) -> str:
+    return f"{after}-1" if after >= 0 else "0-0"
+
+
+def _entries(raw: list[Any]) -> tuple[Logged, ...]:
+    """A stream's entries: the id is `<top>-1`, the fields are `e` and, in the last one, `end`."""
+    return tuple(Logged(int(id[:-2]), fields[1], len(fields) > 2) for id, fields in raw)
+
+
+def _turn(id: str, fields: dict[str, bytes]) -> Turn:
+    return Turn(
+        ref=Ref(fields["caller"].decode(), id),
+        status=Status(fields["status"].decode()),
+        top=int(fields["top"]),
+        lease=_parsed(fields["lease"]),
+        stop="stop" in fields,
+        kept=fields["kept"] == b"1",
+        conversation=fields["conversation"].decode() if "conversation" in fields else None,
+        record={name[2:]: value for name, value in fields.items() if name.startswith("r:")},
+        offered="offered" in fields,
+        created_at=float(fields["created"]),
+        claims=int(fields.get("claims", 0)),
+        idle_claims=int(fields.get("idle", 0)),
+    )

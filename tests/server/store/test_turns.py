@@ -1,0 +1,304 @@
+"""The contract of every store: turns, leases and logs."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from server.protocol.status import Status
+from server.store.base import Answer, Created, KeyReused, Lease, Logged, Outcome, Store
+from tests.server.store.make import ALICE, BOB, MINE, append, ending, item, jsons, new, ref
+
+OTHER = Lease(2, "node-b")
+
+
+async def test_created_turn_is_read_as_it_was_written(store: Store) -> None:
+    assert await store.create(new()) == Created()
+    turn = await store.turn(ref())
+    assert turn is not None
+    assert (turn.status, turn.top, turn.lease, turn.stop, turn.kept) == (Status.IN_PROGRESS, 1, MINE, False, True)
+    assert turn.record == {"request": b"\x00\xff", "prompt": b"1"}
+    assert turn.conversation is None
+    assert turn.created_at > 1e9
+
+
+async def test_turn_without_a_lease_is_queued(store: Store) -> None:
+    await store.create(new(lease=None, top=0))
+    turn = await store.turn(ref())
+    assert turn is not None
+    assert (turn.status, turn.lease, turn.top) == (Status.QUEUED, None, 0)
+
+
+async def test_create_repeated_changes_nothing(store: Store) -> None:
+    await store.create(new())
+    await store.append([append()])
+    assert await store.create(new()) == Created()
+    assert (await store.read(ref(), -1, 9)).top == 2
+
+
+async def test_idempotency_key_names_the_turn_it_made(store: Store) -> None:
+    assert await store.create(new("a", idempotency_key="k")) == Created()
+    assert await store.create(new("a", idempotency_key="k")) == Created()
+    assert await store.create(new("b", idempotency_key="k")) == Created("a")
+    assert await store.turn(ref("b")) is None
+    assert await store.create(new("c", idempotency_key="k", caller=BOB)) == Created()
+
+
+async def test_idempotency_key_with_another_body_is_refused(store: Store) -> None:
+    await store.create(new("a", idempotency_key="k"))
+    with pytest.raises(KeyReused):
+        await store.create(new("b", idempotency_key="k", fingerprint="g"))
+
+
+async def test_idempotency_key_outlives_the_end_and_dies_with_the_response(store: Store) -> None:
+    await store.create(new("a", idempotency_key="k"))
+    await store.finish(ending("a"))
+    assert await store.create(new("b", idempotency_key="k")) == Created("a")
+    assert await store.delete(ref("a"))
+    assert await store.create(new("b", idempotency_key="k")) == Created()
+
+
+async def test_append_moves_the_log(store: Store) -> None:
+    await store.create(new())
+    assert await store.append([append(after=1, top=4)]) == [Outcome(Answer.OK, 4, False, MINE)]
+    page = await store.read(ref(), -1, 9)
+    assert page.entries == (Logged(1, b"first"), Logged(4, b"2..4"))
+    assert (page.status, page.top) == (Status.IN_PROGRESS, 4)
+
+
+async def test_append_again_is_a_duplicate(store: Store) -> None:
+    await store.create(new())
+    await store.append([append(after=1, top=4)])
+    assert await store.append([append(after=1, top=4)]) == [Outcome(Answer.DUPLICATE, 4, False, MINE)]
+    assert len((await store.read(ref(), -1, 9)).entries) == 2
+
+
+async def test_append_above_the_log_is_a_gap(store: Store) -> None:
+    await store.create(new())
+    assert await store.append([append(after=2)]) == [Outcome(Answer.GAP, 1, False, MINE)]
+
+
+async def test_append_under_another_lease_is_fenced(store: Store) -> None:
+    await store.create(new())
+    for lease in (Lease(2, "node-a"), Lease(1, "node-b"), Lease(0, "node-a")):
+        assert await store.append([append(lease=lease)]) == [Outcome(Answer.FENCED, 1, False, MINE)]
+
+
+async def test_append_to_nothing_is_lost(store: Store) -> None:
+    assert await store.append([append()]) == [Outcome(Answer.LOST)]
+
+
+async def test_each_turn_of_a_batch_is_answered_on_its_own(store: Store) -> None:
+    await store.create(new("a"))
+    await store.create(new("b", lease=OTHER))
+    await store.create(new("c"))
+    outcomes = await store.append([append("a"), append("b"), append("nobody"), append("c")])
+    assert [o.answer for o in outcomes] == [Answer.OK, Answer.FENCED, Answer.LOST, Answer.OK]
+
+
+async def test_callers_do_not_see_each_other(store: Store) -> None:
+    await store.create(new("a", caller=ALICE))
+    assert await store.turn(ref("a", BOB)) is None
+    assert (await store.read(ref("a", BOB), -1, 9)).status is None
+    assert await store.append([append("a", caller=BOB)]) == [Outcome(Answer.LOST)]
+    assert not await store.delete(ref("a", BOB))
+    assert (await store.cancel(ref("a", BOB))).answer is Answer.LOST
+
+
+async def test_queued_turn_is_claimed_with_nothing_seen(store: Store) -> None:
+    await store.create(new(lease=None))
+    assert await store.claim(ref(), None, "node-a") == Outcome(Answer.OK, 1, False, Lease(1, "node-a"))
+    turn = await store.turn(ref())
+    assert turn is not None
+    assert (turn.status, turn.claims) == (Status.IN_PROGRESS, 0)
+
+
+async def test_claim_raises_the_fence_once(store: Store) -> None:
+    await store.create(new())
+    assert await store.claim(ref(), MINE, "node-b") == Outcome(Answer.OK, 1, False, OTHER)
+    assert await store.claim(ref(), MINE, "node-b") == Outcome(Answer.DUPLICATE, 1, False, OTHER)
+    assert await store.claim(ref(), MINE, "node-c") == Outcome(Answer.FENCED, 1, False, OTHER)
+    assert (await store.append([append()]))[0].answer is Answer.FENCED
+    assert (await store.append([append(lease=OTHER)]))[0].answer is Answer.OK
+
+
+async def test_claim_by_the_holder_itself_raises_the_fence(store: Store) -> None:
+    await store.create(new())
+    assert (await store.claim(ref(), MINE, "node-a")).lease == Lease(2, "node-a")
+
+
+async def test_claims_are_counted_until_the_log_grows(store: Store) -> None:
+    await store.create(new())
+    await store.claim(ref(), MINE, "b")
+    await store.claim(ref(), Lease(2, "b"), "c")
+    turn = await store.turn(ref())
+    assert turn is not None
+    assert (turn.claims, turn.idle_claims) == (2, 2)
+    await store.append([append(lease=Lease(3, "c"))])
+    await store.claim(ref(), Lease(3, "c"), "d")
+    turn = await store.turn(ref())
+    assert turn is not None
+    assert (turn.claims, turn.idle_claims) == (3, 1)
+
+
+async def test_offered_turn_is_written_until_it_is_claimed(store: Store) -> None:
+    await store.create(new())
+    assert (await store.offer(ref(), OTHER)).answer is Answer.FENCED
+    assert await store.offer(ref(), MINE) == Outcome(Answer.OK, 1, False, MINE)
+    assert [turn.offered for turn in await store.sweep(0)] == [True]
+    assert (await store.append([append()]))[0].answer is Answer.OK
+    assert (await store.claim(ref(), MINE, "node-b")).lease == OTHER
+    turn = await store.turn(ref())
+    assert turn is not None
+    assert (turn.offered, turn.claims) == (False, 0)
+
+
+async def test_released_turn_is_nobodys_and_its_fence_goes_on(store: Store) -> None:
+    await store.create(new())
+    assert await store.release(ref(), MINE) == Outcome(Answer.OK, 1, False, None)
+    assert (await store.release(ref(), MINE)).answer is Answer.DUPLICATE
+    assert (await store.append([append()]))[0].answer is Answer.FENCED
+    assert (await store.claim(ref(), None, "node-b")).lease == OTHER
+    assert (await store.release(ref(), MINE)).answer is Answer.FENCED
+
+
+async def test_stop_comes_back_with_every_append_and_claim(store: Store) -> None:
+    await store.create(new())
+    assert await store.cancel(ref()) == Outcome(Answer.OK, 1, True, MINE)
+    assert await store.cancel(ref()) == Outcome(Answer.OK, 1, True, MINE)
+    assert await store.append([append()]) == [Outcome(Answer.OK, 2, True, MINE)]
+    assert (await store.claim(ref(), MINE, "node-b")).stop
+    assert [turn.stop for turn in await store.sweep(0)] == [True]
+
+
+async def test_finish_ends_a_turn_once(store: Store) -> None:
+    await store.create(new())
+    assert (await store.finish(ending(after=1, top=3, response=b'{"x":1}'))).answer is Answer.OK
+    assert (await store.finish(ending(after=1, top=3))).answer is Answer.DUPLICATE
+    assert (await store.finish(ending(after=1, top=4))).answer is Answer.FINISHED
+    assert (await store.append([append(after=3)]))[0].answer is Answer.FINISHED
+    assert (await store.claim(ref(), MINE, "node-b")).answer is Answer.FINISHED
+    assert (await store.cancel(ref())).answer is Answer.FINISHED
+    assert (await store.offer(ref(), MINE)).answer is Answer.FINISHED
+    page = await store.read(ref(), 1, 9)
+    assert page.entries == (Logged(3, b"2..3", last=True),)
+    assert (page.status, page.top) == (Status.COMPLETED, 3)
+    stored = await store.stored(ref())
+    assert stored is not None
+    assert (stored.response, stored.status) == (b'{"x":1}', Status.COMPLETED)
+
+
+async def test_finish_is_guarded_like_an_append(store: Store) -> None:
+    assert (await store.finish(ending())).answer is Answer.LOST
+    await store.create(new())
+    assert (await store.finish(ending(lease=OTHER))).answer is Answer.FENCED
+    assert (await store.finish(ending(after=5))).answer is Answer.GAP
+    assert await store.stored(ref()) is None
+
+
+async def test_repeated_append_is_late_after_the_end(store: Store) -> None:
+    await store.create(new())
+    await store.append([append()])
+    await store.finish(ending(after=2))
+    assert (await store.append([append()]))[0].answer is Answer.FINISHED
+
+
+async def test_deleted_turn_stays_deleted(store: Store) -> None:
+    await store.create(new())
+    assert await store.delete(ref())
+    assert not await store.delete(ref())
+    assert (await store.append([append()]))[0].answer is Answer.LOST
+    assert (await store.finish(ending())).answer is Answer.LOST
+    await store.create(new())
+    assert await store.turn(ref()) is None
+    assert await store.sweep(0) == []
+
+
+@pytest.mark.parametrize(("after", "limit", "tops"), [(-1, 9, [1, 3, 6]), (0, 9, [1, 3, 6]), (1, 9, [3, 6]),
+                                                      (2, 9, [3, 6]), (3, 9, [6]), (6, 9, []), (99, 9, []),
+                                                      (-1, 2, [1, 3])])  # fmt: skip
+async def test_read_starts_with_the_entry_in_which_the_position_lies(
+    store: Store, after: int, limit: int, tops: list[int]
+) -> None:
+    await store.create(new())
+    await store.append([append(after=1, top=3)])
+    await store.append([append(after=3, top=6)])
+    page = await store.read(ref(), after, limit)
+    assert [entry.top for entry in page.entries] == tops
+    assert page.top == 6
+
+
+async def test_follow_returns_what_is_there(store: Store) -> None:
+    await store.create(new("a"))
+    await store.create(new("b"))
+    found = await store.follow({ref("a"): -1, ref("b"): 1}, 1000)
+    assert found == {ref("a"): (Logged(1, b"first"),)}
+
+
+async def test_follow_blocks_until_a_log_grows(store: Store) -> None:
+    await store.create(new())
+    waiting = asyncio.create_task(store.follow({ref(): 1}, 5000))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    await store.append([append()])
+    assert await waiting == {ref(): (Logged(2, b"2..2"),)}
+
+
+async def test_follow_gives_up_in_time(store: Store) -> None:
+    await store.create(new())
+    assert await store.follow({ref(): 1}, 30) == {}
+
+
+async def test_follow_is_woken(store: Store) -> None:
+    await store.wake(0)
+    for _ in range(3):
+        waiting = asyncio.create_task(store.follow({ref(): 1}, 60_000))
+        await asyncio.sleep(0.05)
+        await store.wake(0)
+        assert await asyncio.wait_for(waiting, 2) == {}
+
+
+async def test_follow_can_be_cancelled(store: Store) -> None:
+    for _ in range(5):
+        waiting = asyncio.create_task(store.follow({ref(): 1}, 60_000))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    await store.create(new())
+    assert await store.follow({ref(): 0}, 1000) == {ref(): (Logged(1, b"first"),)}
+
+
+async def test_sweep_lists_what_is_unfinished(store: Store) -> None:
+    await store.create(new("a"))
+    await store.create(new("b", lease=None))
+    await store.create(new("c", caller=BOB))
+    await store.finish(ending("a"))
+    found = {turn.ref: turn for turn in await store.sweep(0)}
+    assert set(found) == {ref("b"), ref("c", BOB)}
+    assert found[ref("b")].record == {}
+    whole = await store.turn(ref("b"))
+    assert whole is not None
+    assert msgspec.structs.replace(whole, record={}) == found[ref("b")]
+
+
+async def test_own_input_is_known_while_the_turn_runs_and_afterwards(store: Store) -> None:
+    assert await store.own_input(ref()) is None
+    for kept in (True, False):
+        id = f"resp_{kept}"
+        await store.create(new(id, kept=kept, input=(item("x"), item("y"))))
+        assert await store.own_input(ref(id)) == jsons("x", "y")
+        await store.finish(ending(id, 1, "z"))
+        assert await store.own_input(ref(id)) == jsons("x", "y")
+
+
+async def test_ticket_is_taken_once(store: Store) -> None:
+    await store.put_ticket("t", ALICE, 60)
+    assert await store.take_ticket("t") == ALICE
+    assert await store.take_ticket("t") is None
+
+
+async def test_check_and_close(store: Store) -> None:
+    await store.check()
+    await store.close()
+    await store.close()
