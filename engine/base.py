@@ -174,6 +174,7 @@ class Said(msgspec.Struct, frozen=True):
     text: str = ""
     reasoning: str = ""
     calls: int = 0  # function calls that were opened
+    arguments: str = ""  # of the latest of them
 
 
 class Model(msgspec.Struct, frozen=True):

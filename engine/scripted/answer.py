@@ -1,0 +1,164 @@
+"""What the scripted engine says: every token a pure function of the prompt and its index, on any node.
+
+Token ids: 0 to 255 are bytes, END ends the text, the rest are syllables. A prompt is the bytes of its messages, so
+`read(prompt.token_ids)` gives them back. Words in the last user message change the answer:
+
+    [tokens=200]      its length; without it 40 to 140 tokens
+    [reasoning=5]     the first 5 tokens are reasoning
+    [call=name]       a function call (several: [call=a,b]) instead of text
+    [first=2.5]       seconds before the first token
+    [fail@12] [hang@5] [die@7] [exit@7]   before the token of that index: this generation fails, waits for ever,
+                      the engine dies, the process ends
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from engine.base import Channel, Params, ToolCall
+
+END = 256
+SYLLABLES = tuple(
+    space + consonant + vowel for space in ("", " ") for consonant in "bdfgklmnprstvz" for vowel in "aeiou"
+)
+CHARACTERS = tuple(text.encode() for text in ("é", "ß", "—", "語", "🙂", "ñ"))  # 2 to 4 tokens each
+BLOCK = 16  # tokens; one such character in each
+_MIX = 0x9E3779B97F4A7C15
+_LEVER = re.compile(r"\[(\w+)[=@]([^\]\s]+)\]")
+
+
+_KINDS: Mapping[str, Callable[[str], Any]] = {"call": str, "first": float}
+
+
+@dataclass(frozen=True)
+class Levers:
+    """How an answer deviates; indexes are of tokens. `None` leaves it to the prompt."""
+
+    tokens: int | None = None
+    reasoning: int | None = None
+    call: str | None = None
+    first: float | None = None  # seconds
+    fail: int | None = None
+    hang: int | None = None
+    die: int | None = None  # the engine
+    exit: int | None = None  # the process
+
+    def over(self, prompt: Sequence[int]) -> "Levers":
+        """These, where they are set, else those in the prompt's last user message."""
+        asked = _asked(read(prompt).rpartition("<user>")[2])
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(asked, **{name: value for name, value in own.items() if value is not None})
+
+
+def _asked(message: str) -> Levers:
+    names = {field.name for field in fields(Levers)}
+    found = {name: value for name, value in _LEVER.findall(message) if name in names}
+    return Levers(**{name: _KINDS.get(name, int)(value) for name, value in found.items()})
+
+
+def write(messages: Iterable[Mapping[str, Any]]) -> tuple[int, ...]:
+    """Messages as token ids, one for each byte."""
+    return tuple("".join(f"<{message['role']}>{_content(message)}\n" for message in messages).encode())
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    content = message.get("content") or ""
+    if isinstance(content, list):
+        content = "".join(part["text"] for part in content)
+    calls = message.get("tool_calls") or ()
+    return content + "".join(f"{call['function']['name']}({call['function']['arguments']})" for call in calls)
+
+
+def read(ids: Sequence[int]) -> str:
+    """The text of token ids."""
+    return b"".join(token_bytes(token) for token in ids).decode(errors="replace")
+
+
+def token_bytes(token: int) -> bytes:
+    if token < END:
+        return bytes((token,))
+    return SYLLABLES[token - END - 1].encode() if token > END else b""
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of an answer, and the function call that it opens."""
+
+    id: int
+    channel: Channel = Channel.TEXT
+    call: ToolCall | None = None
+
+
+class Answer:
+    """All that the engine would say to a prompt, computed token by token."""
+
+    def __init__(self, prompt: Sequence[int], params: Params, levers: Levers) -> None:
+        self._seed = zlib.crc32(read(prompt).encode())
+        self._levers = levers
+        self._fixed = tuple(self._begin(params))  # what precedes the text, or stands in its place
+        chatty = not (levers.call or params.format or _forced(params))
+        length = 40 + self._seed % 100 if levers.tokens is None else levers.tokens
+        self.length = max(length, len(self._fixed)) if chatty else len(self._fixed)
+
+    def at(self, index: int) -> Token:
+        if index < len(self._fixed):
+            return self._fixed[index]
+        return Token(self._word(index))
+
+    def _begin(self, params: Params) -> Iterator[Token]:
+        for index in range(self._levers.reasoning or 0):
+            yield Token(self._word(index), Channel.REASONING)
+        names = self._levers.call.split(",") if self._levers.call else _forced(params)
+        for index, name in enumerate(names):
+            yield from self._call(index, name)
+        if params.format is not None and not names:
+            yield from map(Token, json.dumps(instance(params.format.schema or {})).encode())
+
+    def _call(self, index: int, name: str) -> Iterator[Token]:
+        call = ToolCall(index, f"call_{self._seed:08x}{index}", name)
+        words = "".join(SYLLABLES[self._mix(index, i) % len(SYLLABLES)] for i in range(8))
+        first, *rest = json.dumps({"words": words}).encode()
+        yield Token(first, Channel.TOOL, call)
+        yield from (Token(byte, Channel.TOOL) for byte in rest)
+
+    def _word(self, index: int) -> int:
+        block, offset = divmod(index, BLOCK)
+        chosen = self._mix(block, -1)
+        character = CHARACTERS[chosen % len(CHARACTERS)]
+        within = offset - 4 - (chosen >> 8) % 7
+        if 0 <= within < len(character):
+            return character[within]
+        if offset == BLOCK - 1 and chosen % 5 == 0:
+            return ord("\n")
+        return END + 1 + self._mix(index, 0) % len(SYLLABLES)
+
+    def _mix(self, a: int, b: int) -> int:
+        mixed = ((self._seed << 20) + a * 0x10001 + b) * _MIX & 0xFFFFFFFFFFFFFFFF
+        return mixed >> 29
+
+
+def _forced(params: Params) -> list[str]:
+    """The call that a request insists on."""
+    if isinstance(params.tool_choice, dict):
+        return [str(params.tool_choice["name"])]
+    if params.tool_choice == "required":
+        return [str(params.tools[0]["name"])]
+    return []
+
+
+def instance(schema: Mapping[str, Any]) -> Any:
+    """A value that fits a plain schema. Raises ValueError for a type that does not exist."""
+    if "enum" in schema:
+        return schema["enum"][0]
+    kind = schema.get("type", "object")
+    if kind == "object":
+        return {name: instance(part) for name, part in schema.get("properties", {}).items()}
+    if kind == "array":
+        return [instance(schema.get("items", {"type": "string"}))]
+    simple: dict[str, Any] = {"string": "ka lo", "integer": 7, "number": 0.5, "boolean": True, "null": None}
+    if kind not in simple:
+        raise ValueError(f"no such type: {kind}")
+    return simple[kind]

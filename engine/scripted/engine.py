@@ -1,0 +1,143 @@
+"""The engine's states: generations that run, wait, fail or die on purpose."""
+
+import math
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from engine.base import (
+    BadParameter,
+    BadRequest,
+    CannotContinue,
+    Chunk,
+    EngineDead,
+    EngineError,
+    Model,
+    Params,
+    Prompt,
+    Said,
+)
+from engine.ranges import check, room
+from engine.scripted.answer import Answer, Levers, instance, write
+from engine.scripted.pace import Pace
+from engine.scripted.speech import Speech
+
+CACHE_BLOCK = 16  # tokens
+CACHE_BLOCKS = 1 << 16
+
+
+class ScriptedEngine:
+    """`rate` is in tokens per second and stream, 0 for as fast as possible. `levers` win over those in prompts."""
+
+    def __init__(
+        self,
+        *,
+        name: str = "scripted",
+        version: str = "scripted-1",
+        context: int = 1 << 17,
+        slots: int = 64,
+        rate: float = 0,
+        levers: Levers | None = None,
+    ) -> None:
+        self.model = Model(name, version, context, slots, tools=True, reasoning=True)
+        self.rate = rate
+        self.levers = levers or Levers()  # may be replaced while the engine runs
+        self.running: set[str] = set()  # ids of the generations that hold a slot
+        self._dead: str | None = None  # why, once it is
+        self._pace = Pace()
+        self._cache: set[int] = set()  # hashes of prompt beginnings
+
+    async def start(self) -> None:
+        pass
+
+    async def render(self, messages: list[dict[str, Any]], params: Params, salt: str | None) -> Prompt:
+        try:
+            return Prompt(write(messages), salt)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BadRequest(f"a message without {error}") from error
+
+    def admit(self, prompt: Prompt, params: Params) -> Params:
+        check(params)
+        try:
+            Levers().over(prompt.token_ids)
+            instance((params.format and params.format.schema) or {})
+        except ValueError as error:
+            raise BadParameter("text.format.schema" if params.format else "input", str(error)) from error
+        _check_choice(params)
+        return msgspec.structs.replace(params, max_tokens=room(prompt, params, self.model.context))
+
+    async def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncIterator[Chunk]:
+        levers = self.levers.over(prompt.token_ids)
+        speech = Speech(Answer(prompt.token_ids, params, levers), params)
+        index = len(said.token_ids)
+        self.running.add(id)
+        try:
+            rest, ended = speech.replay(said)
+            if ended is None and index and params.format is not None:
+                raise CannotContinue("a structured answer starts at its beginning")
+            if rest or ended is not None:
+                yield Chunk((), tuple(rest), ended, reasoning_tokens=speech.reasoning_tokens)
+            due = self._pace.now() + (levers.first or 0)
+            cached = self._cached(prompt)
+            while ended is None:
+                count = await self._wait(due, index, levers)
+                chunk = speech.say(index, count, cached)
+                index += len(chunk.token_ids)
+                due += len(chunk.token_ids) / self.rate if self.rate else 0
+                ended = chunk.finish
+                yield chunk
+        finally:
+            self.running.discard(id)
+
+    async def check(self) -> None:
+        if self._dead is not None:
+            raise EngineDead(self._dead)
+
+    async def close(self) -> None:
+        self.die("the engine was closed")
+
+    def die(self, reason: str = "a lever killed the engine") -> None:
+        """All generations raise EngineDead now, and every later one."""
+        self._dead = self._dead or reason
+        self._pace.wake_all()
+
+    async def _wait(self, due: float, index: int, levers: Levers) -> int:
+        """How many tokens are due, at least one."""
+        await self._pull(index, levers)
+        await self._pace.until(due)
+        await self.check()
+        if not self.rate:
+            return 1
+        late = 1 + int((self._pace.now() - due) * self.rate)
+        stops = (lever for lever in (levers.fail, levers.hang, levers.die, levers.exit) if lever is not None)
+        return min(late, *(lever - index for lever in stops if lever > index), 64)
+
+    async def _pull(self, index: int, levers: Levers) -> None:
+        if index == levers.exit:
+            os._exit(1)
+        if index == levers.die:
+            self.die()
+        if index == levers.fail:
+            raise EngineError(f"a lever failed this generation at token {index}")
+        if index == levers.hang:
+            await self._pace.until(math.inf)
+
+    def _cached(self, prompt: Prompt) -> int:
+        """Tokens of this prompt's beginning that were seen before under its salt."""
+        if len(self._cache) > CACHE_BLOCKS:
+            self._cache.clear()
+        ends = range(CACHE_BLOCK, len(prompt.token_ids), CACHE_BLOCK)
+        keys = [hash((prompt.salt, prompt.token_ids[:end])) for end in ends]
+        seen = next((count for count, key in enumerate(keys) if key not in self._cache), len(keys))
+        self._cache.update(keys)
+        return seen * CACHE_BLOCK
+
+
+def _check_choice(params: Params) -> None:
+    names = [tool.get("name") for tool in params.tools]
+    if params.tool_choice == "required" and not names:
+        raise BadParameter("tool_choice", "requires tools")
+    if isinstance(params.tool_choice, dict) and params.tool_choice.get("name") not in names:
+        raise BadParameter("tool_choice", "names no function of tools")

@@ -1,0 +1,76 @@
+"""The engine of a node: vLLM's AsyncLLM behind engine.base.Engine."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from engine.base import Chunk, EngineDead, EngineError, Model, Params, Prompt, Said
+from engine.vllm import process
+
+if TYPE_CHECKING:
+    from engine.vllm.loaded import Loaded
+
+
+class VllmEngine:
+    """One model in one vLLM engine. `options` are vLLM's own, as a user writes them after `vllm serve MODEL`."""
+
+    def __init__(
+        self, model: str, name: str, options: Sequence[str] = (), *, logging_config: str | None = None
+    ) -> None:
+        self._path = model
+        self._name = name
+        self._options = tuple(options)
+        self._logging_config = logging_config  # a path, see process.preload
+        self._loaded: Loaded | None = None  # while the engine lives
+
+    @property
+    def model(self) -> Model:
+        return self._live().model
+
+    async def start(self) -> None:
+        """The event loop goes on turning meanwhile: imports and loading happen in a thread."""
+        process.preload(self._path, logging_config=self._logging_config)
+        try:
+            self._loaded = await asyncio.to_thread(_load, self._path, self._name, self._options)
+            await self._warm_up()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _warm_up(self) -> None:
+        """An engine that fails before its first request fails unseen otherwise."""
+        params = Params(max_tokens=1, ignore_eos=True)
+        async for _ in self.generate("warm-up", Prompt((0,)), params, Said()):
+            pass
+
+    async def render(self, messages: list[dict[str, Any]], params: Params, salt: str | None) -> Prompt:
+        return await self._live().render(messages, params, salt)
+
+    def admit(self, prompt: Prompt, params: Params) -> Params:
+        return self._live().admit(prompt, params)
+
+    def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncIterator[Chunk]:
+        return self._live().generate(id, prompt, params, said)
+
+    async def check(self) -> None:
+        """A watchdog on token progress, for engines that are alive and frozen, belongs here."""
+        await self._live().check()
+
+    async def close(self) -> None:
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            await loaded.close()
+        await asyncio.to_thread(process.stop)
+
+    def _live(self) -> "Loaded":
+        if self._loaded is None:
+            raise EngineDead("the engine is not running")
+        return self._loaded
+
+
+def _load(model: str, name: str, options: Sequence[str]) -> "Loaded":
+    try:
+        from engine.vllm.loaded import loaded
+    except ImportError as error:
+        raise EngineError(f"vLLM cannot be imported: {error}") from error
+    return loaded(model, name, options)

@@ -1,0 +1,153 @@
+"""Text into channels (reasoning, text, function calls) by vLLM's own parsers."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+from vllm.exceptions import VLLMValidationError
+from vllm.parser import ParserManager
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from engine.base import BadParameter, Channel, Delta, EngineError, Logprob, Params, Prompt, ToolCall
+
+
+class Parsing:
+    """The parsers that an operator chose for a model, if any."""
+
+    def __init__(self, llm: AsyncLLM, reasoning: str | None, tools: str | None) -> None:
+        self._llm = llm
+        self.reasoning = bool(reasoning)
+        self.tools = bool(tools)
+        self._parser = _parser_class(llm, reasoning or None, tools or None)
+
+    def __bool__(self) -> bool:
+        return self._parser is not None
+
+    def request(self, params: Params) -> ResponsesRequest:
+        """The request as vLLM's parsers want to see it, adjusted by them: a forced call becomes a grammar."""
+        request = self._unadjusted(params)
+        try:
+            return self._new(request, params).adjust_request(request)
+        except (VLLMValidationError, ValueError) as error:
+            raise BadParameter("tools", str(error)) from error
+
+    def open(self, prompt: Prompt, params: Params) -> "Channels":
+        """A reader for one generation."""
+        request = self.request(params)
+        parser = self._new(request, params)
+        parser.set_prompt_token_ids(prompt.token_ids)
+        return Channels(parser, request, prompt, parallel=params.parallel_tool_calls)
+
+    def _new(self, request: ResponsesRequest, params: Params) -> Any:
+        assert self._parser is not None
+        return self._parser(
+            self._llm.get_tokenizer(),
+            request.tools,
+            chat_template_kwargs=template_arguments(params),
+            model_config=self._llm.model_config,
+        )
+
+    def _unadjusted(self, params: Params) -> ResponsesRequest:
+        tools = [dict(tool) for tool in params.tools] if self.tools else []
+        choice = params.tool_choice if tools else "none"
+        body = {"input": "", "tools": tools, "tool_choice": choice, "parallel_tool_calls": params.parallel_tool_calls}
+        if params.format is not None:
+            body["text"] = {"format": _format(params)}
+        try:
+            return ResponsesRequest.model_validate(body)
+        except (ValidationError, VLLMValidationError, ValueError) as error:
+            raise BadParameter("tools", _first_line(error)) from error
+
+
+class Channels:
+    """Reads one generation from its first token on; deltas come out in order."""
+
+    def __init__(self, parser: Any, request: ResponsesRequest, prompt: Prompt, *, parallel: bool) -> None:
+        self._parser = parser
+        self._request = request
+        self._prompt = list(prompt.token_ids)
+        self._parallel = parallel
+        self._opened: dict[int, int] = {}  # the parser's index of a call to ours
+        self._ids: list[int] = []  # all so far, to count those of reasoning
+
+    @property
+    def calls(self) -> int:
+        return len(self._opened)
+
+    @property
+    def reasoning_tokens(self) -> int:
+        return int(self._parser.count_reasoning_tokens(self._ids))
+
+    def read(self, text: str, ids: Sequence[int], logprobs: tuple[Logprob, ...], *, finished: bool) -> list[Delta]:
+        self._ids += ids
+        message = self._parser.parse_delta(text, list(ids), self._request, self._prompt, finished=finished)
+        if message is None:
+            return []
+        deltas = [Delta(Channel.REASONING, message.reasoning)] if message.reasoning else []
+        if message.content:
+            deltas.append(Delta(Channel.TEXT, message.content, logprobs=logprobs))
+        return deltas + [delta for call in message.tool_calls or () for delta in self._call(call)]
+
+    def _call(self, call: Any) -> list[Delta]:
+        arguments = (call.function.arguments if call.function else None) or ""
+        name = call.function.name if call.function else None
+        if call.index in self._opened:
+            return [Delta(Channel.TOOL, arguments)] if arguments and self._wanted(self._opened[call.index]) else []
+        if not name:
+            return []
+        index = self._opened[call.index] = len(self._opened)
+        if not self._wanted(index):
+            return []
+        return [Delta(Channel.TOOL, arguments, ToolCall(index, call.id or f"call_{uuid.uuid4().hex}", name))]
+
+    def _wanted(self, index: int) -> bool:
+        return self._parallel or index == 0
+
+
+def template_arguments(params: Params) -> dict[str, Any]:
+    """What the chat template and the parsers are told; a template ignores what it does not name."""
+    arguments: dict[str, Any] = {"add_generation_prompt": True, "continue_final_message": False}
+    if params.reasoning_effort is not None:
+        arguments["reasoning_effort"] = params.reasoning_effort
+        arguments["enable_thinking"] = params.reasoning_effort != "none"
+    return arguments
+
+
+def template_tools(params: Params) -> list[dict[str, Any]]:
+    """Responses tools as chat tools."""
+    fields = ("name", "description", "parameters", "strict")
+    return [{"type": "function", "function": _only(tool, fields)} for tool in params.tools]
+
+
+def _only(tool: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    return {field: tool[field] for field in fields if tool.get(field) is not None}
+
+
+def _format(params: Params) -> dict[str, Any]:
+    assert params.format is not None
+    if params.format.type == "json_object":
+        return {"type": "json_object"}
+    return {"type": "json_schema", "name": "answer", "schema": params.format.schema or {}}
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return str(error)
+
+
+def _parser_class(llm: AsyncLLM, reasoning: str | None, tools: str | None) -> Any:
+    try:
+        return ParserManager.get_parser(
+            tool_parser_name=tools,
+            reasoning_parser_name=reasoning,
+            enable_auto_tools=tools is not None,
+            model_name=llm.model_config.model,
+            is_harmony=llm.model_config.hf_config.model_type == "gpt_oss",
+            tokenizer=llm.get_tokenizer(),
+        )
+    except TypeError as error:
+        raise EngineError(f"--reasoning-parser or --tool-call-parser: {error}") from error

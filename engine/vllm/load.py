@@ -1,0 +1,124 @@
+"""From a user's options to a running AsyncLLM. Imports vllm: seconds, and all of it blocks, so call it in a thread."""
+
+import contextlib
+import hashlib
+import os
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import psutil  # type: ignore[import-untyped]
+import vllm.envs
+from vllm.config import VllmConfig
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.executor import Executor
+from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+from engine.base import EngineError
+from engine.vllm.process import on_cpu
+
+MAX_CPU_CACHE = 4 << 30  # bytes; more is an explicit --kv-cache-memory-bytes
+SAMPLE = 1 << 16  # bytes read at three places of every file of weights
+
+
+class _Options(FlexibleArgumentParser):  # type: ignore[misc]
+    def error(self, message: str) -> NoReturn:
+        raise EngineError(f"engine options: {message}")
+
+
+def parse(model: str, name: str, options: Sequence[str]) -> Namespace:
+    """vLLM's own engine options and the few of its server that say how to read a model's text."""
+    parser = _Options(prog="vllm", add_help=False, allow_abbrev=False, exit_on_error=False)
+    AsyncEngineArgs.add_cli_args(parser)
+    parser.add_argument("--tool-call-parser")
+    parser.add_argument("--enable-auto-tool-choice", action="store_true")
+    parser.add_argument("--chat-template")
+    parser.add_argument("--chat-template-content-format", default="auto", choices=("auto", "string", "openai"))
+    parser.set_defaults(disable_log_stats=True, **(_CPU_DEFAULTS if on_cpu() else {}))
+    args: Namespace = parser.parse_args([*options, "--model", model, "--served-model-name", name])
+    return args
+
+
+# Compiling takes longer than the first hundred answers, and the share of memory is a limit there, not a wish.
+_CPU_DEFAULTS = {"enforce_eager": True, "gpu_memory_utilization": 0.2}
+
+
+def launch(args: Namespace) -> AsyncLLM:
+    """Start the engine's processes and wait until the model is loaded."""
+    try:
+        config = AsyncEngineArgs.from_cli_args(args).create_engine_config()
+        executor = _size_for_cpu(config, args) if on_cpu() else Executor.get_class(config)
+        with _forkserver():
+            return AsyncLLM(
+                config, executor, log_stats=not args.disable_log_stats, log_requests=args.enable_log_requests
+            )
+    except EngineError:
+        raise
+    except Exception as error:
+        raise EngineError(f"the model {args.model} cannot be loaded: {error}") from error
+
+
+def _size_for_cpu(config: VllmConfig, args: Namespace) -> Any:
+    """A cache that fits beside other programs, and one process instead of two where the model needs no more."""
+    given = args.kv_cache_memory_bytes is not None or os.environ.get("VLLM_CPU_KVCACHE_SPACE")
+    if not given:
+        config.cache_config.kv_cache_memory_bytes = _cache_bytes(config, psutil.virtual_memory().available)
+    if config.parallel_config.world_size > 1 or args.distributed_executor_backend is not None:
+        return Executor.get_class(config)
+    config.parallel_config.distributed_executor_backend = "uni"
+    return UniProcExecutor
+
+
+def _cache_bytes(config: VllmConfig, available: int) -> int:
+    """Room for all slots at full length if that is little; never less than two full contexts."""
+    model, parallel = config.model_config, config.parallel_config
+    width = model.get_num_kv_heads(parallel) * model.get_head_size()
+    token = 2 * model.get_num_layers(parallel) * width * model.dtype.itemsize
+    context = token * (model.max_model_len + config.cache_config.block_size)
+    wanted = min(context * config.scheduler_config.max_num_seqs, MAX_CPU_CACHE, available // 8)
+    return int(max(wanted, 2 * context))
+
+
+@contextlib.contextmanager
+def _forkserver() -> Iterator[None]:
+    """vLLM accepts only fork and spawn in the variable; the attribute in its place takes any method."""
+    vllm.envs.VLLM_WORKER_MULTIPROC_METHOD = "forkserver"
+    try:
+        yield
+    finally:
+        del vllm.envs.VLLM_WORKER_MULTIPROC_METHOD
+
+
+def version(llm: AsyncLLM, args: Namespace) -> str:
+    """A digest of what decides which text follows which ids, equal on every node that serves the same model."""
+    config = llm.model_config
+    parts = [config.dtype, config.quantization, config.max_model_len, args.reasoning_parser, args.tool_call_parser]
+    folder = Path(config.model)
+    if folder.is_dir():
+        parts += [_file_digest(file) for file in sorted(folder.iterdir()) if _decides(file)]
+    else:
+        parts += [config.model, getattr(config.hf_config, "_commit_hash", None) or config.revision]
+    return hashlib.sha256(repr([str(part) for part in parts]).encode()).hexdigest()[:16]
+
+
+def _decides(file: Path) -> bool:
+    return file.is_file() and file.suffix in {".json", ".safetensors", ".bin", ".gguf", ".model"}
+
+
+def _file_digest(file: Path) -> str:
+    """Of name, size and three samples: reading 100 GiB of weights at every start would take minutes."""
+    size = file.stat().st_size
+    digest = hashlib.sha256(f"{file.name} {size}".encode())
+    with file.open("rb") as stream:
+        for offset in (0, max(0, size // 2 - SAMPLE // 2), max(0, size - SAMPLE)):
+            stream.seek(offset)
+            digest.update(stream.read(SAMPLE))
+    return digest.hexdigest()
+
+
+def defaults(llm: AsyncLLM) -> dict[str, Any]:
+    """The sampling that the model's authors recommend; vLLM leaves applying it to its callers."""
+    return dict(llm.model_config.get_diff_sampling_param())

@@ -1,0 +1,148 @@
+"""A loaded model: everything that needs vllm, behind the calls of engine.base.Engine."""
+
+import asyncio
+from argparse import Namespace
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from vllm.exceptions import VLLMValidationError
+from vllm.renderers import ChatParams, TokenizeParams
+from vllm.sampling_params import SamplingParams
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from engine.base import BadParameter, BadRequest, Chunk, EngineDead, Model, Params, Prompt, Said
+from engine.vllm import load
+from engine.vllm.careful import Careful, Reader, TextReader
+from engine.vllm.channels import Parsing, template_arguments, template_tools
+from engine.vllm.generation import plain
+from engine.vllm.sampling import Sampling
+
+
+def loaded(model: str, name: str, options: Sequence[str]) -> "Loaded":
+    """Load a model; blocks until the engine is ready."""
+    args = load.parse(model, name, options)
+    return Loaded(load.launch(args), args, name)
+
+
+class Loaded:
+    """The model, its engine and its parsers. Nothing of it survives the engine."""
+
+    def __init__(self, llm: AsyncLLM, args: Namespace, name: str) -> None:
+        self._llm = llm
+        self._sampling = Sampling(llm, load.defaults(llm))
+        self._parsing = Parsing(llm, args.reasoning_parser, args.tool_call_parser)
+        self._template = _template(args.chat_template)
+        self._content_format: str = args.chat_template_content_format
+        self.model = Model(
+            name=name,
+            version=load.version(llm, args),
+            context=llm.model_config.max_model_len,
+            slots=llm.vllm_config.scheduler_config.max_num_seqs,
+            tools=self._parsing.tools,
+            reasoning=self._parsing.reasoning,
+        )
+
+    async def render(self, messages: list[dict[str, Any]], params: Params, salt: str | None) -> Prompt:
+        """Special tokens are split off by the tokenizer wherever they stand, so a user who writes `<|im_end|>` ends
+        their own message: vLLM renders a chat to one string first. Whoever must prevent that strips them before.
+        """
+        for message in messages:
+            _check_text_only(message)
+        try:
+            _, (rendered,) = await self._llm.renderer.render_chat_async(
+                [messages], self._chat(params), TokenizeParams(max_total_tokens=None, add_special_tokens=False)
+            )
+        except (VLLMValidationError, ValueError, TypeError, TimeoutError) as error:
+            raise BadRequest(f"the chat template refuses this input: {error}") from error
+        return Prompt(tuple(rendered["prompt_token_ids"]), salt)
+
+    def admit(self, prompt: Prompt, params: Params) -> Params:
+        self._check_tools(params)
+        params = self._sampling.admit(prompt, params)
+        if self._reads(params):
+            self._sampling.verify(self._adjusted(params), params.format)
+        return params
+
+    def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncIterator[Chunk]:
+        reads = self._reads(params)
+        if not reads and not said.token_ids:
+            return plain(self._llm, id, prompt, self._sampling.of(params), params.top_logprobs)
+        reader: Reader = self._parsing.open(prompt, params) if reads else TextReader()
+        sampling = self._adjusted(params) if reads else self._sampling.of(params)
+        careful = Careful(
+            self._llm,
+            prompt,
+            sampling,
+            reader,
+            said=said,
+            top_logprobs=params.top_logprobs,
+            extra=self._reasoner(params, sampling),
+        )
+        return careful.stream(id, free=params.format is None and params.tool_choice == "auto")
+
+    async def check(self) -> None:
+        if self._llm.errored:
+            raise EngineDead("the engine's processes ended")
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._llm.shutdown)
+
+    def _chat(self, params: Params) -> ChatParams:
+        arguments = template_arguments(params) | {"tokenize": False}
+        if self._offers(params):
+            arguments["tools"] = template_tools(params)
+        return ChatParams(
+            chat_template=self._template,
+            chat_template_content_format=self._content_format,
+            chat_template_kwargs=arguments,
+        )
+
+    def _offers(self, params: Params) -> bool:
+        """Without a parser a call would be shown as text, so the model is not told of the tools."""
+        return self._parsing.tools and bool(params.tools) and params.tool_choice != "none"
+
+    def _reads(self, params: Params) -> bool:
+        return self._parsing.reasoning or self._offers(params)
+
+    def _adjusted(self, params: Params) -> SamplingParams:
+        """A parser may need special tokens in the text, and turns a forced call into a grammar."""
+        request = self._parsing.request(params)
+        sampling = self._sampling.of(msgspec.structs.replace(params, format=None))
+        sampling.skip_special_tokens = request.skip_special_tokens
+        sampling.structured_outputs = request.extract_structured_outputs()
+        return sampling
+
+    def _reasoner(self, params: Params, sampling: SamplingParams) -> dict[str, Any]:
+        """A grammar must wait for the end of the reasoning, which the engine's own parser finds."""
+        if not self._parsing.reasoning or sampling.structured_outputs is None:
+            return {}
+        return {"reasoning_parser_kwargs": {"chat_template_kwargs": template_arguments(params)}}
+
+    def _check_tools(self, params: Params) -> None:
+        names = [tool.get("name") for tool in params.tools if tool.get("type") == "function"]
+        if len(names) < len(params.tools) or not all(isinstance(name, str) and name for name in names):
+            raise BadParameter("tools", "only functions with a name can be called", unsupported=True)
+        choice = params.tool_choice
+        if choice in ("auto", "none"):
+            return
+        if not self._parsing.tools:
+            raise BadParameter("tool_choice", "this model cannot be made to call functions", unsupported=True)
+        if isinstance(choice, dict) and (choice.get("type") != "function" or choice.get("name") not in names):
+            raise BadParameter("tool_choice", "names no function of tools")
+        if not names or (isinstance(choice, str) and choice != "required"):
+            raise BadParameter("tool_choice", "must be auto, none, required or a function of tools")
+
+
+def _template(given: str | None) -> str | None:
+    """A path to a template or the template itself, as vLLM's server takes it."""
+    if given is None or "{" in given:
+        return given
+    return Path(given).read_text()
+
+
+def _check_text_only(message: dict[str, Any]) -> None:
+    content = message.get("content")
+    if isinstance(content, list) and not all(part.get("type") == "text" for part in content):
+        raise BadRequest("this server's models read text only")
