@@ -1,1 +1,1 @@
-"""The model: everything that turns token ids into more token ids. Knows nothing of sockets, Redis or the chat protocol."""
+"""The model: token ids in, token ids out. Knows nothing of sockets, Redis or the chat protocol."""

@@ -11,7 +11,7 @@ An engine renders chat messages to token ids, says whether it can run them, and 
     └── EngineDead          the engine is gone or frozen; every turn on it needs another one
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -208,7 +208,7 @@ class Engine(Protocol):
         """Check everything that could fail later and fill in `max_tokens`. Raises BadRequest."""
         ...
 
-    def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncIterator[Chunk]:
+    def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncGenerator[Chunk, None]:
         """Stream an answer; `id` must never be used twice.
 
         With `said`, go on behind it: the chunks hold what follows and never repeat it, `max_tokens` counts it in.

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
@@ -68,7 +68,7 @@ class ScriptedEngine:
         _check_choice(params)
         return msgspec.structs.replace(params, max_tokens=room(prompt, params, self.model.context))
 
-    async def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncIterator[Chunk]:
+    async def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncGenerator[Chunk, None]:
         levers = self.levers.over(prompt.token_ids)
         speech = Speech(Answer(prompt.token_ids, params, levers), params)
         index = len(said.token_ids)

@@ -1,7 +1,7 @@
 """The engine of a node: vLLM's AsyncLLM behind engine.base.Engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.base import Chunk, EngineDead, EngineError, Model, Params, Prompt, Said
@@ -29,13 +29,20 @@ class VllmEngine:
 
     async def start(self) -> None:
         """The event loop goes on turning meanwhile: imports and loading happen in a thread."""
-        process.preload(self._path, logging_config=self._logging_config)
+        process.preload(self._path, self._options, logging_config=self._logging_config)
         try:
-            self._loaded = await asyncio.to_thread(_load, self._path, self._name, self._options)
+            await asyncio.to_thread(self._load)
             await self._warm_up()
         except BaseException:
             await self.close()
             raise
+
+    def _load(self) -> None:
+        try:
+            from engine.vllm.loaded import loaded
+        except ImportError as error:
+            raise EngineError(f"vLLM cannot be imported: {error}") from error
+        self._loaded = loaded(self._path, self._name, self._options)
 
     async def _warm_up(self) -> None:
         """An engine that fails before its first request fails unseen otherwise."""
@@ -49,7 +56,7 @@ class VllmEngine:
     def admit(self, prompt: Prompt, params: Params) -> Params:
         return self._live().admit(prompt, params)
 
-    def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncIterator[Chunk]:
+    def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncGenerator[Chunk, None]:
         return self._live().generate(id, prompt, params, said)
 
     async def check(self) -> None:
@@ -66,11 +73,3 @@ class VllmEngine:
         if self._loaded is None:
             raise EngineDead("the engine is not running")
         return self._loaded
-
-
-def _load(model: str, name: str, options: Sequence[str]) -> "Loaded":
-    try:
-        from engine.vllm.loaded import loaded
-    except ImportError as error:
-        raise EngineError(f"vLLM cannot be imported: {error}") from error
-    return loaded(model, name, options)

@@ -1,6 +1,6 @@
 """One generation whose text a parser reads, or which goes on behind what was said already."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
 
 from vllm.outputs import CompletionOutput
@@ -61,7 +61,7 @@ class Careful:
         self._pending: tuple[Logprob, ...] = ()  # of tokens whose text is held back
         self._redecoder = Redecoder(llm.get_tokenizer(), prompt, sampling) if said.token_ids else None
 
-    async def stream(self, id: str, *, free: bool) -> AsyncIterator[Chunk]:
+    async def stream(self, id: str, *, free: bool) -> AsyncGenerator[Chunk, None]:
         """`free` says that a grammar, if there is one, lets any text stand before what it rules."""
         deltas, ended = self._replay()
         if ended is None and self._amid_grammar(free):
@@ -103,7 +103,7 @@ class Careful:
         params.update_from_generation_config(fields, self._llm.renderer.get_eos_token_id())
         return {*(params.stop_token_ids or ()), params.eos_token_id}
 
-    async def _go_on(self, id: str) -> AsyncIterator[Chunk]:
+    async def _go_on(self, id: str) -> AsyncGenerator[Chunk, None]:
         ended: Finish | None = None
         finished = False  # by the engine itself
         prompt = engine_input(self._prompt, self._said.token_ids)

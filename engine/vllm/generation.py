@@ -1,7 +1,7 @@
 """One generation without parsers, from its first token: the hot path."""
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from vllm import exceptions
@@ -18,7 +18,7 @@ _FULL: type[Exception] = getattr(exceptions, "GracefulHTTPError", EngineDeadErro
 
 async def plain(
     llm: AsyncLLM, id: str, prompt: Prompt, sampling: SamplingParams, top_logprobs: int
-) -> AsyncIterator[Chunk]:
+) -> AsyncGenerator[Chunk, None]:
     """Text as vLLM decodes it. Closing this iterator aborts the generation."""
     ended = False
     pending: tuple[Logprob, ...] = ()  # of tokens whose text is held back

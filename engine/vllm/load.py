@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import psutil  # type: ignore[import-untyped]
 import vllm.envs
-from vllm.config import VllmConfig
+from vllm.config import StructuredOutputsConfig, VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -20,6 +20,8 @@ from vllm.v1.executor.uniproc_executor import UniProcExecutor
 from engine.base import EngineError
 from engine.vllm.process import on_cpu
 
+# Compiling takes longer than the first hundred answers; the share of memory is a limit there, not a wish.
+CPU = {"enforce_eager": True, "gpu_memory_utilization": 0.2}
 MAX_CPU_CACHE = 4 << 30  # bytes; more is an explicit --kv-cache-memory-bytes
 SAMPLE = 1 << 16  # bytes read at three places of every file of weights
 
@@ -37,13 +39,11 @@ def parse(model: str, name: str, options: Sequence[str]) -> Namespace:
     parser.add_argument("--enable-auto-tool-choice", action="store_true")
     parser.add_argument("--chat-template")
     parser.add_argument("--chat-template-content-format", default="auto", choices=("auto", "string", "openai"))
-    parser.set_defaults(disable_log_stats=True, **(_CPU_DEFAULTS if on_cpu() else {}))
+    # Nothing in a schema keeps a small model from writing white space until its tokens are used up.
+    compact = StructuredOutputsConfig(disable_any_whitespace=True)
+    parser.set_defaults(disable_log_stats=True, structured_outputs_config=compact, **(CPU if on_cpu() else {}))
     args: Namespace = parser.parse_args([*options, "--model", model, "--served-model-name", name])
     return args
-
-
-# Compiling takes longer than the first hundred answers, and the share of memory is a limit there, not a wish.
-_CPU_DEFAULTS = {"enforce_eager": True, "gpu_memory_utilization": 0.2}
 
 
 def launch(args: Namespace) -> AsyncLLM:

@@ -2,7 +2,7 @@
 
 import asyncio
 from argparse import Namespace
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Loaded:
         their own message: vLLM renders a chat to one string first. Whoever must prevent that strips them before.
         """
         for message in messages:
-            _check_text_only(message)
+            _check_message(message)
         try:
             _, (rendered,) = await self._llm.renderer.render_chat_async(
                 [messages], self._chat(params), TokenizeParams(max_total_tokens=None, add_special_tokens=False)
@@ -65,7 +65,7 @@ class Loaded:
             self._sampling.verify(self._adjusted(params), params.format)
         return params
 
-    def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncIterator[Chunk]:
+    def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncGenerator[Chunk, None]:
         reads = self._reads(params)
         if not reads and not said.token_ids:
             return plain(self._llm, id, prompt, self._sampling.of(params), params.top_logprobs)
@@ -142,7 +142,11 @@ def _template(given: str | None) -> str | None:
     return Path(given).read_text()
 
 
-def _check_text_only(message: dict[str, Any]) -> None:
+def _check_message(message: dict[str, Any]) -> None:
+    """vLLM would fetch pictures from wherever a message says."""
+    if not isinstance(message.get("role"), str):
+        raise BadRequest("a message without a role")
     content = message.get("content")
-    if isinstance(content, list) and not all(part.get("type") == "text" for part in content):
-        raise BadRequest("this server's models read text only")
+    parts = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
+    if not all(part.get("type") == "text" and isinstance(part.get("text"), str) for part in parts):
+        raise BadRequest("this model reads text only")

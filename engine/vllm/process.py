@@ -22,7 +22,7 @@ PRELOAD_ON_CPU = (*PRELOAD, "vllm.v1.worker.cpu_worker")
 SMALL_MODEL = 256 << 20  # bytes of weights; below it more threads cost more than they give
 
 
-def preload(model: str, *, logging_config: str | None = None) -> None:
+def preload(model: str, options: Sequence[str] = (), *, logging_config: str | None = None) -> None:
     """Start importing vLLM in the process that engines are forked from; returns at once.
 
     Call it as early as possible and from the main thread. What it puts into the environment stays there, for the node
@@ -30,7 +30,7 @@ def preload(model: str, *, logging_config: str | None = None) -> None:
     `logging.config.dictConfig` takes it) for vLLM's loggers.
     """
     os.environ.update(_shared_environment(model, logging_config))
-    with _environment(_engine_environment(model)):
+    with _environment(_engine_environment(model, options)):
         multiprocessing.set_forkserver_preload(list(PRELOAD_ON_CPU if on_cpu() else PRELOAD))
         forkserver.ensure_running()
 
@@ -64,14 +64,16 @@ def _shared_environment(model: str, logging_config: str | None) -> dict[str, str
     return shared
 
 
-def _engine_environment(model: str) -> dict[str, str]:
+def _engine_environment(model: str, options: Sequence[str]) -> dict[str, str]:
     """What must be set before the engine's libraries load; the node keeps its own environment."""
     root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     common = {"THROUGHLINE_TETHER": str(os.getpid()), "PYTHONPATH": os.pathsep.join(paths)}
     if not on_cpu():
         return common | {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}  # for the workers of a tensor parallel engine
-    return common | _threads(model, os.environ) | _as_vllm_sets_for_cpu_workers()
+    # Without a compiled model torch would still compile the sampling of log probabilities, at their first use: 4 s.
+    eager = {} if "--no-enforce-eager" in options else {"TORCH_COMPILE_DISABLE": "1"}
+    return common | eager | _threads(model, os.environ) | _as_vllm_sets_for_cpu_workers()
 
 
 def _threads(model: str, environ: Mapping[str, str]) -> dict[str, str]:

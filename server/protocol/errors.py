@@ -21,6 +21,7 @@ class WireError(Exception):
         param: str | None = None,
         type: str = "invalid_request_error",
         headers: dict[str, str] | None = None,
+        response: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(status, code, message)
         self.status = status
@@ -29,6 +30,7 @@ class WireError(Exception):
         self.param = param
         self.type = type
         self.headers = headers or {}
+        self.response = response  # the stored response that can be shown instead
 
     def __str__(self) -> str:
         return f"{self.status} {self.code}: {self.message}"
@@ -44,7 +46,13 @@ def frame(error: WireError, lane: str | None = None) -> str:
     event: dict[str, Any] = {"type": "error", "status": error.status}
     if lane is not None:
         event["stream_id"] = lane
-    return orjson.dumps(event | {"error": error.body()}).decode()
+    return orjson.dumps(event | envelope(error)).decode()
+
+
+def envelope(error: WireError) -> dict[str, Any]:
+    """The error as the body of an HTTP answer; `response` is ours."""
+    body: dict[str, Any] = {"error": error.body()}
+    return body if error.response is None else body | {"response": error.response}
 
 
 def invalid(message: str, param: str | None = None, code: str = "invalid_request_error") -> WireError:
@@ -122,6 +130,6 @@ def internal() -> WireError:
     return WireError(500, "server_error", "The server had an error while processing your request.", type="server_error")
 
 
-def position_lost(message: str) -> WireError:
+def position_lost(message: str, response: dict[str, Any] | None = None) -> WireError:
     """The log does not reach that position, or is gone. Show the stored response, or resume without a position."""
-    return WireError(404, "stream_position_lost", message, param="starting_after")
+    return WireError(404, "stream_position_lost", message, param="starting_after", response=response)

@@ -16,7 +16,7 @@ from server.protocol.items import check_items
 
 T = TypeVar("T")
 
-LANE_PATTERN = r"^[A-Za-z0-9_.\-]{1,256}$"
+LANE_PATTERN = r"[A-Za-z0-9_.\-]{1,256}"
 
 # Fields of the public API that have no meaning here, with the values that ask for nothing.
 NOT_OFFERED: dict[str, tuple[Any, ...]] = {

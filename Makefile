@@ -1,0 +1,48 @@
+# Everything sets itself up. Settings are passed on: `make serve PORT=9000 MODEL=/models/qwen`.
+# vLLM's own options: `make serve OPTIONS="--max-model-len 4096"`.
+
+SHELL := /bin/bash
+PYTHON := $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+KIND := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+BIN := .venv/bin
+OPTIONS ?=
+
+# With it set, every process would compile vLLM anew: 10 s more per start.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: serve doctor install test check widget pins clean
+
+serve: .venv/.installed-$(KIND)
+	@exec $(BIN)/python -m server $(if $(OPTIONS),-- $(OPTIONS))
+
+doctor: .venv/.installed-$(KIND)
+	@$(BIN)/python -m server doctor
+
+install: .venv/.installed-$(KIND)
+
+test: .venv/.installed-dev
+	@tests/install-tools
+	@tests/run
+
+check: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_architecture.py
+
+widget:
+	cd static/src && npm install --no-audit --no-fund && npm run build
+
+pins: .venv/.installed-$(KIND)
+	@requirements/compile
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis static/src/node_modules
+
+.venv/.installed-$(KIND): requirements/$(KIND).txt requirements/overrides.txt requirements/install
+	@requirements/install $(PYTHON) requirements/$(KIND).txt
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed-$(KIND) requirements/dev.txt
+	@requirements/install $(PYTHON) requirements/$(KIND).txt requirements/dev.txt
+	@touch $@

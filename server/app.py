@@ -1,0 +1,149 @@
+"""Where the parts meet. Nobody imports this file but the command line and the tests."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+
+from engine.base import Engine
+from server.auth import Auth
+from server.door import Door
+from server.gate import Gate
+from server.health import Health
+from server.http import Responses
+from server.http_conversations import Conversations, from_store
+from server.node import Node
+from server.page import Page
+from server.protocol import errors
+from server.protocol.errors import WireError
+from server.settings import Settings
+from server.store.base import Store, StoreError
+from server.store.embedded import Embedded
+from server.store.journal import Journal
+from server.store.keys import Lifetimes
+from server.store.redis import connect
+from server.store.watch import Watcher
+from server.sweep import Sweep
+from server.telemetry import Telemetry
+from server.websocket import Endpoint
+
+STATIC = Path(__file__).parent.parent / "static" / "dist"
+
+log = structlog.get_logger(__name__)
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A node with everything open. `app` is what the web server serves."""
+
+    app: Starlette
+    node: Node
+    sockets: Endpoint
+    sweep: Sweep
+
+
+@asynccontextmanager
+async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> AsyncIterator[Running]:
+    """Open the store, then what stands on it; close in the opposite order. The engine is still to be loaded.
+
+    Raises StoreError, BadSetting.
+    """
+    auth = Auth(settings.api_keys, settings.allowed_hosts, settings.allowed_origins)
+    async with AsyncExitStack() as stack:
+        store = await _store(stack, settings)
+        journal = await stack.enter_async_context(Journal(store))
+        watcher = await stack.enter_async_context(Watcher(store, journal))
+        node = Node(engine, store, journal, telemetry, name=settings.served_name, queue=settings.max_queue)
+        sockets = Endpoint(Gate(auth, store), node, store, watcher)
+        sweep = Sweep(node, store, alone=not settings.redis_url)
+        stack.push_async_callback(engine.close)
+        stack.push_async_callback(node.close)
+        stack.push_async_callback(sockets.close, 1012, "this node is stopping")
+        yield Running(create_app(settings, auth, node, store, watcher, sockets), node, sockets, sweep)
+
+
+def create_app(
+    settings: Settings, auth: Auth, node: Node, store: Store, watcher: Watcher, sockets: Endpoint
+) -> Starlette:
+    """Routes, error handlers and middleware."""
+    gate = sockets.gate
+    responses = Responses(gate, node, store, watcher, max_body=settings.max_message_bytes)
+    conversations = Conversations(gate, store, max_body=settings.max_message_bytes)
+    routes = [
+        WebSocketRoute("/v1/responses", sockets),
+        *Health(node, store).routes(),
+        *responses.routes(),
+        *conversations.routes(),
+        Route("/v1/{rest:path}", _no_such_path),
+        Mount("/", Page(STATIC)),
+    ]
+    return Starlette(routes=routes, middleware=_middleware(settings, gate), exception_handlers=_HANDLERS)
+
+
+async def _store(stack: AsyncExitStack, settings: Settings) -> Store:
+    url = settings.redis_url
+    if not url:
+        embedded = await stack.enter_async_context(Embedded(settings.folder))
+        url = embedded.url
+    store = connect(url, Lifetimes(session=settings.session_days * 86_400, log=settings.log_minutes * 60))
+    stack.push_async_callback(store.close)
+    await store.check()
+    return store
+
+
+def _middleware(settings: Settings, gate: Gate) -> list[Middleware]:
+    door = Middleware(Door, gate=gate)
+    if not settings.allowed_origins:
+        return [door]
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=list(settings.allowed_origins),
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["authorization", "content-type", "idempotency-key"],
+    )
+    return [cors, door]
+
+
+def answer(error: WireError) -> Response:
+    """An error over HTTP."""
+    return JSONResponse(errors.envelope(error), error.status, error.headers)
+
+
+async def _wire_error(request: Request, error: Any) -> Response:
+    return answer(error)
+
+
+async def _store_error(request: Request, error: Any) -> Response:
+    log.warning("store refused", error=str(error), path=request.url.path)
+    return answer(from_store(error))
+
+
+async def _http_error(request: Request, error: Any) -> Response:
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request_error")
+    return answer(WireError(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}."))
+
+
+async def _our_error(request: Request, error: Any) -> Response:
+    log.error("request failed", path=request.url.path, exc_info=error)
+    return answer(errors.internal())
+
+
+async def _no_such_path(request: Request) -> Response:
+    raise HTTPException(404, "no such path")
+
+
+_HANDLERS: dict[Any, Any] = {
+    WireError: _wire_error,
+    StoreError: _store_error,
+    HTTPException: _http_error,
+    Exception: _our_error,
+}

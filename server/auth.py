@@ -1,0 +1,115 @@
+"""Who is calling, and from where."""
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+import socket
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from server.protocol.errors import forbidden, unauthorized
+from server.settings import BadSetting
+
+ANONYMOUS = "anonymous"
+TICKET_SECONDS = 30
+
+
+class Auth:
+    """The gate. Keys are compared by digest; none is kept in the clear, and none is ever logged."""
+
+    def __init__(self, api_keys: Sequence[str], hosts: Sequence[str], origins: Sequence[str]) -> None:
+        self._callers = dict(_parse_key(entry) for entry in api_keys)
+        self._hosts = {host.lower() for host in hosts} | {socket.gethostname().lower()}
+        self._any_host = "*" in hosts
+        self._origins = {origin.lower().rstrip("/") for origin in origins}
+
+    @property
+    def open(self) -> bool:
+        """Whether everyone may call."""
+        return not self._callers
+
+    def caller(self, authorization: str | None) -> str:
+        """The caller of an `Authorization: Bearer` header. Raises WireError 401."""
+        if self.open:
+            return ANONYMOUS
+        scheme, _, key = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not key:
+            raise unauthorized("You did not provide an API key. Send it as 'Authorization: Bearer KEY'.")
+        caller = self._callers.get(_digest(key.strip()))
+        if caller is None:
+            raise unauthorized("Incorrect API key provided.")
+        return caller
+
+    def check_host(self, host: str | None) -> None:
+        """Refuse names that are not ours, so that a web page cannot reach a laptop by DNS rebinding. Raises 403.
+
+        Addresses pass: rebinding needs a name.
+        """
+        name = _hostname(host or "")
+        if (
+            self._any_host
+            or name in self._hosts
+            or name == "localhost"
+            or name.endswith(".localhost")
+            or _address(name)
+        ):
+            return
+        raise forbidden("host_not_allowed", "This host name is not in ALLOWED_HOSTS.")
+
+    def check_origin(self, origin: str | None, host: str | None) -> None:
+        """Browsers name the page that calls; it must be our own, or allowed by name. Raises WireError 403."""
+        if origin is None or origin.lower() in self._origins:
+            return
+        if _authority(origin) != _bare(host or ""):
+            raise forbidden("origin_not_allowed", "This origin is not in ALLOWED_ORIGINS.")
+
+
+def new_ticket() -> str:
+    """A single-use secret that opens one WebSocket."""
+    return secrets.token_urlsafe(24)
+
+
+def _parse_key(entry: str) -> tuple[str, str]:
+    name, colon, key = entry.partition(":")
+    if not colon:
+        name, key = f"key-{_digest(entry)[:12]}", entry
+    if not name or not key:
+        raise BadSetting("API_KEYS", "each entry is 'name:key', or a key alone")
+    return _digest(key), name
+
+
+def _digest(key: str) -> str:
+    return hmac.new(b"throughline api key", key.encode(), hashlib.sha256).hexdigest()
+
+
+def _hostname(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower().rstrip(".")
+
+
+def _address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _authority(origin: str) -> str | None:
+    """`host` or `host:port` of a web origin, as its `Host` header would say it."""
+    try:
+        parts = urlsplit(origin)
+        if parts.scheme not in {"http", "https"} or parts.path or parts.query or parts.username:
+            return None
+    except ValueError:
+        return None
+    return _bare(parts.netloc, parts.scheme)
+
+
+def _bare(host: str, scheme: str = "") -> str:
+    """Lower case, without the port that the scheme implies."""
+    host = host.lower()
+    ends = {"http": (":80",), "https": (":443",)}.get(scheme, (":80", ":443"))
+    return next((host.removesuffix(end) for end in ends if host.endswith(end)), host)

@@ -1,0 +1,51 @@
+"""The model input of a turn: what was said before it, from one place and in one read."""
+
+from typing import Any
+
+import msgspec
+import orjson
+
+from server.protocol.connection import Remembered
+from server.protocol.errors import not_found, previous_not_found
+from server.protocol.request import Request
+from server.store.base import Checkpoint, Ref, Store
+
+
+class Past(msgspec.Struct, frozen=True):
+    """All items before a turn's own input. `parent` is where they lie, unless only this connection knows them."""
+
+    items: tuple[dict[str, Any], ...] = ()
+    parent: Checkpoint | None = None
+
+
+async def load(store: Store, caller: str, request: Request, remembered: Remembered | None) -> Past:
+    """Everything that `request` continues. Raises WireError when it is not there."""
+    if remembered is not None:
+        return Past(remembered.items)
+    if request.conversation_id is not None:
+        return await _conversation(store, caller, request.conversation_id)
+    if request.previous_response_id is not None:
+        return await _previous(store, Ref(caller, request.previous_response_id))
+    return Past()
+
+
+async def _conversation(store: Store, caller: str, id: str) -> Past:
+    end = await store.end_of(caller, id)
+    if end is None:
+        raise not_found("conversation", id)
+    return await _read(store, caller, end) or Past(parent=end)
+
+
+async def _previous(store: Store, ref: Ref) -> Past:
+    stored = await store.stored(ref)
+    if stored is None or stored.checkpoint is None:
+        raise previous_not_found(ref.id)
+    past = await _read(store, ref.caller, stored.checkpoint)
+    if past is None:
+        raise previous_not_found(ref.id)
+    return past
+
+
+async def _read(store: Store, caller: str, checkpoint: Checkpoint) -> Past | None:
+    raw = await store.history(caller, checkpoint)
+    return None if raw is None else Past(tuple(orjson.loads(item) for item in raw), checkpoint)

@@ -1,0 +1,262 @@
+"""One socket's side of the protocol: text frames in, commands out. No I/O: the shell carries the commands out.
+
+Lanes are first in, first out; different lanes run at once. The connection remembers the latest unkept response of
+each lane, so that `store: false` chains work; that memory dies with the socket.
+"""
+
+import re
+from collections import deque
+from typing import Any
+
+import msgspec
+import orjson
+
+from server.protocol.errors import WireError, frame, invalid
+from server.protocol.request import LANE_PATTERN, Request, convert, fingerprint, parse_object, parse_request
+
+IN_FLIGHT = 16
+NAMED_LANES = 32
+WAITING = 64
+AGE_LIMIT = WireError(
+    400,
+    "websocket_connection_limit_reached",
+    "This connection reached its age limit of 60 minutes. Open a new one to continue.",
+)
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """A finished `store: false` turn: its id and everything that was said up to its end."""
+
+    id: str
+    items: tuple[dict[str, Any], ...]
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send this text frame."""
+
+    frame: str
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Create a turn. `remembered` is the unkept response it continues."""
+
+    lane: str | None
+    request: Request
+    fingerprint: str
+    remembered: Remembered | None
+
+
+class Find(msgspec.Struct, frozen=True):
+    """Look a turn up, then call `found` or `unfound`. `lane` is what the client wished for."""
+
+    response_id: str
+    after: int
+    lane: str | None
+
+
+class Follow(msgspec.Struct, frozen=True):
+    """Show a turn on a lane, from the event after number `after`."""
+
+    lane: str | None
+    response_id: str
+    after: int
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    """Ask for a turn's end."""
+
+    response_id: str
+
+
+class Close(msgspec.Struct, frozen=True):
+    """Close the socket."""
+
+    code: int
+    reason: str
+
+
+Command = Send | Start | Find | Follow | Cancel | Close
+
+
+class Lane:
+    """A queue of jobs, one at a time."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Start | Follow] = deque()
+        self.running: Start | Follow | None = None
+        self.latest: Remembered | None = None  # of the last finished turn, if that was unkept
+
+
+class ResumeEvent(msgspec.Struct, frozen=True):
+    """`throughline:resume`."""
+
+    response_id: str
+    starting_after: int | None = None
+    stream_id: str | None = None
+
+
+class CancelEvent(msgspec.Struct, frozen=True):
+    """`throughline:cancel`."""
+
+    response_id: str
+
+
+class Connection:
+    """The state of one socket."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[str | None, Lane] = {None: Lane()}
+        self.in_flight = 0
+        self.waiting = 0  # frames in all lanes, not yet started
+        self.number = 0  # of the last event that was sent, repeated by events that are not in the log
+
+    # -- what the client says ------------------------------------------------------------------------------------
+
+    def receive(self, text: str) -> list[Command]:
+        """One text frame."""
+        lane: str | None = None
+        try:
+            body = parse_object(text)
+            lane = _lane(body)
+            return self._dispatch(body, lane)
+        except WireError as error:
+            return [Send(frame(error, lane))]
+
+    def receive_binary(self) -> list[Command]:
+        """Binary frames are not part of the protocol."""
+        return [Send(frame(invalid("Binary frames are not supported; send JSON text frames.")))]
+
+    def resume(self, response_id: str, after: str | None, lane: str | None) -> list[Command]:
+        """A resume from the query string."""
+        try:
+            return [Find(response_id, position(after), _lane({"stream_id": lane}))]
+        except WireError as error:
+            return [Send(frame(error))]
+
+    # -- what became of the commands -----------------------------------------------------------------------------
+
+    def found(self, find: Find, lane: str | None) -> list[Command]:
+        """The turn exists; `lane` is the one it was created on, unless the client wished for another."""
+        try:
+            return self._enqueue(lane if find.lane is None else find.lane, Follow(None, find.response_id, find.after))
+        except WireError as error:
+            return [Send(frame(error, find.lane))]
+
+    def failed(self, lane: str | None, error: WireError) -> list[Command]:
+        """A job ended before its turn was admitted, or without a terminal event."""
+        at = self.lanes[lane]
+        asked = at.running.request.previous_response_id if isinstance(at.running, Start) else None
+        if at.latest is not None and asked == at.latest.id:
+            at.latest = None
+        return [Send(frame(error, lane)), *self._next(lane)]
+
+    def ended(self, lane: str | None, latest: Remembered | None) -> list[Command]:
+        """The lane's turn was shown to its end."""
+        self.lanes[lane].latest = latest
+        return self._next(lane)
+
+    def expire(self) -> list[Command]:
+        """The connection is too old."""
+        return [Send(frame(AGE_LIMIT)), Close(1000, "connection age limit")]
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _dispatch(self, body: dict[str, Any], lane: str | None) -> list[Command]:
+        match body.get("type"):
+            case "response.create":
+                return self._create(body, lane)
+            case "throughline:resume":
+                event = convert(body, ResumeEvent)
+                return [Find(event.response_id, _checked(event.starting_after), event.stream_id)]
+            case "throughline:cancel":
+                return [Cancel(convert(body, CancelEvent).response_id)]
+            case "response.steer":
+                return [Send(self._steer_failed(body, lane))]
+            case None:
+                raise invalid("Missing required parameter: 'type'.", "type", "missing_required_parameter")
+            case other:
+                raise invalid(f"Unknown event type '{other}'.", "type")
+
+    def _create(self, body: dict[str, Any], lane: str | None) -> list[Command]:
+        return self._enqueue(lane, Start(lane, parse_request(body), fingerprint(body), None))
+
+    def _enqueue(self, lane: str | None, job: Start | Follow) -> list[Command]:
+        self._admit_lane(lane)
+        if self.waiting >= WAITING:
+            message = f"More than {WAITING} messages wait on this connection."
+            raise WireError(429, "rate_limit_exceeded", message, type="rate_limit_error", headers={"retry-after": "1"})
+        self.lanes[lane].waiting.append(job)
+        self.waiting += 1
+        return self._pump()
+
+    def _admit_lane(self, lane: str | None) -> None:
+        if lane in self.lanes:
+            return
+        if len(self.lanes) > NAMED_LANES:
+            message = f"A connection has at most {NAMED_LANES} named streams."
+            raise WireError(400, "websocket_stream_limit_reached", message, param="stream_id")
+        self.lanes[lane] = Lane()
+
+    def _pump(self) -> list[Command]:
+        commands: list[Command] = []
+        for name, lane in self.lanes.items():
+            if self.in_flight >= IN_FLIGHT:
+                break
+            if lane.running is None and lane.waiting:
+                lane.running = lane.waiting.popleft()
+                self.waiting -= 1
+                self.in_flight += 1
+                commands.append(self._ready(name, lane.running))
+        return commands
+
+    def _ready(self, lane: str | None, job: Start | Follow) -> Command:
+        if isinstance(job, Follow):
+            return Follow(lane, job.response_id, job.after)
+        return Start(lane, job.request, job.fingerprint, self._remembered(job.request.previous_response_id))
+
+    def _remembered(self, id: str | None) -> Remembered | None:
+        latest = (lane.latest for lane in self.lanes.values())
+        return next((known for known in latest if known is not None and known.id == id), None)
+
+    def _next(self, lane: str | None) -> list[Command]:
+        at = self.lanes[lane]
+        at.running = None
+        self.in_flight -= 1
+        self.lanes[lane] = self.lanes.pop(lane)  # to the end: lanes take turns when all slots are taken
+        return self._pump()
+
+    def _steer_failed(self, body: dict[str, Any], lane: str | None) -> str:
+        steer = {"input": body.get("input"), "previous_response_id": body.get("previous_response_id")}
+        error = {
+            "type": "invalid_request_error",
+            "code": "steering_not_supported",
+            "message": "This server does not steer running responses yet; send the input as the next turn.",
+        }
+        event = {"type": "response.steer.failed", "sequence_number": self.number, "steer": steer, "error": error}
+        return orjson.dumps(event if lane is None else event | {"stream_id": lane}).decode()
+
+
+def _lane(body: dict[str, Any]) -> str | None:
+    lane = body.get("stream_id")
+    if lane is None:
+        return None
+    if not isinstance(lane, str) or not re.fullmatch(LANE_PATTERN, lane):
+        message = "Invalid 'stream_id': 1 to 256 characters out of A-Z, a-z, 0-9, '_', '.' and '-'."
+        raise WireError(400, "invalid_stream_id", message, param="stream_id")
+    return lane
+
+
+def position(after: str | None) -> int:
+    """A position from a query string."""
+    if after is None or after == "":
+        return -1
+    if not after.isascii() or not after.isdigit() or len(after) > 15:
+        raise invalid("Invalid 'starting_after': expected the number of an event.", "starting_after")
+    return int(after)
+
+
+def _checked(after: int | None) -> int:
+    """A position from an event."""
+    if after is not None and not 0 <= after < 10**15:
+        raise invalid("Invalid 'starting_after': expected the number of an event.", "starting_after")
+    return -1 if after is None else after

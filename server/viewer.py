@@ -1,0 +1,51 @@
+"""Whoever follows a turn from a position: a socket's lane, an SSE stream, a caller who waits for the end."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from server.protocol.events import View
+from server.protocol.log import TERMINAL, Kind, decode
+from server.record import Record
+from server.store.base import Logged, Ref
+from server.store.watch import Notice, Watcher
+
+
+class Viewer:
+    """A position in one turn. It owns no copy of the log: when its reader is slow, it simply stays behind."""
+
+    def __init__(self, watcher: Watcher, ref: Ref, record: Record, after: int, lane: str | None = None) -> None:
+        self.watcher = watcher
+        self.ref = ref
+        self.record = record
+        self.number = after  # of the last event that was handed out
+        self.view = View(record.response, lane)
+        self.stalled = False  # the log does not answer at the moment
+        self.begun = False  # an event other than created, queued and in_progress was handed out
+        self.final: dict[str, Any] | None = None  # the finished response, once the terminal event was handed out
+
+    async def frames(self) -> AsyncGenerator[list[tuple[Kind, str]]]:
+        """Events after the position as they come, each once, up to the terminal one. Raises PositionLost."""
+        async with aclosing(self.watcher.watch(self.ref, self.number)) as seen:
+            async for each in seen:
+                if isinstance(each, Notice):
+                    self.stalled = each is Notice.STALLED
+                elif frames := self._render(each):
+                    yield frames
+
+    async def end(self) -> dict[str, Any]:
+        """Wait for the finished response. Raises PositionLost."""
+        async for _ in self.frames():
+            pass
+        assert self.final is not None
+        return self.final
+
+    def _render(self, logged: Logged) -> list[tuple[Kind, str]]:
+        entry = decode(logged.entry)
+        frames = list(self.view.frames(entry, logged.top, self.number))
+        self.number = max(self.number, logged.top)
+        last = entry.events[-1]
+        self.begun = self.begun or last.kind > Kind.IN_PROGRESS
+        if last.kind in TERMINAL:
+            self.final = last.data
+        return frames
