@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    Slots = Mapping[str, str]
 
 LONGEST_FREE_SLOT = 60
 TOKEN = re.compile(r"\[|\]|\||\{\w+\}|[^\[\]|{}]+")
@@ -43,10 +45,10 @@ def parse(phrase: str) -> tuple[Node, ...]:
     tokens = TOKEN.findall(phrase)
     if "".join(tokens) != phrase:
         raise ValueError(f"stray brace in phrase {phrase!r}")
-    nodes, rest = _sequence(tokens, 0)
-    if rest != len(tokens):
+    whole, rest = _choice([*tokens, "]"], 0)
+    if rest != len(tokens) + 1:
         raise ValueError(f"unbalanced phrase {phrase!r}")
-    return nodes
+    return (whole,)
 
 
 def _sequence(tokens: Sequence[str], at: int) -> tuple[tuple[Node, ...], int]:
@@ -90,35 +92,38 @@ def _spoken(rng: random.Random, nodes: Sequence[Node], slots: Mapping[str, str])
 
 @dataclass(frozen=True)
 class Grammar:
-    """Recognises phrases. A slot is filled by one of its domain's words, or, having no domain, by any short run of text;
+    """Recognises phrases. A slot is filled by what its pattern matches, or, having none, by any short run of text;
     a slot that occurs twice is filled alike."""
 
-    domains: Mapping[str, Collection[str]]
+    patterns: Mapping[str, re.Pattern[str]]
 
     def accepts(self, phrase: str, text: str, slots: Mapping[str, str] | None = None) -> bool:
-        return any(end == len(text) for end, _ in self._sequence(parse(phrase), text, 0, dict(slots or {})))
+        return any(end == len(text) for end, _ in self._sequence(parse(phrase), text, 0, slots or {}))
 
-    def _sequence(self, nodes: Sequence[Node], text: str, at: int, slots: dict[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
+    def _sequence(self, nodes: Sequence[Node], text: str, at: int, slots: Slots) -> Iterator[tuple[int, Slots]]:
         if not nodes:
             yield at, slots
             return
         for end, known in self._node(nodes[0], text, at, slots):
             yield from self._sequence(nodes[1:], text, end, known)
 
-    def _node(self, node: Node, text: str, at: int, slots: dict[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
+    def _node(self, node: Node, text: str, at: int, slots: Slots) -> Iterator[tuple[int, Slots]]:
         if isinstance(node, Choice):
             for option in node.options:
                 yield from self._sequence(option, text, at, slots)
         elif isinstance(node, Slot):
-            for word in self._fillings(node.name, text, at, slots):
-                yield at + len(word), {**slots, node.name: word}
+            for words in self._fillings(node.name, text, at, slots):
+                yield at + len(words), {**slots, node.name: words}
         elif text.startswith(node.text, at):
             yield at + len(node.text), slots
 
-    def _fillings(self, name: str, text: str, at: int, slots: Mapping[str, str]) -> Iterator[str]:
-        if name in slots or name in self.domains:
-            words = [slots[name]] if name in slots else self.domains[name]
-            yield from (word for word in words if text.startswith(word, at))
-            return
-        line = text[at : at + LONGEST_FREE_SLOT].partition("\n")[0]
-        yield from (line[:length] for length in range(1, len(line) + 1))
+    def _fillings(self, name: str, text: str, at: int, slots: Slots) -> Iterator[str]:
+        if name in slots:
+            if text.startswith(slots[name], at):
+                yield slots[name]
+        elif pattern := self.patterns.get(name):
+            if found := pattern.match(text, at):
+                yield found[0]
+        else:
+            line = text[at : at + LONGEST_FREE_SLOT].partition("\n")[0]
+            yield from (line[:length] for length in range(1, len(line) + 1))

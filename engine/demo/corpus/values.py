@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ONSETS = "b c d f g h j k l m n p q r s t v w x y z br ch cr dr fl fr gl gr kh kl kr ph pr sh sk sl st sv th tr vl zh".split() + [""] * 4
 VOWELS = "a e i o u a e i o y aa ae ai au ea ee ei ia ie io oa oo ou ue".split()
-CODAS = [""] * 24 + "b d f g k l m n p r s t x z ck ld ll lm ln mp nd ng nn nt rd rk rn rt sh ss st th tz".split()
+CODAS = [""] * 48 + "b d f g k l m n p r s t x z ck ld ll lm ln mp nd ng nn nt rd rk rn rt sh ss st th tz".split()
 NAMES = """Emma Lukas Anna Ben Maria Paul Sofia Leon Mia Jonas Clara Felix Laura Max Julia Tom Sarah David Lena Peter Nina Oscar Ida Hugo Alice
 Bob Carol Dave Erin Frank Grace Heidi Ivan Judy Kevin Linda Mallory Nora Olivia Peggy Quentin Rupert Sybil Trent Ursula Victor Walter Xavier
 Yara Zoe Ahmed Fatima Omar Layla Yusuf Aisha Ravi Priya Arjun Ananya Wei Mei Hiro Yuki Sakura Kenji Minh Linh Kofi Ama Chidi Ngozi Diego Lucia
@@ -28,7 +28,7 @@ Lagos Nairobi Accra Dakar Johannesburg Boston Chicago Seattle Denver Austin Hous
 Vancouver Havana Lima Quito Bogota Santiago Caracas Brasilia Tokyo Osaka Kyoto Seoul Busan Beijing Shanghai Hanoi Bangkok Jakarta Manila Delhi
 Mumbai Chennai Kolkata Lahore Karachi Dhaka Sydney Melbourne Perth Auckland Wellington Leipzig Dresden Bremen Graz Basel Bern Lyon Nice Porto
 Seville Valencia Ghent Bruges Utrecht Malmo Bergen Turku Krakow Gdansk Brno Leeds Bristol York Oxford Cambridge Glasgow Cardiff Belfast""".split()
-CITY_PAIRS = [("New", "Old", "San", "Santa", "Saint", "Port", "Los", "Bad", "El", "North", "West", "Upper", "Fort", "Mount", "Lake")]
+CITY_BEGINNINGS = ("New", "Old", "San", "Santa", "Saint", "Port", "Los", "Bad", "El", "North", "West", "Upper", "Fort", "Mount", "Lake")
 COLOURS = """red blue green yellow orange purple pink black white brown grey gray teal turquoise violet indigo magenta cyan maroon navy olive beige
 gold silver crimson scarlet lavender lilac mauve amber coral salmon peach ivory khaki lime mint mustard ochre plum rust sand sepia tan umber azure
 bronze burgundy charcoal chartreuse copper cream emerald fuchsia jade mahogany rose ruby sapphire sienna tangerine vermilion wine""".split()
@@ -45,8 +45,8 @@ def is_held_out(value: str) -> bool:
     return crc32(value.lower().encode()) % 10 == 0
 
 
-def _syllables(rng: random.Random, least: int, most: int) -> str:
-    count = rng.randint(least, most)
+def _syllables(rng: random.Random) -> str:
+    count = rng.choice((1, 2, 2, 2, 3, 3, 4))
     return "".join(rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(count))
 
 
@@ -73,7 +73,7 @@ def _word(rng: random.Random, known: list[str]) -> str:
         return _misspelled(rng, rng.choice(known))
     if kind < 0.5:
         return _letters(rng).capitalize()
-    return _syllables(rng, 1, 4).capitalize()
+    return _syllables(rng).capitalize()
 
 
 def _name(rng: random.Random) -> str:
@@ -92,13 +92,13 @@ def _city(rng: random.Random) -> str:
     city = _word(rng, CITIES)
     kind = rng.random()
     if kind < 0.1:
-        return f"{rng.choice(CITY_PAIRS[0])} {city}"
+        return f"{rng.choice(CITY_BEGINNINGS)} {city}"
     return _foreign(rng) if kind < 0.12 else city
 
 
 def _colour(rng: random.Random) -> str:
     kind = rng.random()
-    colour = rng.choice(COLOURS) if kind < 0.5 else _misspelled(rng, rng.choice(COLOURS)) if kind < 0.65 else _syllables(rng, 1, 3)
+    colour = rng.choice(COLOURS) if kind < 0.5 else _misspelled(rng, rng.choice(COLOURS)) if kind < 0.65 else _syllables(rng)
     return f"{rng.choice(SHADES)} {colour}" if rng.random() < 0.15 else colour
 
 
