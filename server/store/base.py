@@ -10,7 +10,8 @@ also when the answer is lost. Every write names what it expects (lease, position
     └── Conflict         the caller's own doing, answered with a wire error
         ├── Locked           the conversation has a running turn
         ├── KeyReused        an idempotency key came with another body
-        └── Missing          no such turn, response, item or conversation of this caller
+        ├── Missing          no such turn, response, item or conversation of this caller
+        └── PositionLost     the log cannot be followed from there: it is gone, or events are missing
 """
 
 from collections.abc import Sequence
@@ -58,6 +59,22 @@ class Missing(Conflict):
         super().__init__(kind, id)
         self.kind = kind
         self.id = id
+
+
+class PositionLost(Conflict):
+    """Nothing can be shown that is sure to follow on `after`. `status` None: the turn is gone, `top` means nothing."""
+
+    def __init__(self, ref: "Ref", after: int, status: Status | None, top: int) -> None:
+        super().__init__(ref, after, status, top)
+        self.ref = ref
+        self.after = after
+        self.status = status
+        self.top = top
+
+    def __str__(self) -> str:
+        if self.status is None:
+            return f"the log of {self.ref.id} is gone"
+        return f"no event follows on number {self.after} in the log of {self.ref.id}, which is {self.status}"
 
 
 class Ref(msgspec.Struct, frozen=True):
@@ -172,10 +189,11 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 class Logged(msgspec.Struct, frozen=True):
-    """One entry of a log: its events end at number `top`. `last`: with the terminal event."""
+    """One entry of a log: the events numbered after+1 .. top. `last`: with the terminal event."""
 
     top: int
     entry: bytes
+    after: int = -1
     last: bool = False
 
 
@@ -216,7 +234,10 @@ class Slice(msgspec.Struct, frozen=True):
 class Store(Protocol):
     """The backends are interchangeable; the contract suite in the tests says what each method must do."""
 
-    partitions: int  # how many there are; one call reaches one partition
+    @property
+    def partitions(self) -> int:
+        """How many there are; one call reaches one partition."""
+        ...
 
     def partition(self, caller: str) -> int:
         """Where everything of this caller lies. The same on every node."""

@@ -83,7 +83,7 @@ class MemoryStore(MemoryHistory):
         refusal = self._refuse(one)
         if refusal is not None:
             return refusal
-        self._logs[one.ref].append(Logged(one.top, one.entry, status is not None))
+        self._logs[one.ref].append(Logged(one.top, one.entry, one.after, status is not None))
         self._change(one.ref, top=one.top)
         self._tell(one.ref)
         return self._say(Answer.OK, one.ref)

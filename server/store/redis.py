@@ -263,12 +263,18 @@ def _outcome(reply: list[Any]) -> Outcome:
 
 
 def _position(after: int) -> str:
-    return f"{after}-1" if after >= 0 else "0-0"
+    """The id behind which the entries with events above `after` begin."""
+    return f"{after}-{2**64 - 1}" if after >= 0 else "0-0"
 
 
 def _entries(raw: list[Any]) -> tuple[Logged, ...]:
-    """A stream's entries: the id is `<top>-1`, the fields are `e` and, in the last one, `end`."""
-    return tuple(Logged(int(id[:-2]), fields[1], len(fields) > 2) for id, fields in raw)
+    """A stream's entries: the id is `<top>-<events>`, the fields are `e` and, in the last one, `end`."""
+    return tuple(_logged(id, fields) for id, fields in raw)
+
+
+def _logged(id: bytes, fields: list[bytes]) -> Logged:
+    top, _, events = id.partition(b"-")
+    return Logged(int(top), fields[1], int(top) - int(events), len(fields) > 2)
 
 
 def _turn(id: str, fields: dict[str, bytes]) -> Turn:

@@ -2,6 +2,7 @@
 -- KEYS  turn, log of each
 -- ARGV  lease, after, top, entry of each
 -- RESULT  for each: 1 (ok, no stop asked for) | {answer, top, stop, lease} | {"broken", error}
+-- An entry's id is "<number of its last event>-<how many it has>".
 -- A failure that concerns every write (memory, a read-only replica, a full disk) is raised instead: what was applied
 -- before it answers "duplicate" when the batch is repeated.
 local function answer(turn, lease, after, top)
@@ -18,7 +19,7 @@ local function append(n)
   local turn, lease, after, top = KEYS[2 * n - 1], ARGV[4 * n - 3], ARGV[4 * n - 2], ARGV[4 * n - 1]
   local h = redis.call('HMGET', turn, 'lease', 'top', 'stop')
   if h[1] ~= lease or h[2] ~= after then return answer(turn, lease, after, top) end
-  if not redis.call('XADD', KEYS[2 * n], 'NOMKSTREAM', top .. '-1', 'e', ARGV[4 * n]) then
+  if not redis.call('XADD', KEYS[2 * n], 'NOMKSTREAM', top .. '-' .. (top - after), 'e', ARGV[4 * n]) then
     return {'lost', -1, 0, h[1]}
   end
   redis.call('HSET', turn, 'top', top)

@@ -30,7 +30,7 @@ local now = redis.call('TIME')
 local fence = string.match(ARGV[8], '^(%d+):') or '0'
 local turn = {'caller', ARGV[3], 'status', ARGV[9], 'top', ARGV[10], 'lease', ARGV[8], 'fence', fence,
   'fingerprint', ARGV[5], 'kept', ARGV[12], 'created', now[1] .. '.' .. string.format('%06d', now[2]),
-  'renewed', now[1], 'first', ARGV[10]}
+  'renewed', now[1]}
 local function note(field, value) turn[#turn + 1] = field; turn[#turn + 1] = value end
 if ARGV[6] == '1' then note('once', KEYS[5]) end
 for n = 16, #ARGV, 2 do note('r:' .. ARGV[n], ARGV[n + 1]) end
@@ -54,7 +54,7 @@ end
 
 redis.call('HSET', KEYS[1], unpack(turn))
 redis.call('EXPIRE', KEYS[1], life)
-redis.call('XADD', KEYS[2], ARGV[10] .. '-1', 'e', ARGV[11])
+redis.call('XADD', KEYS[2], ARGV[10] .. '-' .. (ARGV[10] + 1), 'e', ARGV[11])
 redis.call('EXPIRE', KEYS[2], life)
 redis.call('SADD', KEYS[3], ARGV[4])
 redis.call('EXPIRE', KEYS[3], life)

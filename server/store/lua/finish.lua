@@ -15,7 +15,8 @@ if h[1] ~= lease then return say('fenced') end
 if h[2] ~= after then return say('gap') end
 
 local kept, conversation, parent = h[6] == '1', h[7], h[8] or ''
-if not redis.call('XADD', KEYS[2], 'NOMKSTREAM', top .. '-1', 'e', ARGV[6], 'end', ARGV[7]) then return say('lost') end
+local number = top .. '-' .. (top - after)
+if not redis.call('XADD', KEYS[2], 'NOMKSTREAM', number, 'e', ARGV[6], 'end', ARGV[7]) then return say('lost') end
 redis.call('HSET', KEYS[1], 'status', ARGV[7], 'top', top, 'lease', '', 'end', lease)
 redis.call('HDEL', KEYS[1], 'offered')
 redis.call('SREM', KEYS[3], ARGV[2])

@@ -62,7 +62,7 @@ async def test_append_moves_the_log(store: Store) -> None:
     await store.create(new())
     assert await store.append([append(after=1, top=4)]) == [Outcome(Answer.OK, 4, False, MINE)]
     page = await store.read(ref(), -1, 9)
-    assert page.entries == (Logged(1, b"first"), Logged(4, b"2..4"))
+    assert page.entries == (Logged(1, b"first"), Logged(4, b"2..4", 1))
     assert (page.status, page.top) == (Status.IN_PROGRESS, 4)
 
 
@@ -181,7 +181,7 @@ async def test_finish_ends_a_turn_once(store: Store) -> None:
     assert (await store.cancel(ref())).answer is Answer.FINISHED
     assert (await store.offer(ref(), MINE)).answer is Answer.FINISHED
     page = await store.read(ref(), 1, 9)
-    assert page.entries == (Logged(3, b"2..3", last=True),)
+    assert page.entries == (Logged(3, b"2..3", 1, last=True),)
     assert (page.status, page.top) == (Status.COMPLETED, 3)
     stored = await store.stored(ref())
     assert stored is not None
@@ -241,7 +241,7 @@ async def test_follow_blocks_until_a_log_grows(store: Store) -> None:
     await asyncio.sleep(0.05)
     assert not waiting.done()
     await store.append([append()])
-    assert await waiting == {ref(): (Logged(2, b"2..2"),)}
+    assert await waiting == {ref(): (Logged(2, b"2..2", 1),)}
 
 
 async def test_follow_gives_up_in_time(store: Store) -> None:

@@ -1,0 +1,171 @@
+"""One partition's writing: what gathers goes out in one call, and one call is in flight."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from server.store.base import Answer, Append, Ending, Outcome, Store, StoreDown, StoreError, StoreFull
+
+T = TypeVar("T")
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How the journal bounds and repeats."""
+
+    room: int = 2000  # unacknowledged events of one turn
+    stall: float = 0.25  # seconds without an answer until it is said that the log stalls
+    first_pause: float = 0.02  # before the first repeat; doubled up to
+    last_pause: float = 0.5
+    turns: int = 256  # in one call, and
+    bytes: int = 1_000_000  # in one call, so that after a stall no call is too big to be answered in time
+
+
+class Pen(Protocol):
+    """What the scribe needs of a writer."""
+
+    def freeze(self) -> Append:
+        """Its share of the next batch."""
+        ...
+
+    def settle(self, outcome: Outcome) -> None:
+        """The answer to it."""
+        ...
+
+    def stall(self, *, stalled: bool) -> None:
+        """Whether the log answers."""
+        ...
+
+
+class Scribe:
+    """Owns one task. Calls are repeated until they are answered, whoever waits."""
+
+    def __init__(self, store: Store, pace: Pace, stall_changed: Callable[[], None]) -> None:
+        self.store = store
+        self.pace = pace
+        # No call was answered for `pace.stall` seconds while one is in flight.
+        self.stalled = False
+        self._stall_changed = stall_changed
+        self._pens: set[Pen] = set()
+        # Writers with pending events, in the order in which they came.
+        self._ready: dict[Pen, None] = {}
+        # The loop waits on this while nobody is ready; set by call_soon, after a whole engine step was handed over.
+        self._idle: asyncio.Future[None] | None = None
+        self._calls = 0
+        self._alarm: asyncio.TimerHandle | None = None
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """End the task. A call in flight may or may not be applied."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._disarm()
+
+    def join(self, pen: Pen) -> None:
+        """A writer begins."""
+        self._pens.add(pen)
+        pen.stall(stalled=self.stalled)
+
+    def leave(self, pen: Pen) -> None:
+        """A writer ends."""
+        self._pens.discard(pen)
+        self._ready.pop(pen, None)
+
+    def forget(self, pen: Pen) -> None:
+        """What this one has pending goes out by another call."""
+        self._ready.pop(pen, None)
+
+    def ready(self, pen: Pen) -> None:
+        """This one has something pending and nothing in flight."""
+        self._ready[pen] = None
+        if self._idle is not None:
+            idle, self._idle = self._idle, None
+            asyncio.get_running_loop().call_soon(_resolve, idle)
+
+    async def _run(self) -> None:
+        while True:
+            if not self._ready:
+                self._idle = asyncio.get_running_loop().create_future()
+                await self._idle
+            else:
+                await asyncio.sleep(0)  # let the rest of an engine step come in
+            await self._commit()
+
+    async def _commit(self) -> None:
+        pens, batch = self._gather()
+        if not batch:
+            return
+        try:
+            outcomes = await self.repeated(lambda: self.store.append(batch))
+        except StoreError:
+            outcomes = [Outcome(Answer.BROKEN)] * len(batch)
+        for pen, outcome in zip(pens, outcomes, strict=True):
+            pen.settle(outcome)
+
+    def _gather(self) -> tuple[list[Pen], list[Append]]:
+        pens: list[Pen] = []
+        batch: list[Append] = []
+        size = 0
+        while self._ready and len(batch) < self.pace.turns and size < self.pace.bytes:
+            pen = next(iter(self._ready))
+            del self._ready[pen]
+            pens.append(pen)
+            batch.append(pen.freeze())
+            size += len(batch[-1].entry)
+        return pens, batch
+
+    async def finish(self, ending: Ending) -> Outcome:
+        """End a turn beside the batches: nothing of it is in flight."""
+        try:
+            return await self.repeated(lambda: self.store.finish(ending))
+        except StoreError:
+            return Outcome(Answer.BROKEN)
+
+    async def repeated(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The same call until it is answered. Raises StoreError where no repeat can help."""
+        pause = self.pace.first_pause
+        self._begin()
+        try:
+            while True:
+                try:
+                    return await call()
+                except (StoreDown, StoreFull):
+                    await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                    pause = min(2 * pause, self.pace.last_pause)
+        finally:
+            self._end()
+
+    def _begin(self) -> None:
+        self._calls += 1
+        if self._alarm is None:
+            self._arm()
+
+    def _end(self) -> None:
+        self._calls -= 1
+        self._disarm()
+        self._set(stalled=False)
+        if self._calls:
+            self._arm()
+
+    def _arm(self) -> None:
+        self._alarm = asyncio.get_running_loop().call_later(self.pace.stall, lambda: self._set(stalled=True))
+
+    def _disarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _set(self, *, stalled: bool) -> None:
+        if stalled == self.stalled:
+            return
+        self.stalled = stalled
+        for pen in self._pens:
+            pen.stall(stalled=stalled)
+        self._stall_changed()
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,84 @@
+"""The end of a log in memory, which any number of viewers read by position."""
+
+import asyncio
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+
+from server.store.base import Logged, PositionLost
+
+
+class Tail:
+    """Entries from behind number `base`, only acknowledged ones. Whoever feeds it moves it; viewers wait for that."""
+
+    def __init__(
+        self, base: int, entries: Iterable[Logged] = (), *, closed: bool = False, stalled: bool = False
+    ) -> None:
+        self.base = base
+        self.entries: list[Logged] = []
+        # Nobody feeds it any more: go on elsewhere, from your position.
+        self.closed = closed
+        # The log does not answer; everything follows when it is back.
+        self.stalled = stalled
+        # Why nothing can follow.
+        self.lost: PositionLost | None = None
+        self._tops: list[int] = []
+        self._waiting: set[asyncio.Future[None]] = set()
+        self.extend(entries)
+
+    @property
+    def top(self) -> int:
+        """Number of the last event that is here."""
+        return self._tops[-1] if self._tops else self.base
+
+    @property
+    def ended(self) -> bool:
+        """Whether the terminal event is here."""
+        return bool(self.entries) and self.entries[-1].last
+
+    def __contains__(self, number: int) -> bool:
+        """Whether an entry ends at this number."""
+        index = bisect_left(self._tops, number)
+        return index < len(self._tops) and self._tops[index] == number
+
+    def above(self, after: int) -> list[Logged]:
+        """Entries with events above `after`."""
+        return self.entries[bisect_right(self._tops, after) :]
+
+    def extend(self, entries: Iterable[Logged]) -> None:
+        """Add what is new."""
+        for logged in entries:
+            if logged.top > self.top:
+                self.entries.append(logged)
+                self._tops.append(logged.top)
+        self.tell()
+
+    def close(self) -> None:
+        """Send the viewers elsewhere."""
+        self.closed = True
+        self.tell()
+
+    def lose(self, error: PositionLost) -> None:
+        """Nothing can follow."""
+        self.lost = error
+        self.tell()
+
+    def stall(self, *, stalled: bool) -> None:
+        """Say whether the log answers."""
+        if stalled != self.stalled:
+            self.stalled = stalled
+            self.tell()
+
+    def tell(self) -> None:
+        """Wake every viewer."""
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def moved(self) -> None:
+        """Wait for any change. Cancelling it leaves nothing behind."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            await future
+        finally:
+            self._waiting.discard(future)

@@ -1,0 +1,301 @@
+"""The group commit."""
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from server.protocol.log import Event, Kind, decode
+from server.protocol.status import Status
+from server.store.base import Answer, Lease, Logged, Store
+from server.store.journal import Ended, Fenced, Journal, Lost, Writer
+from server.store.memory import MemoryStore
+from server.store.scribe import Pace
+from tests.server.store.faulty import Faulty
+from tests.server.store.make import MINE, ending, new, ref
+
+QUICK = Pace(first_pause=0.001, last_pause=0.002, stall=0.03)
+
+
+def text(*words: str) -> list[Event]:
+    return [Event(Kind.TEXT, word) for word in words]
+
+
+DONE = [Event(Kind.COMPLETED, data={})]
+
+
+@pytest.fixture
+def faulty() -> Faulty:
+    return Faulty(cast("Store", MemoryStore()))
+
+
+async def begin(journal: Journal, store: object, id: str = "resp_1") -> Writer:
+    await cast("Store", store).create(new(id))
+    return journal.open(ref(id), MINE, 1, None, [Logged(1, b"first")])
+
+
+def words(entry: bytes) -> list[str]:
+    return [event.text for event in decode(entry).events]
+
+
+async def test_what_gathers_while_a_call_is_in_flight_goes_out_in_the_next(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        writer = await begin(journal, faulty)
+        faulty.gate.clear()
+        writer.append(text("a"))
+        await asyncio.sleep(0.01)
+        writer.append(text("b", "c"))
+        writer.append(text("d"))
+        faulty.gate.set()
+        await writer.flushed()
+    assert [[words(one.entry) for one in batch] for batch in faulty.batches] == [[["a"]], [["b", "c", "d"]]]
+    assert [(one.after, one.top) for batch in faulty.batches for one in batch] == [(1, 2), (2, 5)]
+
+
+async def test_all_turns_of_an_engine_step_share_a_call(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        writers = [await begin(journal, faulty, f"resp_{n}") for n in range(20)]
+        step = asyncio.get_running_loop().create_future()
+
+        async def runner(writer: Writer) -> None:
+            await step
+            writer.append(text("x"))
+
+        for _ in range(3):
+            faulty.batches.clear()
+            step = asyncio.get_running_loop().create_future()
+            tasks = [asyncio.create_task(runner(writer)) for writer in writers]
+            await asyncio.sleep(0)
+            step.set_result(None)
+            await asyncio.gather(*tasks, *(writer.flushed() for writer in writers))
+            assert [len(batch) for batch in faulty.batches] == [20]
+
+
+@pytest.mark.parametrize("faults", [["reply"], ["request"], ["reply", "request", "reply"]])
+async def test_batch_is_repeated_byte_for_byte_until_it_is_answered(faulty: Faulty, faults: list[str]) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        writer = await begin(journal, faulty)
+        faulty.faults = list(faults)
+        writer.append(text("a"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        writer.append(text("b"))
+        await writer.flushed()
+        first = faulty.batches[0]
+        assert faulty.batches[: len(faults) + 1] == [first] * (len(faults) + 1)
+        page = await faulty.read(ref(), 1, 99)
+    assert [words(logged.entry) for logged in page.entries] == [["a"], ["b"]]
+
+
+async def test_viewers_see_only_what_was_acknowledged(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        writer = await begin(journal, faulty)
+        faulty.gate.clear()
+        writer.append(text("a"))
+        await asyncio.sleep(0.01)
+        assert (writer.top, writer.acknowledged, writer.tail.top) == (2, 1, 1)
+        faulty.gate.set()
+        await writer.flushed()
+        assert writer.tail.top == 2
+
+
+async def test_finish_comes_after_everything_before_it(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        writer = await begin(journal, faulty)
+        faulty.gate.clear()
+        writer.append(text("a"))
+        await asyncio.sleep(0.01)
+        writer.append(text("b"))
+        ended = asyncio.create_task(writer.finish([*text("c"), *DONE], Status.COMPLETED, b"{}"))
+        await asyncio.sleep(0.01)
+        faulty.gate.set()
+        assert (await ended).answer is Answer.OK
+        assert [entry.last for entry in writer.tail.entries] == [False, False, True]
+        page = await faulty.read(ref(), 1, 99)
+        assert [words(logged.entry) for logged in page.entries] == [["a"], ["b", "c", ""]]
+        assert (page.status, page.top) == (Status.COMPLETED, 5)
+        with pytest.raises(RuntimeError):
+            writer.append(text("d"))
+
+
+@pytest.mark.parametrize("faults", [["reply"], ["request", "reply"]])
+async def test_finish_is_repeated_until_it_is_answered(faulty: Faulty, faults: list[str]) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        writer = await begin(journal, faulty)
+        faulty.faults = list(faults)
+        assert (await writer.finish(DONE, Status.COMPLETED, b"{}")).answer in (Answer.OK, Answer.DUPLICATE)
+
+
+async def test_cancelled_finish_is_written_all_the_same(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        writer = await begin(journal, faulty)
+        faulty.gate.clear()
+        ended = asyncio.create_task(writer.finish(DONE, Status.COMPLETED, b"{}"))
+        await asyncio.sleep(0.01)
+        ended.cancel()
+        await asyncio.gather(ended, return_exceptions=True)
+        faulty.gate.set()
+        await writer.flushed()
+        assert (await faulty.turn(ref())).status is Status.COMPLETED
+
+
+async def test_room_is_bounded(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=Pace(room=10)) as journal:
+        writer = await begin(journal, faulty)
+        faulty.gate.clear()
+        writer.append(text(*"0123456789"))
+        waiting = asyncio.create_task(writer.room())
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        faulty.gate.set()
+        await waiting
+
+
+async def test_fenced_writer_stops_and_its_viewers_go_elsewhere(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        told: list[Writer] = []
+        await faulty.create(new())
+        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")], told=told.append)
+        other = await begin(journal, faulty, "other")
+        await faulty.claim(ref(), MINE, "node-b")
+        writer.append(text("a"))
+        other.append(text("a"))
+        with pytest.raises(Fenced) as caught:
+            await writer.flushed()
+        assert caught.value.outcome.lease == Lease(2, "node-b")
+        assert told == [writer]
+        assert writer.tail.closed
+        assert journal.tail(ref()) is None
+        with pytest.raises(Fenced):
+            writer.append(text("b"))
+        with pytest.raises(Fenced):
+            await writer.room()
+        with pytest.raises(Fenced):
+            await writer.finish(DONE, Status.COMPLETED, b"{}")
+        await other.flushed()
+
+
+async def test_turn_that_somebody_else_ended_is_ended(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        writer = await begin(journal, faulty)
+        await faulty.claim(ref(), MINE, "node-b")
+        await faulty.finish(ending(after=1, lease=Lease(2, "node-b")))
+        with pytest.raises(Ended):
+            await writer.finish(DONE, Status.COMPLETED, b"{}")
+
+
+async def test_deleted_turn_fails_loudly(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        writer = await begin(journal, faulty)
+        await faulty.delete(ref())
+        writer.append(text("a"))
+        with pytest.raises(Lost):
+            await writer.flushed()
+
+
+async def test_log_that_came_back_shorter_fails_loudly(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        await faulty.create(new())
+        writer = journal.open(ref(), MINE, 5, None, [Logged(1, b"first"), Logged(5, b"x", 1)])
+        writer.append(text("a"))
+        with pytest.raises(Lost) as caught:
+            await writer.flushed()
+        assert caught.value.outcome.answer is Answer.GAP
+
+
+async def test_lower_fence_in_the_store_is_not_taken_for_a_takeover(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        await faulty.create(new())
+        writer = journal.open(ref(), Lease(3, "node-a"), 1, None, [Logged(1, b"first")])
+        writer.append(text("a"))
+        with pytest.raises(Lost):
+            await writer.flushed()
+
+
+async def test_stop_comes_back_with_an_append(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        told: list[Writer] = []
+        await faulty.create(new())
+        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")], told=told.append)
+        await faulty.cancel(ref())
+        writer.append(text("a"))
+        await writer.flushed()
+        writer.append(text("b"))
+        await writer.flushed()
+        assert writer.stopped
+        assert told == [writer]
+
+
+async def test_stall_is_noticed_and_ends(faulty: Faulty) -> None:
+    changes: list[bool] = []
+    async with Journal(faulty, pace=QUICK, on_stall=changes.append) as journal:
+        writer = await begin(journal, faulty)
+        faulty.gate.clear()
+        writer.append(text("a"))
+        assert changes == []
+        await asyncio.sleep(0.06)
+        assert journal.stalled
+        assert [writer.tail.stalled] == [True]
+        faulty.gate.set()
+        await writer.flushed()
+        assert changes == [True, False]
+    assert not writer.tail.stalled
+
+
+async def test_finished_log_stays_in_memory_for_a_while(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK, keep=0.03) as journal:
+        writer = await begin(journal, faulty)
+        await writer.finish(DONE, Status.COMPLETED, b"{}")
+        writer.close()
+        assert journal.tail(ref()) is writer.tail
+        await asyncio.sleep(0.06)
+        assert journal.tail(ref()) is None
+
+
+async def test_closed_writer_gives_its_turn_up(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        writer = await begin(journal, faulty)
+        writer.append(text("never"))
+        writer.close()
+        writer.close()
+        await asyncio.sleep(0.01)
+        assert faulty.batches == []
+        assert journal.tail(ref()) is None
+
+
+async def test_open_item_is_noted_where_each_entry_begins(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        writer = await begin(journal, faulty)
+        writer.append([Event(Kind.ITEM_ADDED, data={"id": "msg_1", "type": "message", "output_index": 0})])
+        await writer.flushed()
+        writer.append(text("a"))
+        await writer.flushed()
+        entries = [decode(logged.entry) for logged in writer.tail.entries[1:]]
+    assert entries[0].open is None
+    assert entries[1].open is not None
+    assert entries[1].open.item_id == "msg_1"
+
+
+async def test_big_backlog_goes_out_in_several_calls(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=Pace(turns=3)) as journal:
+        writers = [await begin(journal, faulty, f"resp_{n}") for n in range(8)]
+        for writer in writers:
+            writer.append(text("x"))
+        for writer in writers:
+            await writer.flushed()
+    assert [len(batch) for batch in faulty.batches] == [3, 3, 2]
+
+
+async def test_closing_the_journal_ends_a_call_in_flight(faulty: Faulty) -> None:
+    journal = Journal(faulty, pace=QUICK)
+    writer = await begin(journal, faulty)
+    faulty.gate.clear()
+    writer.append(text("a"))
+    finishing = await begin(journal, faulty, "b")
+    ended = asyncio.create_task(finishing.finish(DONE, Status.COMPLETED, b"{}"))
+    await asyncio.sleep(0.01)
+    await journal.close()
+    await journal.close()
+    await asyncio.gather(ended, return_exceptions=True)
+    assert ended.cancelled()
