@@ -39,9 +39,7 @@ def parse(model: str, name: str, options: Sequence[str]) -> Namespace:
     parser.add_argument("--enable-auto-tool-choice", action="store_true")
     parser.add_argument("--chat-template")
     parser.add_argument("--chat-template-content-format", default="auto", choices=("auto", "string", "openai"))
-    # Nothing in a schema keeps a small model from writing white space until its tokens are used up.
-    compact = StructuredOutputsConfig(disable_any_whitespace=True)
-    parser.set_defaults(disable_log_stats=True, structured_outputs_config=compact, **(CPU if on_cpu() else {}))
+    parser.set_defaults(disable_log_stats=True, **(CPU if on_cpu() else {}))
     args: Namespace = parser.parse_args([*options, "--model", model, "--served-model-name", name])
     return args
 
@@ -50,6 +48,9 @@ def launch(args: Namespace) -> AsyncLLM:
     """Start the engine's processes and wait until the model is loaded."""
     try:
         config = AsyncEngineArgs.from_cli_args(args).create_engine_config()
+        if args.structured_outputs_config == StructuredOutputsConfig():
+            # No schema keeps a small model from writing white space until its tokens are used up.
+            config.structured_outputs_config.disable_any_whitespace = True
         executor = _size_for_cpu(config, args) if on_cpu() else Executor.get_class(config)
         with _forkserver():
             return AsyncLLM(

@@ -1,0 +1,3 @@
+from tests.engine.real import vllm_engine
+
+__all__ = ["vllm_engine"]

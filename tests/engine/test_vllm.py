@@ -1,0 +1,93 @@
+"""The real engine: the contract, and what only vLLM can get wrong."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from engine.base import BadParameter, BadRequest, Engine, EngineDead, EngineError, Params, Said
+from engine.vllm import VllmEngine
+from tests.engine.contract import Asking, EngineContract, greedy, text_of, user
+from tests.engine.real import MODEL, require_vllm
+
+pytestmark = [pytest.mark.vllm, pytest.mark.asyncio(loop_scope="session")]
+
+
+@pytest.fixture
+def engine(vllm_engine: VllmEngine) -> VllmEngine:
+    return vllm_engine
+
+
+@pytest.fixture
+def asking(engine: VllmEngine) -> Asking:
+    return Asking(engine)
+
+
+def llm_of(engine: Engine) -> Any:
+    assert isinstance(engine, VllmEngine)
+    return engine._live()._llm
+
+
+class TestContract(EngineContract):
+    def unfinished(self, engine: Engine) -> int:
+        return int(llm_of(engine).get_num_unfinished_requests())
+
+
+async def test_renders_through_the_chat_template(engine: VllmEngine) -> None:
+    prompt = await engine.render(user("Hello there."), Params(), "salt")
+    text = llm_of(engine).get_tokenizer().decode(prompt.token_ids)
+    assert "Hello there." in text
+    assert text != "Hello there."
+    assert prompt.salt == "salt"
+
+
+async def test_pictures_are_a_bad_request(engine: VllmEngine) -> None:
+    with pytest.raises(BadRequest):
+        await engine.render([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], Params(), None)
+
+
+async def test_a_forced_call_without_a_parser_is_unsupported(engine: VllmEngine, asking: Asking) -> None:
+    params = Params(tools=({"type": "function", "name": "look"},), tool_choice="required")
+    with pytest.raises(BadParameter) as caught:
+        engine.admit(await asking.prompt(), params)
+    assert caught.value.unsupported
+
+
+async def test_characters_across_the_cut(engine: VllmEngine, asking: Asking) -> None:
+    """A continuation that begins in the middle of a character completes it or drops it, and repeats nothing."""
+    prompt = await asking.prompt()
+    tokenizer = llm_of(engine).get_tokenizer()
+    ids = tuple(tokenizer.encode("Grüße 🙂 und mehr", add_special_tokens=False))
+    for cut in range(1, len(ids) + 1):
+        shown = tokenizer.decode(ids[:cut]).rstrip("�")
+        rest = await asking.ask(prompt, greedy(cut + 8), Said(ids[:cut], shown))
+        assert "Gr" not in text_of(rest)[:3]
+
+
+async def test_the_loop_turns_while_a_schema_is_checked(engine: VllmEngine, asking: Asking) -> None:
+    prompt, start = await asking.prompt(), time.perf_counter()
+    with pytest.raises(BadParameter):
+        engine.admit(prompt, Params(tools=({"type": "web_search"},)))
+    assert time.perf_counter() - start < 0.1
+
+
+async def test_options_are_checked_by_name() -> None:
+    require_vllm()
+    engine = VllmEngine(MODEL, "demo", ["--max-model-length", "12"])
+    with pytest.raises(EngineError, match="--max-model-length"):
+        await asyncio.to_thread(_parse_only, engine)
+
+
+def _parse_only(engine: VllmEngine) -> None:
+    from engine.vllm import load
+
+    load.parse(engine._path, engine._name, engine._options)
+
+
+async def test_an_engine_that_was_not_started_is_dead() -> None:
+    engine = VllmEngine(MODEL, "demo")
+    with pytest.raises(EngineDead):
+        await engine.check()
+    await engine.close()
+    await engine.close()

@@ -1,0 +1,84 @@
+"""A node and its engine killed for real."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from tests.engine.real import MODEL, require_vllm
+
+pytestmark = pytest.mark.vllm
+
+
+class Node:
+    """A process of `tests.engine.node`."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.engine.node", MODEL]
+        environment = os.environ | {"VLLM_LOGGING_LEVEL": "ERROR"}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        self.shared = set(Path("/dev/shm").glob("psm_*"))
+
+    def wait_for(self, line: str) -> None:
+        assert self.process.stdout is not None
+        for got in self.process.stdout:
+            if got.strip() == line:
+                return
+        raise AssertionError(f"the node ended before it said {line!r}")
+
+    def descendants(self) -> list[psutil.Process]:
+        return list(psutil.Process(self.process.pid).children(recursive=True))
+
+    def left(self, processes: list[psutil.Process]) -> list[psutil.Process]:
+        """Those that still run after up to 3 seconds."""
+        return list(psutil.wait_procs(processes, timeout=3)[1])
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    require_vllm()
+    node = Node()
+    yield node
+    node.process.kill()
+    node.process.wait()
+
+
+def engine_core(processes: list[psutil.Process]) -> psutil.Process:
+    return next(process for process in processes if "EngineCore" in " ".join(process.cmdline()))
+
+
+def test_a_killed_node_leaves_nothing_behind(node: Node) -> None:
+    node.wait_for("started")
+    processes = node.descendants()
+    engine_core(processes).suspend()  # frozen engines die too
+    node.process.kill()
+    assert node.left(processes) == []
+    assert set(Path("/dev/shm").glob("psm_*")) <= node.shared
+
+
+def test_a_node_killed_while_it_imports_leaves_nothing_behind(node: Node) -> None:
+    node.wait_for("preloading")
+    time.sleep(1)
+    processes = node.descendants()
+    assert processes
+    node.process.kill()
+    assert node.left(processes) == []
+
+
+def test_a_killed_engine_is_noticed_and_cleared_away(node: Node) -> None:
+    node.wait_for("started")
+    processes = node.descendants()
+    killed = time.monotonic()
+    engine_core(processes).send_signal(signal.SIGKILL)
+    node.wait_for("engine dead")
+    assert time.monotonic() - killed < 2
+    node.wait_for("checked dead")
+    node.wait_for("closed")
+    assert node.process.wait(timeout=5) == 0
+    assert node.left(processes) == []
