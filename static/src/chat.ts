@@ -11,7 +11,7 @@ import { keyringOf, memoryOf } from "./memory.ts";
 import { Session } from "./session.ts";
 import { describe, health, LineView, type Line } from "./status.ts";
 import { sentence, strings, type Strings } from "./strings.ts";
-import { textOf } from "./transcript.ts";
+import { present, textOf } from "./transcript.ts";
 import css from "./style.css";
 
 const NARROW = 720;
@@ -82,11 +82,11 @@ export class ThroughlineChat extends HTMLElement {
     const words = this.#words;
     const session = this.#session;
     const status = new LineView("status", () => this.#act());
-    const bar = new LineView("bar", () => void session.reload());
+    const bar = new LineView("bar", () => void session.start());
     const empty = h("div", { class: "empty" }, h("h2", {}, words.emptyTitle), h("p", {}, words.emptyText));
     const log = new LogView(words, empty, status);
     const list = new ListView(session, words, { fresh: () => this.#fresh(), open: (id) => this.#open(id), close: () => this.#drawer(false) });
-    const composer = new Composer(words, (text) => this.#send(text), () => session.stop());
+    const composer = new Composer(words, (text) => void this.#send(text), () => session.stop());
     const key = new KeyForm(words, (value) => this.#unlock(value));
     const menu = iconButton("menu", words.openList, () => this.#drawer(true), { class: "icon menu", "aria-expanded": "false" });
     const title = h("h1", { dir: "auto" });
@@ -122,7 +122,7 @@ export class ThroughlineChat extends HTMLElement {
   /** Looks at the node until it is ready. */
   async #await(signal: AbortSignal): Promise<void> {
     while (!signal.aborted && !(await this.#session.look())) await new Promise((resolve) => setTimeout(resolve, SECOND));
-    if (!signal.aborted && !this.#session.models.length && !this.#session.locked) await this.#session.start();
+    if (!signal.aborted && !this.#session.begun && !this.#session.locked) await this.#session.start();
   }
 
   #seen(): void {
@@ -132,9 +132,11 @@ export class ThroughlineChat extends HTMLElement {
     this.#changed();
   }
 
-  #send(text: string): void {
-    this.#parts.log.follower.toEnd();
-    void this.#session.send(text);
+  async #send(text: string): Promise<void> {
+    const { log, composer } = this.#parts;
+    log.follower.toEnd();
+    const sent = await this.#session.send(text);
+    if (!sent && !composer.draft) composer.draft = text;
   }
 
   /** The button in the status line. */
@@ -237,6 +239,6 @@ export class ThroughlineChat extends HTMLElement {
 
   #answerText(): string {
     const items = this.#session.transcript.answer?.items ?? [];
-    return items.filter((item) => item?.type === "message").map(textOf).join("\n\n");
+    return present(items).filter((item) => item.type === "message").map(textOf).join("\n\n");
   }
 }

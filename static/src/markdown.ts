@@ -46,15 +46,15 @@ export class Markdown {
     return lexer.lex(tail);
   }
 
-  /** What stands before the last block is settled as soon as that block's first line is complete. */
+  /** What stands before a block is settled as soon as that block's first line is complete. */
   #settle(tokens: Token[], blocks: (Node | null)[]): void {
-    const last = tokens.findLastIndex((token) => token.type !== "space");
-    if (last < 1 || !tokens[last]!.raw.includes("\n")) return;
-    for (const token of tokens.slice(0, last)) {
+    const text = tokens.map((token) => token.raw);
+    const last = tokens.findLastIndex(({ type }, index) => type !== "space" && text.slice(index).join("").includes("\n"));
+    for (const token of tokens.slice(0, Math.max(last, 0))) {
       this.#settled.characters += token.raw.length;
       if (token.type === "def") this.#links[token["tag"]] = { href: token["href"], title: token["title"] };
     }
-    this.#settled.nodes += blocks.slice(0, last).filter((node) => node !== null).length;
+    this.#settled.nodes += blocks.slice(0, Math.max(last, 0)).filter((node) => node !== null).length;
   }
 
   #restart(): void {

@@ -49,6 +49,11 @@ export class Session {
   readonly meter = new Meter();
   readonly client: Client;
 
+  /** While the page begins. */
+  #starting: Promise<void> | null = null;
+  /** Settles when the open conversation is there: what is sent before waits for it. */
+  #opened: Promise<void> | null = null;
+
   readonly #api: Api;
   readonly #memory: Memory;
   readonly #changed: () => void;
@@ -71,14 +76,14 @@ export class Session {
     return running(this.transcript);
   }
 
-  async start(): Promise<void> {
-    await this.#attempt(async () => {
-      this.models = await this.#api.models();
-      this.model ??= this.models[0] ?? null;
-      await this.refreshList();
-    });
-    const id = this.#memory.recall();
-    if (id && !this.locked) await this.open(id);
+  /** Fetches what the page begins with. Harmless when it is asked for again. */
+  start(): Promise<void> {
+    this.#starting ??= this.#begin().finally(() => { this.#starting = null; });
+    return this.#starting;
+  }
+
+  get begun(): boolean {
+    return this.models.length > 0;
   }
 
   /** One look at the node; the page looks again while it is not ready. */
@@ -108,15 +113,20 @@ export class Session {
     this.#changed();
   }
 
-  async open(id: string): Promise<void> {
+  open(id: string): Promise<void> {
     this.#leave(id);
     this.opening = true;
     this.#changed();
-    await this.reload();
+    return this.reload();
   }
 
   /** Fetches the open conversation again, and follows the turn that runs in it. */
-  async reload(): Promise<void> {
+  reload(): Promise<void> {
+    this.#opened = this.#fetch();
+    return this.#opened;
+  }
+
+  async #fetch(): Promise<void> {
     const id = this.current;
     if (!id) return;
     await this.#attempt(async () => {
@@ -138,21 +148,24 @@ export class Session {
     if (conversation?.active_response_id && conversation.id === this.current && !this.running) await this.reload();
   }
 
-  async send(text: string): Promise<void> {
-    if (this.running || !text.trim()) return;
+  /** False when it was not sent, because another answer is being written here. */
+  async send(text: string): Promise<boolean> {
+    await this.#opened;
+    if (this.running) return false;
     this.transcript = asked(this.transcript, text, `asked-${crypto.randomUUID()}`);
     this.#beginTurn();
     this.#changed();
     try {
       const conversation = this.current ?? (await this.#create(text));
       this.model ??= (await this.#api.models())[0] ?? "";
-      if (!this.running) return;
+      if (!this.running) return true;
       this.client.ask({
         type: "response.create", model: this.model, conversation, input: text, idempotency_key: crypto.randomUUID(),
       });
     } catch (error) {
       this.#show(refused(this.transcript, this.#read(error)));
     }
+    return true;
   }
 
   stop(): void {
@@ -191,8 +204,18 @@ export class Session {
   async unlocked(): Promise<void> {
     this.locked = false;
     if (this.client.link.state === "unauthorized") this.client.nudge();
-    if (this.models.length && this.conversations.length) return this.#changed();
-    await this.start();
+    if (!this.running) await this.start();
+  }
+
+  async #begin(): Promise<void> {
+    const id = this.current ?? this.#memory.recall();
+    const opened = id && !this.running ? this.open(id) : null;
+    await this.#attempt(async () => {
+      this.models = await this.#api.models();
+      this.model ??= this.models[0] ?? null;
+      await this.refreshList();
+    });
+    await opened;
   }
 
   async #create(text: string): Promise<string> {
@@ -268,9 +291,9 @@ export class Session {
   }
 
   async #attempt(act: () => Promise<void>, handled: (error: unknown) => boolean = () => false): Promise<void> {
+    this.trouble = null;
     try {
       await act();
-      this.trouble = null;
     } catch (error) {
       if (!handled(error)) this.trouble = this.#read(error);
     }

@@ -38,7 +38,7 @@ function moving(session: Session, answer: Answer, words: Strings, now: number): 
 
 function linked(link: Link, words: Strings, now: number): Line {
   switch (link.state) {
-    case "waiting": return line(words[wait(link.why)](Math.max(0, Math.ceil((link.until - now) / 1000))), "", "busy", "nudge");
+    case "waiting": return line(words[wait(link.why)], words.again(Math.max(0, Math.ceil((link.until - now) / 1000))), "busy", "nudge");
     case "closed": return line(words.closed[link.code] ?? words.unknownError, "", "error", "nudge");
     case "reconnecting": return line(words.reconnecting);
     default: return line(words.connecting);

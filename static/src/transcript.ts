@@ -77,8 +77,9 @@ export function applied(state: Transcript, event: WireEvent): Transcript {
 /** Everything to show, in order. An item that is both stored and streamed shows once. */
 export function visible(state: Transcript): readonly Item[] {
   if (!state.answer?.items.length) return state.history;
-  const streamed = new Set(state.answer.items.map((item) => item.id));
-  return [...state.history.filter((item) => !streamed.has(item.id)), ...state.answer.items];
+  const streamed = present(state.answer.items);
+  const ids = new Set(streamed.map((item) => item.id));
+  return [...state.history.filter((item) => !ids.has(item.id)), ...streamed];
 }
 
 export function running(state: Transcript): boolean {
@@ -93,6 +94,11 @@ export function textOf(item: Item): string {
 export function lastQuestion(state: Transcript): string {
   const question = visible(state).findLast((item) => item.role === "user");
   return question ? textOf(question) : "";
+}
+
+/** Where entries of the log were lost, an item may be missing before one that is there. */
+export function present(items: readonly Item[]): readonly Item[] {
+  return items.filter((item) => item !== undefined);
 }
 
 function step(answer: Answer, event: WireEvent): Answer {

@@ -1,0 +1,63 @@
+"""What a person does on the page, in words the tests use."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from playwright.async_api import expect
+
+if TYPE_CHECKING:
+    from playwright.async_api import Locator, Page
+
+
+def field(page: Page) -> Locator:
+    return page.get_by_role("textbox", name="Message")
+
+
+def answers(page: Page) -> Locator:
+    return page.get_by_role("article", name="Assistant")
+
+
+def questions(page: Page) -> Locator:
+    return page.get_by_role("article", name="You")
+
+
+def prose(page: Page) -> Locator:
+    """The text of the last answer."""
+    return answers(page).last.locator(".prose")
+
+
+def status(page: Page) -> Locator:
+    return page.locator(".status")
+
+
+def button(page: Page, name: str) -> Locator:
+    return page.get_by_role("button", name=name, exact=True)
+
+
+async def ask(page: Page, text: str = "How?") -> None:
+    await field(page).fill(text)
+    await field(page).press("Enter")
+    await expect(questions(page).last).to_have_text(text)
+
+
+async def ended(page: Page) -> None:
+    """Until the button sends again."""
+    await expect(button(page, "Send")).to_be_visible()
+
+
+async def written(page: Page, text: str) -> None:
+    """Exactly this, nothing twice, nothing missing."""
+    await expect(prose(page)).to_have_text(re.compile(f"^{re.escape(text)}$"))
+
+
+async def distance(page: Page) -> float:
+    """From the end of the conversation, in pixels."""
+    measured = await page.get_by_role("log").evaluate("log => log.scrollHeight - log.scrollTop - log.clientHeight")
+    return float(measured)
+
+
+async def hurry(page: Page) -> None:
+    """Dice that always show the shortest wait."""
+    await page.add_init_script("Math.random = () => 0")
