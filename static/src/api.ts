@@ -19,6 +19,7 @@ export interface Page<T> {
 export interface Readiness {
   status: string;
   engine?: { state: string; seconds?: number; model?: string; error?: string };
+  redis?: { state: string };
 }
 
 /** Keeps the key where it dies with the tab. */

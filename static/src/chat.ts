@@ -47,7 +47,7 @@ export class ThroughlineChat extends HTMLElement {
   #life: AbortController | null = null;
   #frame = 0;
   /** What was announced last, to say every change once. */
-  #announced = { running: false, line: "" };
+  #announced = { running: false, line: "", joining: false };
 
   connectedCallback(): void {
     this.#life = new AbortController();
@@ -225,10 +225,11 @@ export class ThroughlineChat extends HTMLElement {
     const running = this.#session.running;
     const before = this.#announced;
     const text = this.#answerText();
-    this.#announced = { running, line: line?.text ?? "" };
+    const joining = running && (before.running ? before.joining : this.#session.followed);
+    this.#announced = { running, line: line?.text ?? "", joining: joining && !this.#session.caughtUp };
     if (running && !before.running) announcer.begin();
-    if (!running && before.running) return announcer.end(text, this.#verdict(line));
-    if (running && this.#session.meter.replaying) return announcer.skip(text);
+    if (!running && before.running && this.#session.transcript.answer) return announcer.end(text, this.#verdict(line));
+    if (joining) return announcer.skip(text);
     if (running && line && !text && line.text !== before.line) return announcer.say(line.text);
     if (running) announcer.follow(text, performance.now());
   }

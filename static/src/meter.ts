@@ -5,12 +5,9 @@ const CHARACTERS_PER_TOKEN = 4;
 const WINDOW = 4_000;
 /** Less than this says nothing about a speed. */
 const SHORTEST = 800;
-/** A resumed log arrives in one burst that says nothing about the speed of the model. */
-const REPLAY = 500;
 
 export class Meter {
   #started = 0;
-  #quietUntil = 0;
   #marks: { at: number; characters: number }[] = [];
   readonly #now: () => number;
 
@@ -20,17 +17,12 @@ export class Meter {
 
   start(): void {
     this.#started = this.#now();
-    this.#quietUntil = 0;
     this.#marks = [];
   }
 
+  /** The text stops: the next piece is not measured against the last one. */
   pause(): void {
     this.#marks = [];
-    this.#quietUntil = this.#now() + REPLAY;
-  }
-
-  get replaying(): boolean {
-    return this.#now() < this.#quietUntil;
   }
 
   /** The turn had begun before this page looked. Clocks differ: what cannot be is ignored. */
@@ -40,7 +32,7 @@ export class Meter {
 
   wrote(characters: number): void {
     const at = this.#now();
-    if (!this.replaying) this.#marks.push({ at, characters });
+    this.#marks.push({ at, characters });
     while (this.#marks.length && this.#marks[0]!.at < at - WINDOW) this.#marks.shift();
   }
 

@@ -44,11 +44,15 @@ export class Session {
   model: string | null = null;
   /** What the server last said about why nothing is being written. */
   pause: Pause | null = null;
+  /** True for a turn that this page found running. */
+  followed = false;
   /** True from Stop until the turn has ended. */
   stopping = false;
   readonly meter = new Meter();
   readonly client: Client;
 
+  /** Events before this number were written before this page looked; null until the server has said so. */
+  #live: number | null = null;
   /** While the page begins. */
   #starting: Promise<void> | null = null;
   /** Settles when the open conversation is there: what is sent before waits for it. */
@@ -74,6 +78,11 @@ export class Session {
 
   get running(): boolean {
     return running(this.transcript);
+  }
+
+  /** False while the page reads what was written before it looked: that says nothing about the speed of the model. */
+  get caughtUp(): boolean {
+    return this.#live !== null && (this.transcript.answer?.next ?? 0) >= this.#live;
   }
 
   /** Fetches what the page begins with. Harmless when it is asked for again. */
@@ -240,7 +249,8 @@ export class Session {
   #follow(id: string): void {
     this.transcript = following(this.transcript, id);
     this.#beginTurn();
-    this.meter.pause();
+    this.followed = true;
+    this.#live = null;
     this.client.follow(id);
   }
 
@@ -248,20 +258,27 @@ export class Session {
     this.meter.start();
     this.pause = null;
     this.stopping = false;
+    this.followed = false;
+    this.#live = 0;
     this.trouble = null;
   }
 
   #event(event: WireEvent): void {
-    if (event.type === "throughline:resumed") this.meter.pause();
+    if (event.type === "throughline:resumed") this.#resumed(event.last_sequence_number);
     if (event.type === "response.created") this.#created(event);
     if (!ADMISSION.has(event.type)) this.pause = event.type.startsWith("throughline:") ? pauseOf(event) ?? this.pause : null;
-    if (event.delta) this.meter.wrote(event.delta.length);
+    if (event.delta && this.caughtUp) this.meter.wrote(event.delta.length);
     this.#show(applied(this.transcript, event));
+  }
+
+  #resumed(last: number | undefined): void {
+    this.#live = last === undefined ? 0 : last + 1;
+    this.meter.pause();
   }
 
   #created(event: WireEvent): void {
     const createdAt = event.response?.created_at;
-    if (this.meter.replaying && createdAt) this.meter.backdate(Date.now() / 1000 - createdAt);
+    if (this.followed && createdAt) this.meter.backdate(Date.now() / 1000 - createdAt);
     else if (this.current) this.#started(this.current);
   }
 

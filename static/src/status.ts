@@ -74,6 +74,7 @@ export function health(readiness: Readiness, words: Strings): Line | null {
   const engine = readiness.engine;
   if (readiness.status === "ready" || readiness.status === "unknown") return null;
   if (readiness.status === "unreachable") return line(words.unreachable, words.retrying, "error");
+  if (readiness.redis?.state === "down") return line(words.storeDown, words.retrying, "error");
   if (engine?.state === "failed") return line(words.loadFailed, engine.error ?? "", "error");
   if (engine?.state === "stopped") return line(words.engineStopped, "", "error");
   return line(words.loadingModel(engine?.model ?? ""), words.seconds(Math.floor(engine?.seconds ?? 0)));

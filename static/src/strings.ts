@@ -61,6 +61,7 @@ const ENGLISH = {
   incomplete: "The answer ended early",
   loadingModel: (model: string) => (model ? `Loading ${model}` : "Loading the model"),
   loadFailed: "The model could not be loaded",
+  storeDown: "The server cannot reach its store",
   engineStopped: "The model has been stopped",
   unreachable: "The server cannot be reached",
   retrying: "trying again every second",

@@ -49,8 +49,9 @@ export interface WireEvent {
   status?: number | string;
   error?: WireError;
   position?: number;
-  estimated_seconds?: number;
+  estimated_seconds?: number | null;
   reason?: string;
+  last_sequence_number?: number;
 }
 
 export interface Create {

@@ -204,7 +204,7 @@ async def resume(fake: Fake, socket: WebSocket, frame: dict[str, Any]) -> None:
         return
     start = frame.get("starting_after", -1) + 1
     resumed = {"type": "throughline:resumed", "response_id": turn.id, "status": "in_progress"}
-    await socket.send_json({**resumed, "sequence_number": len(turn.log) - 1})
+    await socket.send_json({**resumed, "sequence_number": max(start - 1, 0), "last_sequence_number": len(turn.log) - 1})
     fake.spawn(quietly(fake.read(socket, turn, start)))
 
 

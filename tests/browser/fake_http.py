@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DIST = Path(__file__).parents[2] / "static" / "dist"
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
-    "base-uri 'none'; frame-ancestors 'self'; require-trusted-types-for 'script'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'; require-trusted-types-for 'script'"
 )
 
 
