@@ -77,14 +77,14 @@ class PositionLost(Conflict):
         return f"no event follows on number {self.after} in the log of {self.ref.id}, which is {self.status}"
 
 
-class Ref(msgspec.Struct, frozen=True):
+class Ref(msgspec.Struct, frozen=True, gc=False):
     """Names a turn. The caller decides the partition, the id is unique everywhere."""
 
     caller: str
     id: str
 
 
-class Lease(msgspec.Struct, frozen=True):
+class Lease(msgspec.Struct, frozen=True, gc=False):
     """The right to write one turn's log. Both parts are always compared together."""
 
     fence: int  # rises with every claim, from 1
@@ -103,7 +103,7 @@ class Answer(StrEnum):
     FINISHED = "finished"  # the turn has its terminal event
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """An answer with what the caller needs to go on."""
 
     answer: Answer
@@ -152,7 +152,7 @@ class Created(msgspec.Struct, frozen=True):
     existing: str | None = None
 
 
-class Append(msgspec.Struct, frozen=True):
+class Append(msgspec.Struct, frozen=True, gc=False):
     """One turn's share of a batch: one entry, whose events are numbered after+1 .. top."""
 
     ref: Ref
@@ -188,7 +188,7 @@ class Turn(msgspec.Struct, frozen=True):
     idle_claims: int = 0  # from dead owners, since the log last grew
 
 
-class Logged(msgspec.Struct, frozen=True):
+class Logged(msgspec.Struct, frozen=True, gc=False):
     """One entry of a log: the events numbered after+1 .. top. `last`: with the terminal event."""
 
     top: int

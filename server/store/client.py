@@ -1,7 +1,7 @@
 """Calls to one Redis: pooled connections, scripts, and the server's complaints in the words of `store.base`.
 
-redis-py's own client would repeat writes, start a task for every send and answer with its own parsers; its
-connections, taken alone, do none of that.
+redis-py's own client would repeat writes, start a task for every send, pack in Python and answer with its own
+parsers; its connections, taken alone, do none of that.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
+from hiredis import pack_command
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
@@ -56,7 +57,7 @@ def address(url: str) -> str:
 class Client:
     """At most `limit` connections at a time; each call has one to itself."""
 
-    def __init__(self, url: str, *, timeout: float = 1.0, limit: int = 64) -> None:
+    def __init__(self, url: str, *, timeout: float = 1.0, limit: int = 16) -> None:
         self.address = address(url)
         self._timeout = timeout
         self._pool = ConnectionPool.from_url(
@@ -65,6 +66,9 @@ class Client:
             decode_responses=False,
             socket_timeout=None,  # asyncio.timeout() around the whole call does it without a task
             socket_connect_timeout=timeout,
+            driver_info=None,
+            lib_name=None,
+            lib_version=None,
             retry=Retry(NoBackoff(), 0),
         )
         self._idle: list[AbstractConnection] = []
@@ -147,7 +151,7 @@ async def exchange(connection: AbstractConnection, args: tuple[Arg, ...], timeou
     """Send one command, read its answer. After anything but an answer the connection is closed."""
     try:
         async with asyncio.timeout(timeout):
-            await connection.send_command(*args, check_health=False)
+            await connection.send_packed_command(pack_command(args), check_health=False)  # type: ignore[arg-type]
             return await connection.read_response(disable_decoding=True)
     except TimeoutError as error:
         await connection.disconnect(nowait=True)

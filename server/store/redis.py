@@ -269,12 +269,12 @@ def _position(after: int) -> str:
 
 def _entries(raw: list[Any]) -> tuple[Logged, ...]:
     """A stream's entries: the id is `<top>-<events>`, the fields are `e` and, in the last one, `end`."""
-    return tuple(_logged(id, fields) for id, fields in raw)
-
-
-def _logged(id: bytes, fields: list[bytes]) -> Logged:
-    top, _, events = id.partition(b"-")
-    return Logged(int(top), fields[1], int(top) - int(events), len(fields) > 2)
+    found = []
+    for id, fields in raw:
+        top, _, events = id.partition(b"-")
+        number = int(top)
+        found.append(Logged(number, fields[1], number - int(events), len(fields) > 2))
+    return tuple(found)
 
 
 def _turn(id: str, fields: dict[str, bytes]) -> Turn:
