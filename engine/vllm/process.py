@@ -10,8 +10,10 @@ import importlib.util
 import multiprocessing
 import os
 import platform
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
@@ -19,17 +21,21 @@ from typing import Any
 
 PRELOAD = ("engine.vllm.tether", "vllm.v1.engine.core", "vllm.v1.executor.uniproc_executor")
 PRELOAD_ON_CPU = (*PRELOAD, "vllm.v1.worker.cpu_worker")
+SOCKETS = "VLLM_RPC_BASE_PATH"
+PREFIX = "vllm-of-"  # of folders that are ours to remove
 SMALL_MODEL = 256 << 20  # bytes of weights; below it more threads cost more than they give
 
 
 def preload(model: str, options: Sequence[str] = (), *, logging_config: str | None = None) -> None:
     """Start importing vLLM in the process that engines are forked from; returns at once.
 
-    Call it as early as possible and from the main thread. What it puts into the environment stays there, for the node
-    and its engines: no usage statistics, no network for a model on disk, `logging_config` (a path to a JSON file as
+    Call it as early as possible. What it puts into the environment stays there, for the node and its engines: no usage
+    statistics, no network for a model on disk, a folder for vLLM's sockets, `logging_config` (a path to a JSON file as
     `logging.config.dictConfig` takes it) for vLLM's loggers.
     """
     os.environ.update(_shared_environment(model, logging_config))
+    node: Any = multiprocessing.current_process()
+    node._config["tempdir"] = os.environ[SOCKETS]  # of the forkserver's own socket
     with _environment(_engine_environment(model, options)):
         multiprocessing.set_forkserver_preload(list(PRELOAD_ON_CPU if on_cpu() else PRELOAD))
         forkserver.ensure_running()
@@ -43,6 +49,10 @@ def stop() -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(server._forkserver_pid, signal.SIGKILL)
     server._stop()
+    folder = Path(os.environ.get(SOCKETS, ""))
+    if folder.name.startswith(PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
+        del os.environ[SOCKETS]
 
 
 def on_cpu() -> bool:
@@ -57,6 +67,8 @@ def on_cpu() -> bool:
 
 def _shared_environment(model: str, logging_config: str | None) -> dict[str, str]:
     shared = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    if SOCKETS not in os.environ:  # vLLM leaves three of them behind at every stop
+        shared[SOCKETS] = tempfile.mkdtemp(prefix=PREFIX)
     if Path(model).is_dir():
         shared |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if logging_config is not None:
@@ -68,11 +80,12 @@ def _engine_environment(model: str, options: Sequence[str]) -> dict[str, str]:
     """What must be set before the engine's libraries load; the node keeps its own environment."""
     root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    common = {"THROUGHLINE_TETHER": str(os.getpid()), "PYTHONPATH": os.pathsep.join(paths)}
+    common = {"THROUGHLINE_NODE": str(os.getpid()), "PYTHONPATH": os.pathsep.join(paths)}
     if not on_cpu():
         return common | {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}  # for the workers of a tensor parallel engine
     # Without a compiled model torch would still compile the sampling of log probabilities, at their first use: 4 s.
-    eager = {} if "--no-enforce-eager" in options else {"TORCH_COMPILE_DISABLE": "1"}
+    eager = {"TORCH_COMPILE_DISABLE": "1", "TMPDIR": os.environ[SOCKETS]}
+    eager = {} if "--no-enforce-eager" in options else eager
     return common | eager | _threads(model, os.environ) | _as_vllm_sets_for_cpu_workers()
 
 

@@ -10,10 +10,13 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import sys
 import threading
 import time
+
+from engine.vllm.process import PREFIX, SOCKETS
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -30,6 +33,9 @@ def tether() -> None:
 
 def _follow(node: int) -> None:
     _wait_for_end(node)
+    folder = os.environ.get(SOCKETS, "")
+    if os.path.basename(folder).startswith(PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -58,5 +64,5 @@ def _kill_children_with(forkserver: int) -> None:
     os.register_at_fork(after_in_child=in_child)
 
 
-if os.environ.get("THROUGHLINE_TETHER") == str(os.getppid()):
+if os.environ.get("THROUGHLINE_NODE") == str(os.getppid()):
     tether()

@@ -1,9 +1,11 @@
 """A node and its engine killed for real."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +23,8 @@ class Node:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.engine.node", MODEL]
-        environment = os.environ | {"VLLM_LOGGING_LEVEL": "ERROR"}
+        self.folder = Path(tempfile.mkdtemp(prefix="n"))  # short, since sockets' names may have 107 characters
+        environment = os.environ | {"VLLM_LOGGING_LEVEL": "ERROR", "TMPDIR": str(self.folder)}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         self.shared = set(Path("/dev/shm").glob("psm_*"))
 
@@ -35,6 +38,10 @@ class Node:
     def descendants(self) -> list[psutil.Process]:
         return list(psutil.Process(self.process.pid).children(recursive=True))
 
+    def files(self) -> list[str]:
+        """Temporary ones, but for the cache that torch keeps there from run to run."""
+        return [path.name for path in self.folder.iterdir() if not path.name.startswith("torchinductor_")]
+
     def left(self, processes: list[psutil.Process]) -> list[psutil.Process]:
         """Those that still run after up to 3 seconds."""
         return list(psutil.wait_procs(processes, timeout=3)[1])
@@ -47,6 +54,7 @@ def node() -> Iterator[Node]:
     yield node
     node.process.kill()
     node.process.wait()
+    shutil.rmtree(node.folder)
 
 
 def engine_core(processes: list[psutil.Process]) -> psutil.Process:
@@ -60,6 +68,7 @@ def test_a_killed_node_leaves_nothing_behind(node: Node) -> None:
     node.process.kill()
     assert node.left(processes) == []
     assert set(Path("/dev/shm").glob("psm_*")) <= node.shared
+    assert node.files() == []
 
 
 def test_a_node_killed_while_it_imports_leaves_nothing_behind(node: Node) -> None:
@@ -69,6 +78,7 @@ def test_a_node_killed_while_it_imports_leaves_nothing_behind(node: Node) -> Non
     assert processes
     node.process.kill()
     assert node.left(processes) == []
+    assert node.files() == []
 
 
 def test_a_killed_engine_is_noticed_and_cleared_away(node: Node) -> None:
