@@ -28,7 +28,7 @@ from server.protocol import errors
 from server.protocol.errors import WireError
 from server.settings import Settings
 from server.store.base import Store, StoreError
-from server.store.embedded import Embedded
+from server.store.embedded import embedded
 from server.store.journal import Journal
 from server.store.keys import Lifetimes
 from server.store.redis import connect
@@ -92,8 +92,7 @@ def create_app(
 async def _store(stack: AsyncExitStack, settings: Settings) -> Store:
     url = settings.redis_url
     if not url:
-        embedded = await stack.enter_async_context(Embedded(settings.folder))
-        url = embedded.url
+        url = await stack.enter_async_context(embedded(settings.folder))
     store = connect(url, Lifetimes(session=settings.session_days * 86_400, log=settings.log_minutes * 60))
     stack.push_async_callback(store.close)
     await store.check()

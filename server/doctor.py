@@ -12,7 +12,7 @@ from pathlib import Path
 
 from server.settings import Settings
 from server.store.base import StoreError
-from server.store.embedded import find_server
+from server.store.embedded import find
 from server.store.keys import Lifetimes
 from server.store.redis import connect
 
@@ -93,7 +93,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield asyncio.run(_ask_redis(settings))
         return
     try:
-        yield True, "Redis", f"our own, {find_server()}, with its data in {settings.folder}"
+        yield True, "Redis", f"our own, {find()}, with its data in {settings.folder}"
     except (StoreError, OSError) as error:
         yield False, "Redis", str(error)
     parent = next(path for path in (settings.folder, *settings.folder.parents) if path.exists())

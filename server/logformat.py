@@ -44,9 +44,9 @@ def dict_config(style: str, level: str) -> dict[str, Any]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
-            "vllm": {"handlers": ["stderr"], "level": "WARNING" if level == "INFO" else level, "propagate": False},
-            "uvicorn": {"level": level},
-            "uvicorn.access": {"level": "WARNING"},
+            # A start of vLLM alone warns of a dozen things that nobody here chose; DEBUG shows them.
+            "vllm": {"handlers": ["stderr"], "level": level if level == "DEBUG" else "ERROR", "propagate": False},
+            "uvicorn": {"level": level if level == "DEBUG" else "WARNING"},
         },
     }
 
@@ -56,6 +56,7 @@ def _console() -> Any:
 
 
 def _strip(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """uvicorn repeats its message with terminal colours."""
-    event.pop("color_message", None)
+    """uvicorn repeats its message with terminal colours, vLLM names its process in every record of ours."""
+    for name in ("color_message", "vllm_process_name"):
+        event.pop(name, None)
     return event
