@@ -47,7 +47,7 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Find(msgspec.Struct, frozen=True):
-    """Look a turn up, then call `found` or `unfound`. `lane` is what the client wished for."""
+    """Look a turn up, then call `found`, or send an error. `lane` is what the client wished for."""
 
     response_id: str
     after: int
@@ -101,6 +101,13 @@ class CancelEvent(msgspec.Struct, frozen=True):
     response_id: str
 
 
+class SteerEvent(msgspec.Struct, frozen=True):
+    """`response.steer`."""
+
+    previous_response_id: str
+    input: str | list[dict[str, Any]]
+
+
 class Connection:
     """The state of one socket."""
 
@@ -114,12 +121,14 @@ class Connection:
 
     def receive(self, text: str) -> list[Command]:
         """One text frame."""
+        body: dict[str, Any] = {}
         lane: str | None = None
         try:
             body = parse_object(text)
             lane = _lane(body)
             return self._dispatch(body, lane)
         except WireError as error:
+            self._refused(body, lane)
             return [Send(frame(error, lane))]
 
     def receive_binary(self) -> list[Command]:
@@ -128,26 +137,28 @@ class Connection:
 
     def resume(self, response_id: str, after: str | None, lane: str | None) -> list[Command]:
         """A resume from the query string."""
+        known: str | None = None
         try:
-            return [Find(response_id, position(after), _lane({"stream_id": lane}))]
+            known = _lane({"stream_id": lane})
+            return [Find(response_id, position(after), known)]
         except WireError as error:
-            return [Send(frame(error))]
+            return [Send(frame(error, known))]
 
     # -- what became of the commands -----------------------------------------------------------------------------
 
     def found(self, find: Find, lane: str | None) -> list[Command]:
         """The turn exists; `lane` is the one it was created on, unless the client wished for another."""
+        lane = lane if find.lane is None else find.lane
         try:
-            return self._enqueue(lane if find.lane is None else find.lane, Follow(None, find.response_id, find.after))
+            return self._enqueue(lane, Follow(lane, find.response_id, find.after))
         except WireError as error:
-            return [Send(frame(error, find.lane))]
+            return [Send(frame(error, lane))]
 
     def failed(self, lane: str | None, error: WireError) -> list[Command]:
         """A job ended before its turn was admitted, or without a terminal event."""
-        at = self.lanes[lane]
-        asked = at.running.request.previous_response_id if isinstance(at.running, Start) else None
-        if at.latest is not None and asked == at.latest.id:
-            at.latest = None
+        job = self.lanes[lane].running
+        if isinstance(job, Start):
+            self._evict(lane, job.request.previous_response_id)
         return [Send(frame(error, lane)), *self._next(lane)]
 
     def ended(self, lane: str | None, latest: Remembered | None) -> list[Command]:
@@ -171,20 +182,20 @@ class Connection:
             case "throughline:cancel":
                 return [Cancel(convert(body, CancelEvent).response_id)]
             case "response.steer":
-                return [Send(self._steer_failed(body, lane))]
+                return [Send(self._steer_failed(convert(body, SteerEvent), lane))]
             case None:
                 raise invalid("Missing required parameter: 'type'.", "type", "missing_required_parameter")
             case other:
-                raise invalid(f"Unknown event type '{other}'.", "type")
+                raise invalid(f"Unknown event type '{str(other)[:64]}'.", "type")
 
     def _create(self, body: dict[str, Any], lane: str | None) -> list[Command]:
         return self._enqueue(lane, Start(lane, parse_request(body), fingerprint(body), None))
 
     def _enqueue(self, lane: str | None, job: Start | Follow) -> list[Command]:
-        self._admit_lane(lane)
         if self.waiting >= WAITING:
             message = f"More than {WAITING} messages wait on this connection."
             raise WireError(429, "rate_limit_exceeded", message, type="rate_limit_error", headers={"retry-after": "1"})
+        self._admit_lane(lane)
         self.lanes[lane].waiting.append(job)
         self.waiting += 1
         return self._pump()
@@ -211,12 +222,24 @@ class Connection:
 
     def _ready(self, lane: str | None, job: Start | Follow) -> Command:
         if isinstance(job, Follow):
-            return Follow(lane, job.response_id, job.after)
+            return job
         return Start(lane, job.request, job.fingerprint, self._remembered(job.request.previous_response_id))
 
     def _remembered(self, id: str | None) -> Remembered | None:
         latest = (lane.latest for lane in self.lanes.values())
         return next((known for known in latest if known is not None and known.id == id), None)
+
+    def _refused(self, body: dict[str, Any], lane: str | None) -> None:
+        """A frame that was never queued; behind others, it would have continued from what they leave."""
+        at = self.lanes.get(lane)
+        if body.get("type") == "response.create" and at is not None and at.running is None and not at.waiting:
+            self._evict(lane, body.get("previous_response_id"))
+
+    def _evict(self, lane: str | None, id: Any) -> None:
+        """A continuation failed: what it named is not to be continued from this lane's memory again."""
+        at = self.lanes[lane]
+        if at.latest is not None and at.latest.id == id:
+            at.latest = None
 
     def _next(self, lane: str | None) -> list[Command]:
         at = self.lanes[lane]
@@ -225,15 +248,15 @@ class Connection:
         self.lanes[lane] = self.lanes.pop(lane)  # to the end: lanes take turns when all slots are taken
         return self._pump()
 
-    def _steer_failed(self, body: dict[str, Any], lane: str | None) -> str:
-        steer = {"input": body.get("input"), "previous_response_id": body.get("previous_response_id")}
+    def _steer_failed(self, event: SteerEvent, lane: str | None) -> str:
+        steer = {"input": event.input, "previous_response_id": event.previous_response_id}
         error = {
             "type": "invalid_request_error",
             "code": "steering_not_supported",
             "message": "This server does not steer running responses yet; send the input as the next turn.",
         }
-        event = {"type": "response.steer.failed", "sequence_number": self.number, "steer": steer, "error": error}
-        return orjson.dumps(event if lane is None else event | {"stream_id": lane}).decode()
+        failed = {"type": "response.steer.failed", "sequence_number": self.number, "steer": steer, "error": error}
+        return orjson.dumps(failed if lane is None else failed | {"stream_id": lane}).decode()
 
 
 def _lane(body: dict[str, Any]) -> str | None:

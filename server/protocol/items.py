@@ -56,7 +56,7 @@ def _check_item(item: dict[str, Any], at: str) -> None:
 
 
 def _check_message(item: dict[str, Any], at: str) -> None:
-    if item.get("role") not in ROLES:
+    if not _is_one_of(item.get("role"), ROLES):
         raise invalid(f"Invalid '{at}.role': expected one of {', '.join(sorted(ROLES))}.", f"{at}.role")
     _check_content(item.get("content"), f"{at}.content")
 
@@ -73,10 +73,15 @@ def _check_content(content: Any, at: str) -> None:
 def _check_part(part: Any, at: str) -> None:
     if not isinstance(part, dict):
         raise invalid(f"Invalid '{at}': expected an object.", at, "invalid_type")
-    if part.get("type") not in TEXT_PARTS:
+    if not _is_one_of(part.get("type"), TEXT_PARTS):
         raise _unreadable(part, at)
     if not isinstance(part.get("text", part.get("refusal")), str):
         raise invalid(f"Missing required parameter: '{at}.text'.", f"{at}.text", "missing_required_parameter")
+
+
+def _is_one_of(value: Any, known: frozenset[str]) -> bool:
+    """Clients can send lists and objects here, which no set can be asked for."""
+    return isinstance(value, str) and value in known
 
 
 def _unreadable(part: dict[str, Any], at: str) -> WireError:
@@ -108,12 +113,13 @@ def _need_strings(item: dict[str, Any], at: str, *names: str) -> None:
 
 def _named(item: dict[str, Any], id: str) -> dict[str, Any]:
     kind = kind_of(item)
-    named = {**item, "id": id, "type": kind}
+    named = {**item, "id": id, "type": kind, "status": item.get("status") or "completed"}
     if kind == "message":
         part = "output_text" if item["role"] == "assistant" else "input_text"
-        named |= {"status": item.get("status") or "completed", "content": _parts(item["content"], part)}
+        named["content"] = _parts(item["content"], part)
     if kind == "reasoning":
-        named["summary"] = item.get("summary") or []
+        named["summary"] = _parts(item.get("summary") or [], "summary_text")
+        named["content"] = _parts(item.get("content") or [], "reasoning_text")
     return named
 
 
@@ -123,7 +129,7 @@ def _parts(content: Any, type: str) -> list[dict[str, Any]]:
 
 
 def _part(part: dict[str, Any], type: str) -> dict[str, Any]:
-    whole = {**part, "type": type} if part["type"] == "text" else part
+    whole = {**part, "type": type} if part["type"] in {"text", "input_text"} else part
     return {"annotations": [], **whole} if whole["type"] == "output_text" else whole
 
 

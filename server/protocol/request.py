@@ -6,16 +6,18 @@ the public protocol does not know are tolerated, since clients add their own. So
 
 import hashlib
 import math
+import re
 from typing import Any, Literal, TypeVar
 
 import msgspec
 import orjson
 
-from server.protocol.errors import invalid, unsupported
+from server.protocol.errors import WireError, invalid, unsupported
 from server.protocol.items import check_items
 
 T = TypeVar("T")
 
+DEPTH = 100  # levels of nesting; orjson reads more than it can write, and what is read here is written later
 LANE_PATTERN = r"[A-Za-z0-9_.\-]{1,256}"
 
 # Fields of the public API that have no meaning here, with the values that ask for nothing.
@@ -29,8 +31,8 @@ NOT_OFFERED: dict[str, tuple[Any, ...]] = {
     "prompt_cache_options": (None, {}),
     "prompt_cache_retention": (None, "in_memory"),
     "service_tier": (None, "auto", "default"),
-    "stream_options": (None, {}, {"include_obfuscation": False}),
 }
+FUNCTION_FIELDS = (("parameters", dict, "an object"), ("description", str, "a string"), ("strict", bool, "a boolean"))
 INCLUDABLE = frozenset({"message.output_text.logprobs", "reasoning.encrypted_content"})
 
 
@@ -57,6 +59,14 @@ class Reasoning(msgspec.Struct, frozen=True, omit_defaults=True):
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    context: Literal["auto", "current_turn", "all_turns"] | None = None
+    mode: str | None = None
+
+
+class StreamOptions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`stream_options`."""
+
+    include_obfuscation: bool | None = None
 
 
 class ConversationParam(msgspec.Struct, frozen=True):
@@ -76,6 +86,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     store: bool | None = None
     stream: bool | None = None
     stream_id: str | None = None
+    stream_options: StreamOptions | None = None
     generate: bool | None = None
     background: bool | None = None
     max_output_tokens: int | None = None
@@ -140,7 +151,14 @@ def parse_object(raw: str | bytes) -> dict[str, Any]:
         raise invalid(f"The message is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise invalid("The message must be a JSON object.")
+    if _nested_deeper(value, DEPTH):
+        raise invalid(f"The message nests deeper than {DEPTH} levels.")
     return value
+
+
+def _nested_deeper(value: dict[str, Any] | list[Any], levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_nested_deeper(each, levels - 1) for each in inner if isinstance(each, dict | list))
 
 
 def parse_request(body: dict[str, Any]) -> Request:
@@ -162,11 +180,21 @@ def convert(value: Any, type: type[T], at: str = "") -> T:
     try:
         return msgspec.convert(value, type)
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$")
-        param = (at + path.rstrip("`")).lstrip(".")
-        raise invalid(
-            f"Invalid '{param}': {reason}." if param else f"{reason}.", param or None, "invalid_type"
-        ) from None
+        raise _misfit(str(error), at) from None
+
+
+def _misfit(words: str, at: str) -> WireError:
+    """msgspec's sentence as an error that names the field."""
+    reason, _, path = words.partition(" - at `$")
+    param = (at + path.rstrip("`").replace("[...]", "")).lstrip(".")
+    if missing := re.fullmatch("Object missing required field `(.+)`", reason):
+        param = f"{param}.{missing[1]}".lstrip(".")
+        return _missing(param)
+    return invalid(f"Invalid '{param}': {reason}." if param else f"{reason}.", param or None, "invalid_type")
+
+
+def _missing(param: str) -> WireError:
+    return invalid(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
 
 
 def fingerprint(body: dict[str, Any]) -> str:
@@ -193,7 +221,7 @@ def _check_continuation(request: Request) -> None:
         raise invalid(message, "previous_response_id", "mutually_exclusive_parameters")
     continues = request.previous_response_id is not None or request.conversation is not None
     if not request.items and not continues and request.generates:
-        raise invalid("Missing required parameter: 'input'.", "input", "missing_required_parameter")
+        raise _missing("input")
     if request.background and not request.kept:
         raise invalid("'background' needs 'store': true.", "background")
     if request.idempotency_key is not None and not 1 <= len(request.idempotency_key) <= 255:
@@ -203,11 +231,10 @@ def _check_continuation(request: Request) -> None:
 def _check_shape(request: Request) -> None:
     for name in sorted(set(request.include or ()) - INCLUDABLE):
         raise unsupported("include", f"'{name}' is not available here")
-    if request.reasoning and (request.reasoning.summary or request.reasoning.generate_summary) in {
-        "concise",
-        "detailed",
-    }:
-        raise unsupported("reasoning.summary", "reasoning is returned in full, not summarized")
+    if request.stream_options and request.stream_options.include_obfuscation:
+        raise unsupported("stream_options.include_obfuscation", "events are sent as they are")
+    if request.reasoning:
+        _check_reasoning(request.reasoning)
     if request.text and request.text.verbosity in {"low", "high"}:
         raise unsupported("text.verbosity", "the model has no such setting")
     for name in ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty"):
@@ -216,17 +243,27 @@ def _check_shape(request: Request) -> None:
     _check_format(request)
 
 
+def _check_reasoning(reasoning: Reasoning) -> None:
+    for name in ("summary", "generate_summary"):
+        if getattr(reasoning, name) in {"concise", "detailed"}:
+            raise unsupported(f"reasoning.{name}", "reasoning is returned in full, not summarized")
+    if reasoning.context == "current_turn":
+        raise unsupported("reasoning.context", "the model reads the reasoning of all turns that are sent")
+    if reasoning.mode not in {None, "standard"}:
+        raise unsupported("reasoning.mode", "there is only 'standard'")
+
+
 def _check_format(request: Request) -> None:
     shape = request.text.format if request.text else None
     if shape and shape.type == "json_schema" and (shape.schema is None or not shape.name):
         missing = "schema" if shape.schema is None else "name"
-        raise invalid(f"Missing required parameter: 'text.format.{missing}'.", f"text.format.{missing}")
+        raise _missing(f"text.format.{missing}")
 
 
 def _check_tools(request: Request) -> None:
     for index, tool in enumerate(request.tools or []):
         if not isinstance(tool.get("type"), str):
-            raise invalid(f"Missing required parameter: 'tools[{index}].type'.", f"tools[{index}].type")
+            raise _missing(f"tools[{index}].type")
         if tool["type"] == "function":
             _check_function(tool, f"tools[{index}]")
     _check_choice(request)
@@ -234,22 +271,23 @@ def _check_tools(request: Request) -> None:
 
 def _check_function(tool: dict[str, Any], at: str) -> None:
     if not isinstance(tool.get("name"), str) or not tool["name"]:
-        raise invalid(f"Missing required parameter: '{at}.name'.", f"{at}.name")
-    if not isinstance(tool.get("parameters") or {}, dict):
-        raise invalid(f"Invalid '{at}.parameters': expected an object.", f"{at}.parameters")
+        raise _missing(f"{at}.name")
+    for field, kind, what in FUNCTION_FIELDS:
+        if not isinstance(tool.get(field), kind | None):
+            raise invalid(f"Invalid '{at}.{field}': expected {what}.", f"{at}.{field}", "invalid_type")
 
 
 def _check_choice(request: Request) -> None:
     choice = request.tool_choice
     if isinstance(choice, dict):
-        _check_named_choice(choice, {tool["name"] for tool in request.function_tools})
+        _check_named_choice(choice, [tool["name"] for tool in request.function_tools])
     elif choice not in {None, "none", "auto", "required"}:
         raise invalid("Invalid 'tool_choice': expected 'none', 'auto', 'required' or a function.", "tool_choice")
     elif choice == "required" and not request.function_tools:
         raise invalid("'tool_choice': 'required' needs a function in 'tools'.", "tool_choice")
 
 
-def _check_named_choice(choice: dict[str, Any], names: set[str]) -> None:
+def _check_named_choice(choice: dict[str, Any], names: list[str]) -> None:
     if choice.get("type") != "function":
         raise unsupported("tool_choice", f"only functions can be chosen, not '{choice.get('type')}'")
     if choice.get("name") not in names:
