@@ -27,7 +27,8 @@ interface Parts {
   title: HTMLElement;
   model: HTMLElement;
   menu: HTMLButtonElement;
-  main: HTMLElement;
+  /** What cannot be reached while the drawer is open. */
+  behind: HTMLElement[];
   empty: HTMLElement;
   bar: LineView;
   status: LineView;
@@ -93,9 +94,10 @@ export class ThroughlineChat extends HTMLElement {
     const model = h("span", { class: "model" });
     const add = iconButton("plus", words.newChat, () => this.#fresh(), { class: "icon add" });
     const main = h("main", {}, h("header", {}, menu, title, model, add), bar.root, log.root, key.root, composer.root);
+    const behind = [menu, add, bar.root, log.root, key.root, composer.root];
     const shade = h("div", { class: "shade", click: () => this.#drawer(false) });
     const frame = h("div", { class: "frame" }, list.root, shade, main);
-    return { frame, title, model, menu, main, empty, bar, status, log, list, composer, key, announcer: new Announcer(words.codeSpoken) };
+    return { frame, title, model, menu, behind, empty, bar, status, log, list, composer, key, announcer: new Announcer(words.codeSpoken) };
   }
 
   #listen(signal: AbortSignal): void {
@@ -165,11 +167,11 @@ export class ThroughlineChat extends HTMLElement {
   }
 
   #drawer(open: boolean): void {
-    const { frame, menu, main, list } = this.#parts;
+    const { frame, menu, list } = this.#parts;
     if (frame.classList.contains("drawn") === open) return;
     frame.classList.toggle("drawn", open);
     menu.setAttribute("aria-expanded", String(open));
-    main.inert = open;
+    for (const part of this.#parts.behind) part.inert = open;
     if (open) list.focus();
     else menu.focus();
   }

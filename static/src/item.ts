@@ -18,7 +18,7 @@ export function viewOf(item: Item, words: Strings): ItemView | null {
 
 function question(words: Strings): ItemView {
   const text = h("div", { class: "bubble", dir: "auto" });
-  return { root: h("article", { class: "question", "aria-label": words.you }, text), show: (item) => setText(text, textOf(item)) };
+  return { root: article("question", words.you, text), show: (item) => setText(text, textOf(item)) };
 }
 
 function answer(words: Strings): ItemView {
@@ -27,12 +27,17 @@ function answer(words: Strings): ItemView {
   const tools = h("div", { class: "tools", hidden: true }, copy);
   const markdown = new Markdown(prose, words);
   return {
-    root: h("article", { class: "answer", "aria-label": words.assistant }, prose, tools),
+    root: article("answer", words.assistant, prose, tools),
     show: (item, live) => {
       markdown.show(textOf(item), !live);
       tools.hidden = live || !textOf(item);
     },
   };
+}
+
+/** Its heading is for those who walk through a conversation from heading to heading. */
+function article(kind: string, name: string, ...children: HTMLElement[]): HTMLElement {
+  return h("article", { class: kind, "aria-label": name }, h("h2", { class: "unseen" }, name), ...children);
 }
 
 function reasoning(words: Strings): ItemView {

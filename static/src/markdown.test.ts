@@ -5,7 +5,7 @@ import { Markdown, safeAddress } from "./markdown.ts";
 
 install();
 
-const WORDS = { copy: "Copy", code: "code", image: "Image" };
+const WORDS = { copy: "Copy", code: "code", image: "Image", done: "Done", open: "Open" };
 
 function fresh(): { root: FakeElement; markdown: Markdown } {
   const root = new FakeElement("div");
@@ -116,7 +116,7 @@ test("line ends of other systems are line ends", () => assert.equal(inside("a\r\
 
 for (const [text, expected] of [
   ["**b** *e* ~~s~~ `c`", "<p><strong>b</> <em>e</> <s>s</> <code>c</></>"],
-  ["# H", "<h3>H</>"], ["###### H", "<h6>H</>"],
+  ["## H", "<h3 data-depth=2>H</>"], ["###### H", "<h6 data-depth=6>H</>"],
   ["[t](https://a.example/)", "<p><a href=https://a.example/>t</></>"],
   ["[t](mailto:a@b.example)", "<p><a href=mailto:a@b.example>t</></>"],
   ["![alt](https://a.example/i.png)", "<p><a class=image href=https://a.example/i.png>Image: alt</></>"],
@@ -142,7 +142,7 @@ const HOSTILE = [
   "[x](https://a.example \"\\\" onmouseover=alert(1)\")", "<form action=javascript:alert(1)><button>x</button></form>",
 ];
 const TAGS = new Set("div p h3 h4 h5 h6 ul ol li blockquote hr br figure figcaption span button pre code table thead tbody tr th td strong em s a input".split(" "));
-const ATTRIBUTES = new Set("dir class href target rel title start tabindex aria-label role type disabled checked data-act data-language data-align scope".split(" "));
+const ATTRIBUTES = new Set("dir class href target rel title start tabindex aria-label role type disabled checked data-act data-language data-align data-depth scope".split(" "));
 
 for (const text of HOSTILE) {
   test(`harmless: ${JSON.stringify(text)}`, () => {

@@ -12,6 +12,8 @@ export interface Words {
   copy: string;
   code: string;
   image: string;
+  done: string;
+  open: string;
 }
 
 export class Markdown {
@@ -74,7 +76,7 @@ function block(generic: Token, words: Words): Node | null {
   const token = generic as MarkedToken;
   switch (token.type) {
     case "space": case "def": return null;
-    case "heading": return h(headingTag(token.depth), { dir: "auto" }, ...inlines(token.tokens, words));
+    case "heading": return h(headingTag(token.depth), { dir: "auto", "data-depth": String(token.depth) }, ...inlines(token.tokens, words));
     case "paragraph": return h("p", { dir: "auto" }, ...inlines(token.tokens, words));
     case "text": return h("p", { dir: "auto" }, ...inlines(token.tokens ?? [token], words));
     case "html": return h("p", { dir: "auto" }, token.text.trimEnd());
@@ -91,9 +93,9 @@ function blocks(tokens: Token[], words: Words): Child[] {
   return tokens.map((token) => block(token, words));
 }
 
-/** The page has headings of its own above these. */
+/** The page and each answer have headings above these. Most answers begin with the second level. */
 function headingTag(depth: number): "h3" | "h4" | "h5" | "h6" {
-  return (["h3", "h4", "h5"] as const)[depth - 1] ?? "h6";
+  return (["h3", "h3", "h4", "h5"] as const)[depth - 1] ?? "h6";
 }
 
 function code(token: Tokens.Code, words: Words): Node {
@@ -146,7 +148,7 @@ function inline(generic: Token, words: Words): Child {
     case "br": return h("br");
     case "link": return link(token, words);
     case "image": return image(token, words);
-    case "checkbox": return h("input", { type: "checkbox", disabled: true, checked: token.checked });
+    case "checkbox": return h("input", { type: "checkbox", disabled: true, checked: token.checked, "aria-label": token.checked ? words.done : words.open });
     case "html": return /^<br\s*\/?>$/i.test(token.text) ? h("br") : token.text;
     case "escape": return token.text;
     case "text": return token.tokens ? h("span", {}, ...inlines(token.tokens, words)) : decode(token.text);

@@ -12,7 +12,8 @@ export class Follower {
     this.#scroller = scroller;
     this.#changed = changed;
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    new ResizeObserver(() => this.settle()).observe(scroller);
+    const watcher = new ResizeObserver(() => this.settle());
+    for (const element of [scroller, ...scroller.children]) watcher.observe(element);
   }
 
   /** After the content grew. */

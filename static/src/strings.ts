@@ -33,6 +33,8 @@ const ENGLISH = {
   copyFailed: "Select and copy by hand",
   code: "code",
   image: "Image",
+  done: "Done",
+  open: "Not done",
   reasoning: "Thinking",
   called: (name: string) => `Called ${name}`,
   latest: "Latest",

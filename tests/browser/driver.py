@@ -20,7 +20,7 @@ def answers(page: Page) -> Locator:
 
 
 def questions(page: Page) -> Locator:
-    return page.get_by_role("article", name="You")
+    return page.get_by_role("article", name="You").locator(".bubble")
 
 
 def prose(page: Page) -> Locator:
