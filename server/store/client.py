@@ -57,7 +57,7 @@ def address(url: str) -> str:
 class Client:
     """At most `limit` connections at a time; each call has one to itself."""
 
-    def __init__(self, url: str, *, timeout: float = 1.0, limit: int = 16) -> None:
+    def __init__(self, url: str, *, timeout: float = 2.0, limit: int = 16) -> None:
         self.address = address(url)
         self._timeout = timeout
         self._pool = ConnectionPool.from_url(
@@ -66,9 +66,6 @@ class Client:
             decode_responses=False,
             socket_timeout=None,  # asyncio.timeout() around the whole call does it without a task
             socket_connect_timeout=timeout,
-            driver_info=None,
-            lib_name=None,
-            lib_version=None,
             retry=Retry(NoBackoff(), 0),
         )
         self._idle: list[AbstractConnection] = []

@@ -80,7 +80,7 @@ class MemoryStore(MemoryHistory):
         return [self._append(one) for one in batch]
 
     def _append(self, one: Append, status: Status | None = None) -> Outcome:
-        refusal = self._refuse(one)
+        refusal = self._refuse(one, ends=status is not None)
         if refusal is not None:
             return refusal
         self._logs[one.ref].append(Logged(one.top, one.entry, one.after, status is not None))
@@ -88,7 +88,7 @@ class MemoryStore(MemoryHistory):
         self._tell(one.ref)
         return self._say(Answer.OK, one.ref)
 
-    def _refuse(self, one: Append) -> Outcome | None:
+    def _refuse(self, one: Append, *, ends: bool) -> Outcome | None:
         turn = self._turns.get(one.ref)
         if turn is None:
             return Outcome(Answer.LOST)
@@ -98,7 +98,8 @@ class MemoryStore(MemoryHistory):
         if turn.lease != one.lease:
             return self._say(Answer.FENCED, one.ref)
         if turn.top != one.after:
-            return self._say(Answer.DUPLICATE if turn.top >= one.top else Answer.GAP, one.ref)
+            again = turn.top >= one.top and not ends
+            return self._say(Answer.DUPLICATE if again else Answer.GAP, one.ref)
         return None
 
     def _say(self, answer: Answer, ref: Ref) -> Outcome:

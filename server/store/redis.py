@@ -36,7 +36,7 @@ MARGIN = 1.0  # seconds that a blocking read may be answered late
 SWEPT = ("caller", "status", "top", "lease", "stop", "kept", "conversation", "offered", "created", "claims", "idle")
 
 
-def connect(url: str, lifetimes: Lifetimes | None = None, *, timeout: float = 1.0) -> "RedisStore":
+def connect(url: str, lifetimes: Lifetimes | None = None, *, timeout: float = 2.0) -> "RedisStore":
     """A store at `redis://`, `rediss://` or `unix://`. Nothing is opened before the first call; `check()` is one."""
     scheme = urlsplit(url).scheme
     if scheme not in SCHEMES:
@@ -47,7 +47,7 @@ def connect(url: str, lifetimes: Lifetimes | None = None, *, timeout: float = 1.
 class RedisStore(RedisHistory):
     """The store that every node of a deployment shares."""
 
-    def __init__(self, url: str, lifetimes: Lifetimes, *, timeout: float = 1.0) -> None:
+    def __init__(self, url: str, lifetimes: Lifetimes, *, timeout: float = 2.0) -> None:
         super().__init__(Client(url, timeout=timeout), Keys(), lifetimes)
         # Blocking reads: their connections wait longer than a command may take.
         self._blocking = Client(url, timeout=timeout)

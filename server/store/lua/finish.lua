@@ -119,5 +119,5 @@ local short = kept and ARGV[11] or ARGV[12]
 redis.call('EXPIRE', KEYS[1], short)
 redis.call('EXPIRE', KEYS[2], short)
 if h[11] then redis.call('EXPIRE', h[11], life) end
-h[2] = top
+h[1], h[2] = '', top
 return say('ok')

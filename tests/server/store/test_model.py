@@ -1,0 +1,141 @@
+"""Any sequence of calls is answered alike by Redis and by the store in memory, and by the rules of a log."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from server.protocol.status import FINAL
+from server.store.base import (
+    Checkpoint,
+    Conflict,
+    Conversation,
+    Lease,
+    Logged,
+    Store,
+    Turn,
+)
+from server.store.client import Client
+from server.store.memory import MemoryStore
+from server.store.redis import connect
+from tests.redis_server import Server
+from tests.server.store.make import ALICE, append, ending, item, new, ref
+
+T = TypeVar("T")
+IDS = st.sampled_from(["a", "b", "c"])
+CONVERSATIONS = st.sampled_from(["conv_1", "conv_2"])
+LEASES = st.builds(Lease, st.integers(1, 3), st.sampled_from(["x", "y"]))
+OWNERS = st.sampled_from(["x", "y"])
+AFTER = st.integers(0, 5)
+ITEMS = st.lists(st.sampled_from(["i", "j", "k"]).map(item), max_size=2, unique=True).map(tuple)
+Call = Callable[[Store], Awaitable[Any]]
+
+
+def call(method: str, *args: st.SearchStrategy[Any], **options: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.tuples(st.just(method), st.tuples(*args), st.fixed_dictionaries(options))
+
+
+NEW = st.builds(
+    new,
+    IDS,
+    lease=st.none() | LEASES.filter(lambda lease: lease.fence == 1),
+    kept=st.booleans(),
+    idempotency_key=st.none() | st.sampled_from(["k", "l"]),
+    fingerprint=st.sampled_from(["f", "f", "f", "g"]),
+    conversation=st.none() | CONVERSATIONS,
+    input=ITEMS,
+)
+APPENDS = st.builds(
+    lambda id, after, events, lease: append(id, after, after + events, lease=lease),
+    IDS,
+    AFTER,
+    st.integers(1, 3),
+    LEASES,
+)
+ENDINGS = st.builds(
+    lambda id, after, lease, output: msgspec.structs.replace(ending(id, after, lease=lease), output=output),
+    IDS,
+    AFTER,
+    LEASES,
+    ITEMS,
+)
+CALLS = st.one_of(
+    call("create", NEW),
+    call("append", st.lists(APPENDS, min_size=1, max_size=3)),
+    call("append", st.lists(APPENDS, min_size=1, max_size=3)),
+    call("finish", ENDINGS),
+    call("finish", ENDINGS),
+    call("claim", IDS.map(ref), st.none() | LEASES, OWNERS),
+    call("offer", IDS.map(ref), LEASES),
+    call("release", IDS.map(ref), LEASES),
+    call("cancel", IDS.map(ref)),
+    call("delete", IDS.map(ref)),
+    call("add_conversation", st.just(ALICE), st.builds(Conversation, CONVERSATIONS, st.just(1), st.just({})), ITEMS),
+    call("add_items", st.just(ALICE), CONVERSATIONS, ITEMS),
+    call("drop_item", st.just(ALICE), CONVERSATIONS, st.sampled_from(["i", "j"])),
+    call("drop_conversation", st.just(ALICE), CONVERSATIONS),
+)
+
+
+async def answered(store: Store, method: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """What a call answers, or raises."""
+    try:
+        return await getattr(store, method)(*args, **options)
+    except Conflict as error:
+        return type(error), error.args
+
+
+async def state(store: Store) -> list[Any]:
+    """Everything that can be read."""
+    seen: list[Any] = [sorted((plain(turn) for turn in await store.sweep(0)), key=lambda turn: turn.ref.id)]
+    for id in "abc":
+        stored = await store.stored(ref(id))
+        seen += [await store.read(ref(id), -1, 99), plain(await store.turn(ref(id))), stored]
+        seen.append(await store.own_input(ref(id)))
+        if stored is not None and stored.checkpoint is not None:
+            seen.append(await store.history(ALICE, stored.checkpoint))
+    for id in ("conv_1", "conv_2"):
+        seen += [await store.conversation(ALICE, id), await store.end_of(ALICE, id)]
+        seen.append(await answered(store, "items", (ALICE, id, None, 9), {"newest": True}))
+        seen.append(await store.history(ALICE, Checkpoint(id, 0)))
+    seen.append(await store.conversations(ALICE, None, 9))
+    return seen
+
+
+def plain(turn: Turn | None) -> Any:
+    return None if turn is None else msgspec.structs.replace(turn, created_at=0.0)
+
+
+async def lawful(store: Store) -> None:
+    """A log has no gap, and a terminal event if and only if it has ended."""
+    for id in "abc":
+        page = await store.read(ref(id), -1, 99)
+        ends = [-1, *(logged.top for logged in page.entries)]
+        assert [logged.after for logged in page.entries] == ends[:-1]
+        last: list[Logged] = [logged for logged in page.entries if logged.last]
+        if page.status is not None:
+            assert page.top == ends[-1]
+            assert len(last) == (page.status in FINAL)
+            assert not last or last[0] is page.entries[-1]
+
+
+@settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(CALLS, max_size=25), st.booleans())
+def test_redis_and_memory_answer_alike(redis7: Server, calls: list[Any], repeated: bool) -> None:
+    asyncio.run(alike(redis7, calls, repeated))
+
+
+async def alike(server: Server, calls: list[Any], repeated: bool) -> None:
+    admin, redis, memory = Client(server.url), connect(server.url), MemoryStore()
+    await admin.call("FLUSHALL")
+    for method, args, options in calls:
+        for _ in range(1 + repeated):
+            one = await answered(redis, method, args, options)
+            assert one == await answered(memory, method, args, options), method
+    assert await state(redis) == await state(memory)
+    await lawful(redis)
+    await redis.close()
+    await admin.close()
