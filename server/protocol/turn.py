@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.base import Channel, Chunk, Delta, Logprob, Said, ToolCall
 from server.protocol.log import Event, Kind, Open, opened
-from server.protocol.status import Status, move
+from server.protocol.status import IllegalMove, Status, move
 
 DELTAS = {Channel.TEXT: Kind.TEXT, Channel.REASONING: Kind.REASONING, Channel.TOOL: Kind.ARGUMENTS}
 TYPES = {Channel.TEXT: "message", Channel.REASONING: "reasoning", Channel.TOOL: "function_call"}
@@ -24,9 +24,8 @@ ENDS = {
 class Answer:
     """Everything a turn has said so far."""
 
-    def __init__(self, suffix: str, *, structured: bool = False) -> None:
+    def __init__(self, suffix: str) -> None:
         self.suffix = suffix  # of item ids, taken from the response id
-        self.structured = structured  # an answer in a grammar
         self.status = Status.QUEUED  # IN_PROGRESS from the first lease on
         self.items: list[dict[str, Any]] = []  # finished output items
         self.open: Open | None = None  # the latest item, closed or not: its index numbers the next one
@@ -35,7 +34,6 @@ class Answer:
         self.logprobs: list[Any] = []  # of the open item
         self.token_ids: list[int] = []  # of all events
         self.held: list[int] = []  # ids whose text has not come out yet; they go with the next event
-        self.texts: dict[str, int] = {}  # characters said per item type
         self.calls = 0  # function calls opened
 
     # -- deciding ------------------------------------------------------------------------------------------------
@@ -64,15 +62,17 @@ class Answer:
 
     def said(self) -> Said:
         """What an engine needs to go on."""
-        texts = {"message": "", "reasoning": ""}
+        texts = {"message": "", "reasoning": "", "function_call": ""}
         for item in [*self.items, *([self._whole("")] if self.item else [])]:
-            if item["type"] in texts:
+            if item["type"] == "function_call":
+                texts["function_call"] = item["arguments"]
+            else:
                 texts[item["type"]] += "".join(part["text"] for part in item["content"])
-        return Said(tuple(self.token_ids), texts["message"], texts["reasoning"], self.calls)
+        return Said(tuple(self.token_ids), texts["message"], texts["reasoning"], self.calls, texts["function_call"])
 
     def _delta(self, delta: Delta) -> list[Event]:
         events = self._opening(delta)
-        if delta.text or (self.held and delta.logprobs):
+        if delta.text:
             data = [_logprob(each) for each in delta.logprobs] or None
             events += self._emit([Event(DELTAS[delta.channel], delta.text, tuple(self.held), data)])
             self.held.clear()
@@ -150,7 +150,8 @@ class Answer:
             self.apply(event)
 
     def apply(self, event: Event) -> None:
-        """The one place where an answer changes."""
+        """The one place where an answer changes. Raises IllegalMove, and changes nothing then."""
+        self.status = self._moved(event)
         self.open = opened(self.open, event)
         self.token_ids.extend(event.ids)
         if event.kind in _TEXTS:
@@ -162,10 +163,16 @@ class Answer:
         elif event.kind == Kind.ITEM_DONE:
             self.items.append(event.data)
             self.item = None
-        elif event.kind == Kind.IN_PROGRESS:
-            self.status = move(self.status, Status.IN_PROGRESS)
-        elif event.kind in _FINAL:
-            self.status = move(self.status, Status(event.data["status"]))
+
+    def _moved(self, event: Event) -> Status:
+        if event.kind in _FINAL:
+            return move(self.status, Status(event.data["status"]))
+        if event.kind == Kind.IN_PROGRESS:
+            return move(self.status, Status.IN_PROGRESS)
+        at = Status.QUEUED if event.kind in _BEFORE else Status.IN_PROGRESS
+        if self.status is not at:
+            raise IllegalMove(f"{Kind(event.kind).name} in a turn that is {self.status}")
+        return at
 
     def _emit(self, events: Sequence[Event]) -> list[Event]:
         self.replay(events)
@@ -173,6 +180,7 @@ class Answer:
 
 
 _TEXTS = frozenset(DELTAS.values())
+_BEFORE = frozenset({Kind.CREATED, Kind.QUEUED})
 _FINAL = frozenset(ENDS.values())
 
 
