@@ -9,6 +9,7 @@ also when the answer is lost. Every write names what it expects (lease, position
     ├── StoreFull        the store refuses writes (memory)
     └── Conflict         the caller's own doing, answered with a wire error
         ├── Locked           the conversation has a running turn
+        ├── Moved            the conversation has grown since its end was read
         ├── KeyReused        an idempotency key came with another body
         ├── Missing          no such turn, response, item or conversation of this caller
         └── PositionLost     the log cannot be followed from there: it is gone, or events are missing
@@ -46,6 +47,10 @@ class Locked(Conflict):
         super().__init__(conversation, turn)
         self.conversation = conversation
         self.turn = turn
+
+
+class Moved(Conflict):
+    """The conversation does not end where the new turn's input was read. Read again."""
 
 
 class KeyReused(Conflict):
@@ -142,7 +147,7 @@ class NewTurn(msgspec.Struct, frozen=True):
     kept: bool  # `store: true`
     idempotency_key: str | None = None
     conversation: str | None = None
-    parent: Checkpoint | None = None  # of previous_response_id
+    parent: Checkpoint | None = None  # of previous_response_id; with a conversation, the end that its prompt continues
     input: tuple[Item, ...] = ()  # appended now to a conversation, at the end to a chain
 
 
@@ -246,7 +251,11 @@ class Store(Protocol):
     # -- turns ---------------------------------------------------------------------------------------------------
 
     async def create(self, new: NewTurn) -> Created:
-        """Admit a turn. Raises KeyReused, Locked, Missing (conversation)."""
+        """Admit a turn. Raises KeyReused, Locked, Missing (conversation), Moved (a conversation past `parent`)."""
+        ...
+
+    async def made(self, caller: str, key: str) -> tuple[str, str] | None:
+        """The turn that an idempotency key made, and the fingerprint of its request."""
         ...
 
     async def append(self, batch: Sequence[Append]) -> list[Outcome]:

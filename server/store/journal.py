@@ -227,9 +227,13 @@ class Writer:
         while self._flying is not None:
             await self._settled()
         self._check()
-        self._final = self.freeze()
-        outcome = await self._scribe.finish(Ending(self._final, status, response, output))
-        self.settle(outcome)
+        try:
+            self._final = self.freeze()
+            outcome = await self._scribe.finish(Ending(self._final, status, response, output))
+        except Exception as error:
+            self.fail(error)
+        else:
+            self.settle(outcome)
         self._check()
         self._scribe.leave(self)
         self._journal.retire(self.ref, self.tail)
@@ -279,21 +283,31 @@ class Writer:
             self._scribe.ready(self)
 
     def _refused(self, outcome: Outcome) -> None:
-        """The one place where a turn is given up."""
         older = outcome.lease is not None and outcome.lease.fence < self.lease.fence
         if outcome.answer is Answer.FINISHED:
-            self.error = Ended(self.ref, outcome)
+            self._give_up(Ended(self.ref, outcome))
         elif outcome.answer is Answer.FENCED and not older:
-            self.error = Fenced(self.ref, outcome)
+            self._give_up(Fenced(self.ref, outcome))
         else:
             # Redis is older than we are, or empty: here a claim above both fences and the missing entries belong.
-            self.error = Lost(self.ref, outcome)
+            self._give_up(Lost(self.ref, outcome))
+
+    def fail(self, error: Exception) -> None:
+        """Take it that no answer will come: a bug of ours, or a server that makes no sense."""
+        self._flying = None
+        lost = Lost(self.ref, Outcome(Answer.BROKEN))
+        lost.__cause__ = error
+        self._give_up(lost)
+        self._wake()
+
+    def _give_up(self, error: WriterError) -> None:
+        self.error = error
         self.close()
         self._tell()
 
     def _tell(self) -> None:
         if self._told is not None:
-            self._told(self)
+            asyncio.get_running_loop().call_soon(self._told, self)
 
     def _check(self) -> None:
         if self.error is not None:

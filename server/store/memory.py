@@ -10,6 +10,7 @@ from server.protocol.status import FINAL, Status
 from server.store.base import (
     Answer,
     Append,
+    Checkpoint,
     Created,
     Ending,
     KeyReused,
@@ -17,6 +18,7 @@ from server.store.base import (
     Locked,
     Logged,
     Missing,
+    Moved,
     NewTurn,
     Outcome,
     Page,
@@ -49,18 +51,24 @@ class MemoryStore(MemoryHistory):
         if new.ref in self._turns or new.ref in self._gone:
             return Created()
         if new.conversation is not None:
-            self._admit(new.ref, new.conversation)
+            self._admit(new.ref, new.conversation, new.parent)
         self._write(new)
         if new.idempotency_key is not None:
             self._once[once] = (new.ref.id, new.fingerprint)
         return Created()
 
-    def _admit(self, ref: Ref, conversation: str) -> None:
+    async def made(self, caller: str, key: str) -> tuple[str, str] | None:
+        """The turn of an idempotency key."""
+        return self._once.get((caller, key))
+
+    def _admit(self, ref: Ref, conversation: str, parent: Checkpoint | None) -> None:
         named = self._conversations.get((ref.caller, conversation))
         if named is None:
             raise Missing("conversation", conversation)
         if (active := self._active(ref.caller, named.active)) is not None:
             raise Locked(conversation, active)
+        if parent is not None and len(self._segments[ref.caller, conversation]) - 1 != parent.position:
+            raise Moved(conversation)
         self._conversations[ref.caller, conversation] = msgspec.structs.replace(named, active=ref.id)
 
     def _write(self, new: NewTurn) -> None:

@@ -19,6 +19,7 @@ from server.store.base import (
     Locked,
     Logged,
     Missing,
+    Moved,
     NewTurn,
     Outcome,
     Page,
@@ -36,19 +37,19 @@ MARGIN = 1.0  # seconds that a blocking read may be answered late
 SWEPT = ("caller", "status", "top", "lease", "stop", "kept", "conversation", "offered", "created", "claims", "idle")
 
 
-def connect(url: str, lifetimes: Lifetimes | None = None, *, timeout: float = 2.0) -> "RedisStore":
+def connect(url: str, lifetimes: Lifetimes | None = None, *, timeout: float = 2.0, partitions: int = 1) -> "RedisStore":
     """A store at `redis://`, `rediss://` or `unix://`. Nothing is opened before the first call; `check()` is one."""
     scheme = urlsplit(url).scheme
     if scheme not in SCHEMES:
         raise StoreError(f"{scheme}:// is not supported as a Redis address; use one of redis://, rediss://, unix://")
-    return RedisStore(url, lifetimes or Lifetimes(), timeout=timeout)
+    return RedisStore(url, lifetimes or Lifetimes(), timeout=timeout, partitions=partitions)
 
 
 class RedisStore(RedisHistory):
     """The store that every node of a deployment shares."""
 
-    def __init__(self, url: str, lifetimes: Lifetimes, *, timeout: float = 2.0) -> None:
-        super().__init__(Client(url, timeout=timeout), Keys(), lifetimes)
+    def __init__(self, url: str, lifetimes: Lifetimes, *, timeout: float = 2.0, partitions: int = 1) -> None:
+        super().__init__(Client(url, timeout=timeout), Keys(partitions), lifetimes)
         # Blocking reads: their connections wait longer than a command may take.
         self._blocking = Client(url, timeout=timeout)
         # The connection, by its number in Redis, on which a partition is being followed now.
@@ -75,7 +76,14 @@ class RedisStore(RedisHistory):
                 raise KeyReused(new.idempotency_key)
             case [b"locked", turn]:
                 raise Locked(new.conversation or "", turn.decode())
+            case [b"moved"]:
+                raise Moved(new.conversation)
         raise Missing("conversation", new.conversation or "")
+
+    async def made(self, caller: str, key: str) -> tuple[str, str] | None:
+        """The turn of an idempotency key."""
+        id, print = await self._client.call("HMGET", self._keys.idempotency(caller, key), "id", "fingerprint")
+        return None if id is None else (id.decode(), print.decode())
 
     def _create_keys(self, new: NewTurn) -> list[str]:
         keys, caller, id = self._keys, new.ref.caller, new.ref.id

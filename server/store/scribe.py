@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from server.store.base import Answer, Append, Ending, Outcome, Store, StoreDown, StoreError, StoreFull
+from server.store.base import Append, Ending, Outcome, Store, StoreDown, StoreFull
 
 T = TypeVar("T")
 
@@ -32,6 +32,10 @@ class Pen(Protocol):
 
     def settle(self, outcome: Outcome) -> None:
         """The answer to it."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """No answer will ever come."""
         ...
 
     def stall(self, *, stalled: bool) -> None:
@@ -99,10 +103,12 @@ class Scribe:
             return
         try:
             outcomes = await self.repeated(lambda: self.store.append(batch))
-        except StoreError:
-            outcomes = [Outcome(Answer.BROKEN)] * len(batch)
-        for pen, outcome in zip(pens, outcomes, strict=True):
-            pen.settle(outcome)
+        except Exception as error:  # whatever it is, it must not end the writing of everybody else
+            for pen in pens:
+                pen.fail(error)
+        else:
+            for pen, outcome in zip(pens, outcomes, strict=True):
+                pen.settle(outcome)
 
     def _gather(self) -> tuple[list[Pen], list[Append]]:
         pens: list[Pen] = []
@@ -111,20 +117,21 @@ class Scribe:
         while self._ready and len(batch) < self.pace.turns and size < self.pace.bytes:
             pen = next(iter(self._ready))
             del self._ready[pen]
-            pens.append(pen)
-            batch.append(pen.freeze())
-            size += len(batch[-1].entry)
+            try:
+                batch.append(pen.freeze())
+            except Exception as error:  # an event that cannot be packed stops its own turn
+                pen.fail(error)
+            else:
+                pens.append(pen)
+                size += len(batch[-1].entry)
         return pens, batch
 
     async def finish(self, ending: Ending) -> Outcome:
         """End a turn beside the batches: nothing of it is in flight."""
-        try:
-            return await self.repeated(lambda: self.store.finish(ending))
-        except StoreError:
-            return Outcome(Answer.BROKEN)
+        return await self.repeated(lambda: self.store.finish(ending))
 
     async def repeated(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The same call until it is answered. Raises StoreError where no repeat can help."""
+        """The same call until it is answered. Raises what no repeat can help."""
         pause = self.pace.first_pause
         self._begin()
         try:

@@ -126,8 +126,13 @@ class Watcher:
         raise PositionLost(ref, position, Status.IN_PROGRESS, source.top)
 
     async def _is_end(self, ref: Ref, position: int) -> bool:
-        page = await self._store.read(ref, position - 1, 1)
-        return bool(page.entries) and page.entries[0].top == position
+        while True:
+            try:
+                page = await self._store.read(ref, position - 1, 1)
+            except StoreDown:
+                await asyncio.sleep(self._patience.retry)
+            else:
+                return bool(page.entries) and page.entries[0].top == position
 
     def _local(self, ref: Ref) -> Tail | None:
         return None if self._journal is None else self._journal.tail(ref)

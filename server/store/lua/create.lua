@@ -3,9 +3,9 @@
 --       9 the caller's conversations  10 prefix of turns
 -- ARGV  1 lifetime (s)  2 id  3 caller  4 member of the open set  5 fingerprint  6 idempotent ("1" or "")
 --       7 conversation or ""  8 lease "fence:owner" or ""  9 status  10 number of the entry's last event  11 entry
---       12 kept ("1" or "")  13 parent segment or ""  14 parent position  15 input (id, json, ... each with its
+--       12 kept ("1" or "")  13 parent segment or ""; for a conversation: where it must end  14 parent position  15 input (id, json, ... each with its
 --       length in front)  16.. record (field, value, ...)
--- RESULT  {"ok"} | {"existing", id} | {"reused"} | {"missing"} | {"locked", turn}
+-- RESULT  {"ok"} | {"existing", id} | {"reused"} | {"missing"} | {"locked", turn} | {"moved"}
 local life, id, conversation = ARGV[1], ARGV[2], ARGV[7]
 
 if ARGV[6] == '1' then
@@ -24,6 +24,7 @@ if conversation ~= '' then
     local lease = redis.call('HGET', KEYS[10] .. active, 'end')
     if not lease and redis.call('EXISTS', KEYS[10] .. active) == 1 then return {'locked', active} end
   end
+  if ARGV[13] ~= '' and redis.call('LLEN', KEYS[7]) - 1 ~= tonumber(ARGV[14]) then return {'moved'} end
 end
 
 local now = redis.call('TIME')

@@ -15,7 +15,7 @@ class Faulty:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.batches: list[list[Append]] = []
-        # For each of the next calls: "request" is lost, "reply" is lost after it was applied, "" goes well.
+        # For each of the next calls: "request" is lost, "reply" after it was applied, "bug", "" goes well.
         self.faults: list[str] = []
         # While it is set, calls pass.
         self.gate = asyncio.Event()
@@ -35,6 +35,8 @@ class Faulty:
     async def _faulty(self, call: Callable[[], Awaitable[T]]) -> T:
         await self.gate.wait()
         fault = self.faults.pop(0) if self.faults else ""
+        if fault == "bug":
+            raise KeyError("what no repeat can help")
         if fault == "request":
             raise StoreDown("lost on the way")
         result = await call()

@@ -3,7 +3,7 @@
 import pytest
 
 from server.protocol.status import Status
-from server.store.base import Checkpoint, Conversation, Locked, Missing, Store, Stored
+from server.store.base import Checkpoint, Conversation, Locked, Missing, Moved, Store, Stored
 from server.store.redis import DEPTH, RedisStore
 from tests.server.store.make import ALICE, BOB, ending, item, jsons, new, ref
 
@@ -193,6 +193,23 @@ async def test_conversation_that_is_missing_admits_nothing(store: Store) -> None
     with pytest.raises(Missing):
         await store.create(new(conversation="conv_1"))
     assert await store.turn(ref()) is None
+
+
+async def test_conversation_that_grew_since_it_was_read(store: Store) -> None:
+    """A turn whose prompt continues an earlier end is not admitted, and changes nothing."""
+    await named(store, "conv_1", "x")
+    stale = await store.end_of(ALICE, "conv_1")
+    await store.add_items(ALICE, "conv_1", [item("y")])
+    with pytest.raises(Moved):
+        await store.create(new("a", conversation="conv_1", parent=stale))
+    assert await store.turn(ref("a")) is None
+    await store.create(new("a", conversation="conv_1", parent=await store.end_of(ALICE, "conv_1")))
+
+
+async def test_turn_of_an_idempotency_key(store: Store) -> None:
+    await store.create(new("a", idempotency_key="k", fingerprint="f"))
+    assert await store.made(ALICE, "k") == ("a", "f")
+    assert await store.made(BOB, "k") is None
 
 
 async def test_one_turn_at_a_time_in_a_conversation(store: Store) -> None:

@@ -299,3 +299,48 @@ async def test_closing_the_journal_ends_a_call_in_flight(faulty: Faulty) -> None
     await journal.close()
     await asyncio.gather(ended, return_exceptions=True)
     assert ended.cancelled()
+
+
+async def test_event_that_cannot_be_packed_stops_its_own_turn(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        bad, good = await begin(journal, faulty, "bad"), await begin(journal, faulty, "good")
+        bad.append([Event(Kind.ITEM_DONE, data=object())])
+        good.append(text("a"))
+        await good.flushed()
+        with pytest.raises(Lost) as caught:
+            await bad.flushed()
+        assert isinstance(caught.value.__cause__, TypeError)
+        good.append([Event(Kind.ITEM_DONE, data=object())])
+        with pytest.raises(Lost):
+            await good.finish(DONE, Status.COMPLETED, b"{}")
+        assert journal.tail(ref("good")) is None
+
+
+async def test_answer_that_makes_no_sense_stops_the_batch_and_nobody_else(faulty: Faulty) -> None:
+    async with Journal(faulty, pace=QUICK) as journal:
+        one = await begin(journal, faulty, "one")
+        faulty.faults = ["bug"]
+        one.append(text("a"))
+        with pytest.raises(Lost):
+            await one.flushed()
+        other = await begin(journal, faulty, "other")
+        other.append(text("a"))
+        await other.flushed()
+
+
+async def test_partitions_do_not_wait_for_each_other() -> None:
+    store = Faulty(MemoryStore(partitions=16))
+    async with Journal(store, pace=QUICK) as journal:
+        writers = []
+        for caller in ("alice", "bob"):
+            await store.create(new(caller=caller))
+            writers.append(journal.open(ref(caller=caller), MINE, 1, None, [Logged(1, b"first")]))
+        store.gate.clear()
+        writers[0].append(text("a"))
+        await asyncio.sleep(0.01)
+        writers[1].append(text("b"))
+        await asyncio.sleep(0.01)
+        assert [[one.ref.caller for one in batch] for batch in store.batches] == [["alice"], ["bob"]]
+        store.gate.set()
+        for writer in writers:
+            await writer.flushed()
