@@ -20,7 +20,6 @@ from server.store.base import (
     Logged,
     Missing,
     Moved,
-    Moved,
     NewTurn,
     Outcome,
     Page,
@@ -79,14 +78,7 @@ class RedisStore(RedisHistory):
                 raise Locked(new.conversation or "", turn.decode())
             case [b"moved"]:
                 raise Moved(new.conversation)
-            case [b"moved"]:
-                raise Moved(new.conversation)
         raise Missing("conversation", new.conversation or "")
-
-    async def made(self, caller: str, key: str) -> tuple[str, str] | None:
-        """The turn of an idempotency key."""
-        id, print = await self._client.call("HMGET", self._keys.idempotency(caller, key), "id", "fingerprint")
-        return None if id is None else (id.decode(), print.decode())
 
     async def made(self, caller: str, key: str) -> tuple[str, str] | None:
         """The turn of an idempotency key."""
