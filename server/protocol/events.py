@@ -54,7 +54,7 @@ class View:
         return head + _BODIES[kind](self, event, open, rest) + self.tail
 
     def _lifecycle(self, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
-        status = "queued" if event.kind == Kind.QUEUED else "in_progress"
+        status = "queued" if any(each.kind == Kind.QUEUED for each in rest) else "in_progress"
         return f',"response":{_json(self.response | {"status": status})}'
 
     def _terminal(self, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
@@ -75,8 +75,16 @@ def _part(open: Open | None) -> str:
 
 
 def _text(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
-    logprobs = _json(event.data) if event.data else "[]"
-    return f'{_part(open)},"delta":{_json(event.text)},"logprobs":{logprobs}'
+    return f'{_part(open)},"delta":{_json(event.text)},"logprobs":{_logprobs(event.data)}'
+
+
+def _logprobs(whole: list[dict[str, Any]] | None) -> str:
+    """As events carry them: without `bytes`, which only items have."""
+    return _json([_bare(each) | {"top_logprobs": [_bare(top) for top in each["top_logprobs"]]} for each in whole or ()])
+
+
+def _bare(each: dict[str, Any]) -> dict[str, Any]:
+    return {"token": each["token"], "logprob": each["logprob"]}
 
 
 def _reasoning(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
@@ -104,7 +112,7 @@ def _closing(rest: tuple[Event, ...]) -> dict[str, Any]:
 
 def _text_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
     part = _closing(rest)["content"][0]
-    return f'{_part(open)},"text":{_json(part["text"])},"logprobs":{_json(part["logprobs"])}'
+    return f'{_part(open)},"text":{_json(part["text"])},"logprobs":{_logprobs(part["logprobs"])}'
 
 
 def _reasoning_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
@@ -112,8 +120,7 @@ def _reasoning_done(view: View, event: Event, open: Open | None, rest: tuple[Eve
 
 
 def _arguments_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
-    item = _closing(rest)
-    return f'{_place(open)},"name":{_json(item["name"])},"arguments":{_json(item["arguments"])}'
+    return f'{_place(open)},"arguments":{_json(_closing(rest)["arguments"])}'
 
 
 def _part_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
