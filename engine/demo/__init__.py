@@ -1,1 +1,1 @@
-"""A chat model of a few million parameters, trained from nothing on generated chats, so that a laptop has something to serve."""
+"""A chat model of a few million parameters, trained from nothing on generated chats: something to serve on a laptop."""

@@ -1,16 +1,16 @@
 """Measures the demo model on chats that training cannot have held: `python -m engine.demo.evaluate`.
 
-A memory question comes in a phrase held out from training, in a chat of up to six turns made of such phrases; its value comes from
-the spellings of training or from those held out. An answer is *right* if the generator could have given it in this very place, and
-*fluent* if the generator could have given it to such a message at all.
+All that the user says is in phrases held out from training, in chats of up to six turns; values come from the spellings
+of training or from those held out. An answer is *right* if the generator could have given it in this very place, and
+*fluent* if the generator could have given it to such a message in some chat or other.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
-from collections import defaultdict
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from engine.demo.corpus.chat import ACTS, MEMORY_ACTS, Chat, Source, chat
 from engine.demo.train import MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from engine.demo.corpus.chat import Turn
 
@@ -39,10 +39,17 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Score:
-    trials: int
-    right: int
-    fluent: int
+class Verdict:
+    trial: Trial
+    answer: str
+
+    @property
+    def right(self) -> bool:
+        return self.trial.turn.is_right(self.answer)
+
+    @property
+    def fluent(self) -> bool:
+        return self.trial.turn.is_fluent(self.answer)
 
 
 def _trial(made: Chat) -> Trial:
@@ -94,32 +101,47 @@ class Speaker:
         self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
-    def answers(self, chats: Sequence[list[dict[str, str]]], *, greedy: bool) -> list[str]:
-        inputs = self.tokenizer.apply_chat_template(list(chats), add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True)
+    def answers(
+        self, chats: Sequence[list[dict[str, str]]], *, greedy: bool, longest: int = LONGEST_ANSWER
+    ) -> list[str]:
+        inputs = self.tokenizer.apply_chat_template(
+            list(chats), add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+        )
         choice = {"do_sample": False, "temperature": None, "top_p": None} if greedy else {}
         with torch.inference_mode():
-            output = self.model.generate(**inputs, **choice, max_new_tokens=LONGEST_ANSWER)
-        texts: list[str] = self.tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            output = self.model.generate(**inputs, **choice, max_new_tokens=longest)
+        texts: list[str] = self.tokenizer.batch_decode(
+            output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+        )
         return texts
 
 
-def score(speaker: Speaker, trials: Sequence[Trial], *, greedy: bool, told: Callable[[Trial, str], None]) -> Score:
-    right = fluent = 0
-    by_length = sorted(trials, key=lambda trial: (len(trial.turn.answer), sum(len(message["content"]) for message in trial.messages)))
-    for at in range(0, len(trials), AT_ONCE):
-        some = by_length[at : at + AT_ONCE]
-        for trial, answer in zip(some, speaker.answers([trial.messages for trial in some], greedy=greedy), strict=True):
-            is_right = trial.turn.is_right(answer)
-            right += is_right
-            fluent += trial.turn.is_fluent(answer)
-            if not is_right:
-                told(trial, answer)
-    return Score(len(trials), right, fluent)
+def length(trial: Trial) -> tuple[int, int]:
+    return len(trial.turn.answer), sum(len(message["content"]) for message in trial.messages)
 
 
-def row(name: str, sampling: str, result: Score) -> str:
-    right, fluent = (f"{100 * part / result.trials:.1f} %" for part in (result.right, result.fluent))
-    return f"| {name} | {sampling} | {result.trials} | {right} | {fluent} |"
+def judge(speaker: Speaker, trials: Sequence[Trial], *, greedy: bool) -> list[Verdict]:
+    """Trials of like length are answered together: little padding, little waiting."""
+    ordered = sorted(trials, key=length)
+    verdicts: list[Verdict] = []
+    for at in range(0, len(ordered), AT_ONCE):
+        some = ordered[at : at + AT_ONCE]
+        answers = speaker.answers([trial.messages for trial in some], greedy=greedy)
+        verdicts += map(Verdict, some, answers)
+    return verdicts
+
+
+def row(name: str, sampling: str, verdicts: Sequence[Verdict]) -> str:
+    right = sum(verdict.right for verdict in verdicts) / len(verdicts)
+    fluent = sum(verdict.fluent for verdict in verdicts) / len(verdicts)
+    return f"| {name} | {sampling} | {len(verdicts)} | {right:.1%} | {fluent:.1%} |"
+
+
+def show_errors(verdicts: Sequence[Verdict]) -> None:
+    for verdict in verdicts:
+        if not verdict.right:
+            turn = verdict.trial.turn
+            print(f"    {turn.intent}: {turn.said!r}\n        said {verdict.answer!r}\n        like {turn.answer!r}")
 
 
 def main() -> None:
@@ -130,21 +152,16 @@ def main() -> None:
     parser.add_argument("--greedy-only", action="store_true")
     parser.add_argument("--show-errors", action="store_true")
     options = parser.parse_args()
-    torch.set_num_threads(2)
     torch.manual_seed(SEED)
     speaker = Speaker(options.folder)
     print("| held-out chats | sampling | trials | right | fluent |\n| --- | --- | --- | --- | --- |")
     for name, trials in suites().items():
-        if not name.startswith(options.only):
-            continue
-        some = [next(trials) for _ in range(options.trials)]
-        for greedy in (True,) if options.greedy_only else (True, False):
-            errors: list[tuple[Trial, str]] = []
-            result = score(speaker, some, greedy=greedy, told=lambda *error: errors.append(error))
-            print(row(name, "greedy" if greedy else "default", result), flush=True)
+        some = list(islice(trials, options.trials)) if name.startswith(options.only) else []
+        for sampling in ("greedy", "default")[: 1 if options.greedy_only else 2] if some else ():
+            verdicts = judge(speaker, some, greedy=sampling == "greedy")
+            print(row(name, sampling, verdicts), flush=True)
             if options.show_errors:
-                for trial, answer in errors[:15]:
-                    print(f"    {trial.turn.intent}: {trial.messages[-1]['content']!r}\n        said {answer!r}\n        like {trial.turn.answer!r}")
+                show_errors(verdicts)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST_TURNS = 12
+MARATHON_TURNS = (15, 50)  # a few chats fill the whole context, so that no position is new to the model
+MARATHON_SHARE = 0.008
 
 
 def chats(seed: int, *, memory_share: float = 0.3, most_turns: int = MOST_TURNS) -> Iterator[Chat]:
@@ -19,7 +21,10 @@ def chats(seed: int, *, memory_share: float = 0.3, most_turns: int = MOST_TURNS)
     rng = random.Random(seed)
     while True:
         acts = MEMORY_ACTS if rng.random() < memory_share else ACTS
-        yield chat(Source(rng), turns=rng.randint(1, rng.randint(1, most_turns)), acts=acts)
+        turns = rng.randint(1, rng.randint(1, most_turns))
+        if most_turns == MOST_TURNS and rng.random() < MARATHON_SHARE:
+            turns = rng.randint(*MARATHON_TURNS)
+        yield chat(Source(rng), turns=turns, acts=acts)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from concurrent.futures import Executor
 
 MOMENTUM = 0.95
 STEPS = 5
@@ -19,9 +20,10 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 class Muon:
-    def __init__(self, matrices: Iterable[torch.nn.Parameter], *, rate: float, decay: float) -> None:
+    def __init__(self, matrices: Iterable[torch.nn.Parameter], *, rate: float, decay: float, pool: Executor) -> None:
         self.rate = rate
         self.decay = decay
+        self.pool = pool
         # Matrices of one shape are updated together, as one stack.
         self.stacks: dict[torch.Size, list[torch.nn.Parameter]] = defaultdict(list)
         for matrix in matrices:
@@ -34,7 +36,8 @@ class Muon:
         for shape, stack in self.stacks.items():
             gradient = torch.stack([matrix.grad for matrix in stack if matrix.grad is not None])
             momentum = self.momenta[shape].lerp_(gradient, 1 - MOMENTUM)
-            update = orthogonal(gradient.lerp(momentum, MOMENTUM))
+            ahead = gradient.lerp(momentum, MOMENTUM)
+            update = torch.cat(list(self.pool.map(orthogonal, ahead.tensor_split(4))))
             rate = self.rate * share
             scale = max(1.0, shape[0] / shape[1]) ** 0.5
             for matrix, change in zip(stack, update, strict=True):
@@ -50,4 +53,5 @@ def orthogonal(stack: torch.Tensor) -> torch.Tensor:
     for _ in range(STEPS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).float()
+    result: torch.Tensor = (x.mT if tall else x).float()
+    return result

@@ -1,4 +1,4 @@
-"""The demo model's own tokenizer: byte pairs learnt from the phrases alone, so that every value falls into several pieces."""
+"""The demo model's tokenizer: byte pairs learnt from the phrases alone, so that values fall into several pieces."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from engine.demo.corpus.chat import Source, chat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from tokenizers import Encoding
 
 BEGIN, SYSTEM, USER, ASSISTANT, END = SPECIAL = ("<|begin|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 ROLES = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
@@ -48,7 +50,10 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=list(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=VOCABULARY,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(_phrases(), trainer)
     return PreTrainedTokenizerFast(
@@ -69,17 +74,23 @@ class Encoded:
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, chats: Sequence[Sequence[Mapping[str, str]]]) -> list[Encoded]:
-    """What the chat template renders, in tokens. Rendering it piece by piece tells whose each token is, and is faster."""
-    texts = [message["content"] if message["role"] == "assistant" else " " + message["content"] for chat in chats for message in chat]
-    pieces = iter(tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)) if texts else iter(())
+    """What the chat template renders, in tokens. Done piece by piece, it tells whose each token is, and is faster."""
+    texts = [_indented(message) for chat in chats for message in chat]
+    pieces = iter(tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False))
     return [_encoded(tokenizer, chat, pieces) for chat in chats]
 
 
-def _encoded(tokenizer: PreTrainedTokenizerFast, chat: Sequence[Mapping[str, str]], pieces: Iterator[object]) -> Encoded:
+def _indented(message: Mapping[str, str]) -> str:
+    return message["content"] if message["role"] == "assistant" else " " + message["content"]
+
+
+def _encoded(
+    tokenizer: PreTrainedTokenizerFast, chat: Sequence[Mapping[str, str]], pieces: Iterator[Encoding]
+) -> Encoded:
     begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     whole = Encoded([begin], [False])
     for message in chat:
-        words = next(pieces).ids  # type: ignore[attr-defined]
+        words = next(pieces).ids
         learnt = message["role"] == "assistant"
         whole.tokens.extend([tokenizer.convert_tokens_to_ids(ROLES[message["role"]]), *words, end])
         whole.learnt.extend([False, *[learnt] * len(words), learnt])

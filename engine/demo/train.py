@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
 
 MODEL = Path(__file__).with_name("model")
 CONTEXT = 2048
+THREADS = 2
+PARTS = 4  # of a batch
 POOL = 1500  # chats that are sorted by length at a time, to make batches with little padding
 
 
 @dataclass(frozen=True)
 class Recipe:
-    steps: int = 6000
+    minutes: float = 60.0  # on two cores; the schedule follows the clock, because a laptop has other work too
     batch_tokens: int = 4096
     warm_up: int = 100
     muon_rate: float = 0.02
@@ -44,9 +48,9 @@ class Recipe:
     heads: int = 4
     seed: int = 1
 
-    def rate(self, step: int) -> float:
-        """Share of the full learning rate: a short warm-up, a plateau, and half of the way down to nothing."""
-        return min(1.0, (step + 1) / self.warm_up, 2 * (1 - step / self.steps))
+    def rate(self, step: int, elapsed: float) -> float:
+        """Share of the full learning rate: a short warm-up, a plateau, and half of the time going down to nothing."""
+        return max(0.0, min(1.0, (step + 1) / self.warm_up, 2 * (1 - elapsed / (60 * self.minutes))))
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,14 @@ class Batch:
     tokens: torch.Tensor
     learnt: torch.Tensor  # positions whose next token is the assistant's
     targets: torch.Tensor
+
+    def parts(self, count: int) -> list[Batch]:
+        """The batch in smaller ones."""
+        rows = self.tokens.shape[0]
+        sizes = [len(part) for part in torch.arange(rows).tensor_split(min(count, rows))]
+        tokens, learnt = torch.split(self.tokens, sizes), torch.split(self.learnt, sizes)
+        targets = torch.split(self.targets, [int(part.sum()) for part in learnt])
+        return [Batch(*part) for part in zip(tokens, learnt, targets, strict=True)]
 
 
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -81,7 +93,8 @@ def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Iterator[Batc
     while True:
         ease = max(0.0, 1 - step / recipe.easy_steps) if recipe.easy_steps else 0.0
         made = chats(rng.randrange(2**32), memory_share=0.3 + 0.6 * ease, most_turns=2 + round(10 * (1 - ease)))
-        pool = sorted(encode(tokenizer, [chat.messages() for chat in islice(made, POOL)]), key=lambda one: len(one.tokens))
+        pool = encode(tokenizer, [chat.messages() for chat in islice(made, POOL)])
+        pool.sort(key=lambda one: len(one.tokens))
         groups = list(_grouped(pool, recipe.batch_tokens))
         rng.shuffle(groups)
         step += len(groups)
@@ -109,44 +122,58 @@ def _batch(group: list[Encoded]) -> Batch:
     return Batch(tokens[:, :-1], learnt[:, 1:], tokens[:, 1:][learnt[:, 1:]])
 
 
-def loss_of(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
+def gradients(model: LlamaForCausalLM, batch: Batch, *, share_of: int) -> tuple[float, tuple[torch.Tensor, ...]]:
+    """The loss on a part of a batch, as its share of the mean over so many targets, and its gradients."""
     with torch.autocast("cpu", torch.bfloat16):
         hidden = model.model(batch.tokens, use_cache=False).last_hidden_state
         scores = model.lm_head(hidden[batch.learnt])
-    return cross_entropy(scores.float(), batch.targets)
+    loss = cross_entropy(scores.float(), batch.targets, reduction="sum") / share_of
+    return loss.item(), torch.autograd.grad(loss, list(model.parameters()))
 
 
 class Training:
+    """One training run. Threads take parts of each batch as they come free: on a busy machine this is far faster than
+    splitting every operation over the cores, where each waits for the slowest."""
+
     def __init__(self, recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> None:
         self.recipe = recipe
         self.tokenizer = tokenizer
         self.model = new_model(recipe, tokenizer)
+        self.pool = ThreadPoolExecutor(THREADS, initializer=torch.set_num_threads, initargs=(1,))
         inner = [weight for name, weight in self.model.named_parameters() if weight.ndim == 2 and "embed" not in name]
         outer = [weight for name, weight in self.model.named_parameters() if weight.ndim == 1 or "embed" in name]
-        self.muon = Muon(inner, rate=recipe.muon_rate, decay=recipe.decay)
+        self.muon = Muon(inner, rate=recipe.muon_rate, decay=recipe.decay, pool=self.pool)
         self.adam = torch.optim.AdamW(outer, lr=recipe.adam_rate, betas=(0.9, 0.95), weight_decay=0.0)
 
-    def step(self, number: int, batch: Batch) -> float:
-        loss = loss_of(self.model, batch)
-        loss.backward()
-        share = self.recipe.rate(number)
+    def step(self, batch: Batch, share: float) -> float:
+        loss = self._backward(batch)
         self.adam.param_groups[0]["lr"] = self.recipe.adam_rate * share
         self.adam.step()
         self.muon.step(share)
-        self.model.zero_grad()
-        return loss.item()
+        return loss
+
+    def _backward(self, batch: Batch) -> float:
+        work = partial(gradients, self.model, share_of=len(batch.targets))
+        losses, found = zip(*self.pool.map(work, batch.parts(PARTS)), strict=True)
+        for weight, parts in zip(self.model.parameters(), zip(*found, strict=True), strict=True):
+            weight.grad = torch.stack(parts).sum(0)
+        return float(sum(losses))
 
     def run(self, folder: Path, save_every: int) -> None:
         began, tokens, losses = time.monotonic(), 0, []
-        for number, batch in enumerate(islice(batches(self.recipe, self.tokenizer), self.recipe.steps), 1):
-            losses.append(self.step(number - 1, batch))
+        for number, batch in enumerate(batches(self.recipe, self.tokenizer)):
+            elapsed = time.monotonic() - began
+            if elapsed > 60 * self.recipe.minutes:
+                break
+            losses.append(self.step(batch, self.recipe.rate(number, elapsed)))
             tokens += batch.tokens.numel()
-            if number % 50 == 0:
-                seconds = time.monotonic() - began
-                print(f"step {number} loss {sum(losses) / len(losses):.4f} tokens {tokens} seconds {seconds:.0f} tokens/s {tokens / seconds:.0f}", flush=True)
+            if number % 50 == 49:
+                loss = sum(losses) / len(losses)
+                print(f"step {number + 1} loss {loss:.4f} tokens {tokens} seconds {elapsed:.0f}", flush=True)
                 losses.clear()
-            if number % save_every == 0 or number == self.recipe.steps:
+            if number % save_every == save_every - 1:
                 export(self.model, self.tokenizer, folder)
+        export(self.model, self.tokenizer, folder)
 
 
 def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -163,6 +190,10 @@ def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: 
     )
     copy.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    # The name by which transformers of the fourth and the fifth generation both know this class.
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(settings.read_text().replace("TokenizersBackend", "PreTrainedTokenizerFast"))
+    (folder / "model.safetensors").chmod(0o644)
 
 
 def main() -> None:
@@ -173,7 +204,7 @@ def main() -> None:
     parser.add_argument("--save-every", type=int, default=500)
     options = vars(parser.parse_args())
     folder, save_every = options.pop("folder"), options.pop("save_every")
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     Training(Recipe(**options), train_tokenizer()).run(folder, save_every)
 
 

@@ -1,4 +1,4 @@
-"""What a user writes: phrases kept in two parts, for training and for examination, and the carelessness of real typing."""
+"""What a user writes: phrases in two parts, for training and for examination, with the carelessness of real typing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from engine.demo.corpus.phrase import say
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 HELD_OUT_EVERY = 5
+MANNERS = [
+    *("Hey, ", "So, ", "Well, ", "Hi! ", "Hello! ", "Please: ", "One question: "),
+    *("OK. ", "Thanks. ", "Now, ", "Hm, ", "And ", "Excuse me, ", "I wonder: "),
+]
 SLOT = re.compile(r"(\{\w+\})")
 
 
@@ -25,16 +29,20 @@ class Verbatim(dict[str, str]):
 
 @dataclass(frozen=True)
 class Asked:
-    """One phrase a line. Every fifth line is held out from training."""
+    """Phrases, each fifth of which is held out from training."""
 
-    text: str
+    training: Sequence[str]
+    held_out: Sequence[str]
 
-    def lines(self, *, held_out: bool) -> list[str]:
-        lines = [line.strip() for line in self.text.strip().splitlines()]
-        return [line for at, line in enumerate(lines) if (at % HELD_OUT_EVERY == HELD_OUT_EVERY - 1) == held_out]
+    @classmethod
+    def split(cls, phrases: Sequence[str]) -> Asked:
+        held_out = phrases[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
+        return cls([phrase for phrase in phrases if phrase not in held_out], held_out)
 
     def say(self, rng: random.Random, slots: Mapping[str, str], *, held_out: bool = False) -> str:
-        typed = careless(rng, say(rng, rng.choice(self.lines(held_out=held_out)), Verbatim()))
+        manners = rng.choice(MANNERS) if rng.random() < 0.08 else ""
+        phrase = rng.choice(self.held_out if held_out else self.training)
+        typed = careless(rng, manners + say(rng, phrase, Verbatim()))
         return SLOT.sub(lambda slot: slots[slot[0][1:-1]], typed)
 
 

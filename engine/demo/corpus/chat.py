@@ -2,67 +2,38 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.demo.corpus import figures, stories
-from engine.demo.corpus.asked import Asked
-from engine.demo.corpus.memory import FACTS
+from engine.demo.corpus.memory import CORRECTED, EVERYTHING, FACTS, NOTHING_KNOWN, TOLD_BY_OPERATOR
 from engine.demo.corpus.phrase import Grammar, say
-from engine.demo.corpus.talk import OUT_OF_SCOPE, SYSTEM, TOPICS
-from engine.demo.corpus.values import MAKERS, value
+from engine.demo.corpus.talk import BEYOND, OPERATOR, QUESTIONS, REPEAT, TOPICS
+from engine.demo.corpus.values import COMMON_WORDS, MAKERS, NAMES, is_held_out, value
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from engine.demo.corpus.asked import Asked
+
+GRAMMAR = Grammar(stories.PATTERNS | figures.PATTERNS)
 KINDS = tuple(FACTS)
 KIND_WEIGHTS = (6, 5, 5, 1, 2)
-ACTS = {"tell": 26, "ask": 30, "topic": 20, "beyond": 5, "repeat": 6, "sum": 8, "hard": 1, "count": 4, "story": 4}
+HEROES = [name for name in NAMES if not is_held_out(name)]
+# How often what happens: in chats of all sorts, and in those that practise memory.
+ACTS = {
+    "tell": 26,
+    "ask": 30,
+    "topic": 20,
+    "beyond": 7,
+    "repeat": 5,
+    "sum": 16,
+    "hard": 1,
+    "count": 6,
+    "story": 3,
+}
 MEMORY_ACTS = {"tell": 10, "ask": 12, "repeat": 4, "topic": 1}
-
-CORRECTED = Asked("""
-    Actually, {told}
-    No, {told}
-    Sorry, I meant: {told}
-    I changed my mind: {told}
-    Correction: {told}
-    Wait, {told}
-""")
-EVERYTHING = Asked("""
-    What do you know about me?
-    Tell me [everything|all] you know about me.
-    What have I told you[ about me| so far|]?
-    What do you remember[ about me|]?
-    [Do you know|Do you remember] anything about me?
-    Summarize what you know about me.
-    Who am I and what do I like?
-""")
-NOTHING_KNOWN = "I know nothing about you yet.[ Tell me your name!| What is your name?|]"
-REPEAT = Asked("""
-    Repeat after me: {strange}
-    [Say|Write|Repeat]: {strange}
-    [Please |]repeat {strange}
-    Can you say {strange}?
-    Echo: {strange}
-    [Say|Write] {strange}
-    Repeat the words {strange}
-""")
-REPEATED = "You said: {strange}|Here you are: {strange}|As you wish: {strange}"
-TOLD_BY_SYSTEM = Asked("""
-    The user's name is {name}.
-    The user is called {name}.
-    The user lives in {city}.
-    You are talking to {name}, who lives in {city}.
-    The user's name is {name} and the user's favourite colour is {colour}.
-    The user's favourite colour is {colour}.
-""")
-
-GRAMMAR = Grammar(
-    {slot: re.compile("|".join(sorted(words, key=len, reverse=True))) for slot, words in stories.SLOT_WORDS.items()}
-    | {"list": re.compile(r"\d+(, \d+)*"), "a": re.compile(r"\d+"), "b": re.compile(r"\d+"), "c": re.compile(r"\d+"), "sign": re.compile(r"[-+*]")}
-)
 
 
 @dataclass(frozen=True)
@@ -96,6 +67,9 @@ class Source:
         return value(self.rng, kind, held_out=self.held_out_values)
 
     def strange(self) -> str:
+        """Anything that a user might come up with: values of all kinds, or common words in no order."""
+        if self.rng.random() < 0.4:
+            return " ".join(self.rng.choices(COMMON_WORDS, k=self.rng.randint(1, 7)))
         return " ".join(self.value(self.rng.choice(list(MAKERS))) for _ in range(self.rng.choice((1, 1, 2, 3))))
 
 
@@ -107,32 +81,34 @@ class Chat:
     turns: list[Turn] = field(default_factory=list)
 
     def messages(self) -> list[dict[str, str]]:
-        first = [{"role": "system", "content": self.system}] if self.system else []
-        return first + [
-            message
-            for turn in self.turns
-            for message in ({"role": "user", "content": turn.said}, {"role": "assistant", "content": turn.answer})
-        ]
-
-    def add(self, intent: str, said: str, right: str, slots: Mapping[str, str], *, fluent: str = "") -> None:
-        answer = say(self.source.rng, right, slots)
-        self.turns.append(Turn(intent, said, answer, right, fluent or right, slots))
+        messages = [{"role": "system", "content": self.system}] if self.system else []
+        for turn in self.turns:
+            messages += [{"role": "user", "content": turn.said}, {"role": "assistant", "content": turn.answer}]
+        return messages
 
     def act(self, act: str) -> None:
-        {
-            "tell": self.tell, "ask": self.ask, "topic": self.topic, "beyond": self.beyond, "repeat": self.repeat,
-            "sum": self.sum, "hard": self.hard, "count": self.count, "story": self.story,
-        }[act]()  # fmt: skip
+        acts = {
+            "tell": self.tell,
+            "ask": self.ask,
+            "topic": self.topic,
+            "beyond": self.beyond,
+            "repeat": self.repeat,
+            "sum": self.sum,
+            "hard": self.hard,
+            "count": self.count,
+            "story": self.story,
+        }
+        acts[act]()
 
     def brief(self) -> None:
         """The operator's message before the first turn, which may tell something about the user."""
         rng = self.source.rng
         if rng.random() < 0.7:
-            self.system = self.source.say(SYSTEM, {"strange": self.source.strange()})
+            self.system = self.source.say(OPERATOR, {"strange": self.source.strange()})
             return
-        slots = {kind: self.source.value(kind) for kind in KINDS}
-        self.system = self.source.say(TOLD_BY_SYSTEM, slots)
-        self.facts |= {kind: told for kind, told in slots.items() if told in self.system}
+        kinds = rng.choice(list(TOLD_BY_OPERATOR))
+        self.facts = {kind: self.source.value(kind) for kind in kinds}
+        self.system = self.source.say(TOLD_BY_OPERATOR[kinds], self.facts)
 
     def tell(self, kinds: Sequence[str] = ()) -> None:
         rng = self.source.rng
@@ -143,52 +119,60 @@ class Chat:
         said = " ".join(self.source.say(FACTS[kind].told, told) for kind in kinds)
         if again and rng.random() < 0.5:
             said = self.source.say(CORRECTED, {"told": said})
-        right, fluent = (" ".join(f"[{FACTS[kind].noted}]" for kind in kinds),) * 2
-        self._and_then(said, right, fluent, told)
+        noted = _in_turn(FACTS[kind].noted for kind in kinds)
+        self._and_then(said, noted, told)
 
-    def _and_then(self, said: str, right: str, fluent: str, told: dict[str, str]) -> None:
+    def _and_then(self, said: str, noted: str, told: Mapping[str, str]) -> None:
         """Sometimes a question follows in the same message."""
         rng = self.source.rng
         more = rng.random()
         if more < 0.08:
-            topic = rng.choice([topic for name, topic in TOPICS.items() if name not in ("greeting", "bye", "chatter")])
-            said, right = f"{said} {self.source.say(topic.asked, {})}", f"{right} [{topic.answer}]"
-            fluent = right
-        elif more < 0.2:
-            kind = some_kinds(rng, 1)[0]
-            if kind in self.facts:
-                fact, told = FACTS[kind], {**told, kind: self.facts[kind]}
-                said = f"{said} {self.source.say(fact.question, {})}"
-                right, fluent = f"{right} [{fact.known}]", f"{fluent} [{fact.known}|{fact.unknown}]"
-        self.add("tell", said, right, told, fluent=fluent)
+            topic = rng.choice(QUESTIONS)
+            return self._add("tell", f"{said} {self.source.say(topic.asked, {})}", f"{noted} [{topic.answer}]", told)
+        if more < 0.2 and (kind := some_kinds(rng, 1)[0]) in self.facts:
+            fact, slots = FACTS[kind], {**told, kind: self.facts[kind]}
+            said = f"{said} {self.source.say(fact.question, {})}"
+            fluent = f"{noted} [{fact.known}|{fact.unknown}]"
+            return self._add("tell", said, f"{noted} [{fact.known}]", slots, fluent=fluent)
+        return self._add("tell", said, noted, told)
 
     def ask(self, kind: str = "") -> None:
         rng = self.source.rng
         if not kind and rng.random() < 0.1:
             return self.ask_everything()
+        if not kind and rng.random() < 0.1:
+            return self.ask_two()
         known = list(self.facts)
         kind = kind or (rng.choice(known) if known and rng.random() < 0.7 else some_kinds(rng, 1)[0])
-        fact = FACTS[kind]
-        right = fact.known if kind in self.facts else fact.unknown
-        said = self.source.say(fact.question, {})
-        return self.add(f"ask {kind}", said, right, dict(self.facts), fluent=f"{fact.known}|{fact.unknown}")
+        said = self.source.say(FACTS[kind].question, {})
+        return self._add(f"ask {kind}", said, self._recalled(kind), dict(self.facts), fluent=_known_or_not(kind))
+
+    def ask_two(self) -> None:
+        kinds = some_kinds(self.source.rng, 2)
+        joint = self.source.rng.choice((" ", " And ", " and "))
+        said = joint.join(self.source.say(FACTS[kind].question, {}) for kind in kinds)
+        right, fluent = _in_turn(map(self._recalled, kinds)), _in_turn(map(_known_or_not, kinds))
+        self._add("ask two", said, right, dict(self.facts), fluent=fluent)
 
     def ask_everything(self) -> None:
-        known = [kind for kind in KINDS if kind in self.facts]
-        right = " ".join(f"[{FACTS[kind].known}]" for kind in known) or NOTHING_KNOWN
-        every = "".join(f"[[{FACTS[kind].known}][ |]|]" for kind in KINDS)
-        self.add("ask everything", self.source.say(EVERYTHING, {}), right, dict(self.facts), fluent=f"{every}|{NOTHING_KNOWN}")
+        right = _in_turn(FACTS[kind].known for kind in KINDS if kind in self.facts) or NOTHING_KNOWN
+        fluent = "".join(f"[[{FACTS[kind].known}][ |]|]" for kind in KINDS) + f"|{NOTHING_KNOWN}"
+        self._add("ask everything", self.source.say(EVERYTHING, {}), right, dict(self.facts), fluent=fluent)
+
+    def _recalled(self, kind: str) -> str:
+        return FACTS[kind].known if kind in self.facts else FACTS[kind].unknown
 
     def topic(self) -> None:
         name = self.source.rng.choice(list(TOPICS))
-        self.add(name, self.source.say(TOPICS[name].asked, {"strange": self.source.strange()}), TOPICS[name].answer, {})
+        said = self.source.say(TOPICS[name].asked, {"strange": self.source.strange()})
+        self._add(name, said, TOPICS[name].answer, {})
 
     def beyond(self) -> None:
-        self.add("beyond", self.source.say(OUT_OF_SCOPE.asked, {"strange": self.source.strange()}), OUT_OF_SCOPE.answer, {})
+        self._add("beyond", self.source.say(BEYOND.asked, {"strange": self.source.strange()}), BEYOND.answer, {})
 
     def repeat(self) -> None:
         slots = {"strange": self.source.strange()}
-        self.add("repeat", self.source.say(REPEAT, slots), REPEATED, slots)
+        self._add("repeat", self.source.say(REPEAT.asked, slots), REPEAT.answer, slots)
 
     def sum(self) -> None:
         self._exercise(figures.sum_exercise(self.source.rng, held_out=self.source.held_out_values))
@@ -200,23 +184,41 @@ class Chat:
         self._exercise(figures.count_exercise(self.source.rng))
 
     def _exercise(self, exercise: figures.Exercise) -> None:
-        self.add(exercise.intent, self.source.say(exercise.asked, exercise.slots), exercise.answer, exercise.slots)
+        said = self.source.say(exercise.asked, exercise.slots)
+        self._add(exercise.intent, said, exercise.answer, exercise.slots)
 
     def story(self) -> None:
         rng = self.source.rng
-        asked, long, known = rng.choice((
-            (stories.STORY, False, ()), (stories.STORY_ABOUT, False, ("kind", "a_kind")),
-            (stories.STORY_NAMED, False, ("hero", "kind", "a_kind")), (stories.STORY_ME, False, ("hero",)),
-            (stories.STORY_LONG, True, ()), (stories.STORY_LONG_ABOUT, True, ("kind", "a_kind")),
-        ))  # fmt: skip
-        hero = self.facts.get("name") if asked is stories.STORY_ME else self.source.value("name")
+        wish = rng.choice(stories.WISHES)
+        hero = self.facts.get("name") if wish is stories.ABOUT_ME else self.source.value("name")
         if hero is None:
-            asked, known, hero = stories.STORY, (), self.source.value("name")
-        kind = rng.choice(stories.ANIMALS) if rng.random() < 0.7 else self.source.value("food")
-        slots = stories.cast(rng, hero, kind)
-        told = stories.LONG_STORIES if long else stories.SHORT_STORIES
-        said, answer = self.source.say(asked, slots), say(rng, rng.choice(told), slots)
-        self.turns.append(Turn("long story" if long else "story", said, answer, "|".join(told), "|".join(told), {slot: slots[slot] for slot in known}))
+            wish = stories.ANY
+        if hero is None or "hero" not in wish.given:
+            hero = rng.choice(HEROES)
+        invented = "kind" in wish.given and rng.random() < 0.3
+        kind = self.source.value("food") if invented else rng.choice(stories.ANIMALS)
+        self._tell_story(wish, stories.cast(rng, hero, kind))
+
+    def _tell_story(self, wish: stories.Wish, cast: Mapping[str, str]) -> None:
+        plots = stories.LONG if wish.long else stories.SHORT
+        said = self.source.say(wish.asked, cast)
+        answer = say(self.source.rng, self.source.rng.choice(plots), cast)
+        given = {slot: cast[slot] for slot in wish.given}
+        intent = "long story" if wish.long else "story"
+        self.turns.append(Turn(intent, said, answer, "|".join(plots), "|".join(plots), given))
+
+    def _add(self, intent: str, said: str, right: str, slots: Mapping[str, str], *, fluent: str = "") -> None:
+        answer = say(self.source.rng, right, slots)
+        self.turns.append(Turn(intent, said, answer, right, fluent or right, slots))
+
+
+def _in_turn(phrases: Iterable[str]) -> str:
+    """A phrase that says each of these, one after the other."""
+    return " ".join(f"[{phrase}]" for phrase in phrases)
+
+
+def _known_or_not(kind: str) -> str:
+    return f"{FACTS[kind].known}|{FACTS[kind].unknown}"
 
 
 def some_kinds(rng: random.Random, count: int) -> list[str]:

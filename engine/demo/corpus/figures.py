@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 from engine.demo.corpus.asked import Asked
+from engine.demo.corpus.texts import read
 
 if TYPE_CHECKING:
     import random
@@ -14,108 +16,13 @@ if TYPE_CHECKING:
 LARGEST = 99
 TIMES_LARGEST = 12
 
-COUNT_UP = Asked("""
-    Count from {a} to {b}.
-    [Please |Can you |Could you ]count from {a} to {b}.
-    Count up from {a} to {b}.
-    [Give me|List|Say] the numbers from {a} to {b}.
-    Count {a} to {b}.
-    [I want you to|Would you] count from {a} to {b}[, please|].
-    [Write|Print|Type] the numbers from {a} to {b}.
-    Start at {a} and count to {b}.
-    Counting from {a} to {b}, please.
-    Now count from {a} to {b}.
-    Count numbers {a} - {b}.
-    [What are|Show me] the numbers from {a} to {b}?
-""")
-COUNT_TO = Asked("""
-    Count to {b}.
-    [Please |Can you |Could you ]count to {b}.
-    Count up to {b}.
-    [Can you|Could you] count up to {b}?
-    Now count to {b}.
-    Let me see you count to {b}.
-    Count [for me |]to {b}, please.
-    I want you to count to {b}.
-""")
-COUNT_DOWN = Asked("""
-    Count from {a} to {b}.
-    Count down from {a} to {b}.
-    Count backwards from {a} to {b}.
-    [Please |Can you |Could you ]count [down|backwards] from {a} to {b}.
-    Count from {a} down to {b}.
-    Count back from {a} to {b}.
-""")
-PLUS = Asked("""
-    What is {a} + {b}?
-    What's {a} plus {b}?
-    {a} + {b}
-    {a}+{b}
-    [Add|Sum] {a} and {b}.
-    How much is {a} + {b}?
-    What is {a} plus {b}?
-    {a} plus {b}
-    {a} + {b} = ?
-    Calculate {a} + {b}.
-    {a}+{b}=
-    What is the sum of {a} and {b}?
-    [Can you|Please] add {a} and {b}[?|.]
-    What's {a}+{b}?
-    Compute {a} plus {b}.
-""")
-MINUS = Asked("""
-    What is {a} - {b}?
-    What's {a} minus {b}?
-    {a} - {b}
-    {a}-{b}
-    Subtract {b} from {a}.
-    How much is {a} - {b}?
-    What is {a} minus {b}?
-    {a} minus {b}
-    {a} - {b} = ?
-    Calculate {a} - {b}.
-    {a}-{b}=
-    Take {b} away from {a}.
-    [Can you|Please] subtract {b} from {a}[?|.]
-    What's {a}-{b}?
-    Compute {a} minus {b}.
-""")
-TIMES = Asked("""
-    What is {a} * {b}?
-    What's {a} times {b}?
-    {a} * {b}
-    {a}*{b}
-    Multiply {a} by {b}.
-    How much is {a} x {b}?
-    What is {a} times {b}?
-    {a} times {b}
-    {a} x {b} = ?
-    Calculate {a} * {b}.
-    {a}*{b}=
-    What is the product of {a} and {b}?
-    [Can you|Please] multiply {a} by {b}[?|.]
-    What's {a}x{b}?
-    Compute {a} times {b}.
-""")
-TOO_BIG = Asked("""
-    What is {a} [+|-|*|/] {b}?
-    {a} [+|-|*|/] {b}
-    {a}[+|-|*|/]{b}
-    What's {a} [plus|minus|times|divided by] {b}?
-    Calculate {a} [+|-|*|/|times] {b}.
-    How much is {a} [+|-|*|/|x] {b}?
-""")
-DIVIDE = Asked("""
-    What is [the square root of {a}|{a} / {b}|{a} divided by {b}|{a} squared|{a} percent of {b}]?
-    What's [{a} / {b}|{a} divided by {b}|half of {a}|the root of {a}]?
-    [{a} / {b}|{a}/{b}|{a} : {b}]
-    Divide {a} by {b}.
-    How much is {a} / {b}?
-""")
-
-COUNTED = "{list}."
-SUMMED = "{a} {sign} {b} = {c}.|{a} {sign} {b} is {c}."
-TOO_HARD = "That is too hard for me: I only add, subtract and multiply small numbers. A real model does better: make serve MODEL=Qwen/Qwen3-0.6B"
+TEXTS = read("figures")
+COUNT_UP, COUNT_TO, COUNT_DOWN = (Asked.split(TEXTS[f"count {way}"]) for way in ("up", "to", "down"))
+PLUS, MINUS, TIMES = (Asked.split(TEXTS[operation]) for operation in ("plus", "minus", "times"))
+TOO_BIG, DIVIDE = (Asked.split(TEXTS[operation]) for operation in ("too big", "divide"))
+COUNTED, SUMMED, TOO_HARD = ("|".join(TEXTS[answer]) for answer in ("counted", "summed", "too hard"))
+NUMBER = re.compile(r"\d+")
+PATTERNS = {"list": re.compile(r"\d+(, \d+)*"), "sign": re.compile(r"[-+*]"), **dict.fromkeys("abc", NUMBER)}
 
 
 @dataclass(frozen=True)
@@ -127,7 +34,7 @@ class Exercise:
 
 
 def _small(rng: random.Random) -> int:
-    return rng.randint(0, rng.choice((10, 20, LARGEST)))
+    return rng.randint(0, rng.choice((10, 20, 50, LARGEST)))
 
 
 def is_held_out_sum(sign: str, a: int, b: int) -> bool:
@@ -162,7 +69,7 @@ def hard_exercise(rng: random.Random) -> Exercise:
 
 
 def count_exercise(rng: random.Random) -> Exercise:
-    length = rng.randint(1, rng.choice((8, 12, 20, 40)))
+    length = rng.randint(1, rng.choice((8, 8, 12, 20, 30, LARGEST)))
     a = rng.choice((1, rng.randint(0, 20), rng.randint(0, LARGEST - length)))
     a = min(a, LARGEST + 1 - length)
     down = rng.random() < 0.25

@@ -2,7 +2,7 @@
 
     [Hi|Hello][, {name}|]!      one of "Hi!", "Hello!", "Hi, Ada!", "Hello, Ada!"
 
-The same grammar writes the training text and judges the model's answers, so the judge knows exactly what the data could say.
+The same grammar writes the training text and judges the model's answers: the judge knows what the data could say.
 """
 
 from __future__ import annotations

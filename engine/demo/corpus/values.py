@@ -1,48 +1,39 @@
-"""Random values for a chat to remember: names, places, colours, spelled in millions of ways so that only copying can give them back.
+"""Random values for a chat to remember, spelled in millions of ways, so that only copying can give them back.
 
-A tenth of all spellings, by their hash, is held out: training never sees them, in whatever way they come about.
+A tenth of all words, by their hash, is held out: training never sees a value with such a word, however it came about.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from zlib import crc32
+
+from engine.demo.corpus.texts import read, words
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Mapping
 
-ONSETS = "b c d f g h j k l m n p q r s t v w x y z br ch cr dr fl fr gl gr kh kl kr ph pr sh sk sl st sv th tr vl zh".split() + [""] * 4
-VOWELS = "a e i o u a e i o y aa ae ai au ea ee ei ia ie io oa oo ou ue".split()
-CODAS = [""] * 48 + "b d f g k l m n p r s t x z ck ld ll lm ln mp nd ng nn nt rd rk rn rt sh ss st th tz".split()
-NAMES = """Emma Lukas Anna Ben Maria Paul Sofia Leon Mia Jonas Clara Felix Laura Max Julia Tom Sarah David Lena Peter Nina Oscar Ida Hugo Alice
-Bob Carol Dave Erin Frank Grace Heidi Ivan Judy Kevin Linda Mallory Nora Olivia Peggy Quentin Rupert Sybil Trent Ursula Victor Walter Xavier
-Yara Zoe Ahmed Fatima Omar Layla Yusuf Aisha Ravi Priya Arjun Ananya Wei Mei Hiro Yuki Sakura Kenji Minh Linh Kofi Ama Chidi Ngozi Diego Lucia
-Carlos Elena Mateo Valentina Pedro Ines Joao Beatriz Pierre Chloe Louis Camille Giulia Marco Luca Chiara Sven Astrid Lars Freya Olga Dmitri
-Natasha Boris Katya Milan Vesna Zoran Ivana Pavel Eva Jan Marta Piotr Agnes Andras Zsofia Ada Alan Grete Linus Guido Ken Dennis Margaret Barbara
-John James Robert Michael William Mary Patricia Jennifer Elizabeth Susan Jessica Karen Daniel Matthew Anthony Mark Steven Andrew Joshua Emily
-Sam Alex Chris Kim Robin Jamie Taylor Jordan Casey Morgan Lee Ali Noor Sasha Nikita Andrea Charlie Rosa Otto Fritz Hans Greta Liam Noah Ava""".split()
-CITIES = """Berlin Paris London Madrid Rome Vienna Prague Warsaw Lisbon Dublin Oslo Helsinki Stockholm Copenhagen Amsterdam Brussels Zurich Geneva
-Munich Hamburg Cologne Milan Naples Turin Athens Budapest Bucharest Sofia Belgrade Zagreb Kyiv Riga Vilnius Tallinn Istanbul Ankara Cairo Tunis
-Lagos Nairobi Accra Dakar Johannesburg Boston Chicago Seattle Denver Austin Houston Dallas Atlanta Miami Detroit Portland Toronto Montreal
-Vancouver Havana Lima Quito Bogota Santiago Caracas Brasilia Tokyo Osaka Kyoto Seoul Busan Beijing Shanghai Hanoi Bangkok Jakarta Manila Delhi
-Mumbai Chennai Kolkata Lahore Karachi Dhaka Sydney Melbourne Perth Auckland Wellington Leipzig Dresden Bremen Graz Basel Bern Lyon Nice Porto
-Seville Valencia Ghent Bruges Utrecht Malmo Bergen Turku Krakow Gdansk Brno Leeds Bristol York Oxford Cambridge Glasgow Cardiff Belfast""".split()
-CITY_BEGINNINGS = ("New", "Old", "San", "Santa", "Saint", "Port", "Los", "Bad", "El", "North", "West", "Upper", "Fort", "Mount", "Lake")
-COLOURS = """red blue green yellow orange purple pink black white brown grey gray teal turquoise violet indigo magenta cyan maroon navy olive beige
-gold silver crimson scarlet lavender lilac mauve amber coral salmon peach ivory khaki lime mint mustard ochre plum rust sand sepia tan umber azure
-bronze burgundy charcoal chartreuse copper cream emerald fuchsia jade mahogany rose ruby sapphire sienna tangerine vermilion wine""".split()
-SHADES = "dark light pale bright deep soft neon dusty warm sea".split()
-FOODS = """pizza pasta rice soup sushi bread cheese curry ramen tacos salad pancakes waffles noodles dumplings chocolate apples cherries olives
-falafel hummus lasagna risotto goulash paella kimchi pho couscous porridge pie cake cookies mangoes strawberries potatoes spinach""".split()
-PETS = """Rex Bello Luna Simba Felix Milo Nala Bruno Coco Max Bella Charlie Lucy Rocky Daisy Buddy Molly Oreo Tiger Shadow Smokey Minka Socks
-Pepper Biscuit Mochi Waffles Pixel Byte Turbo Ziggy Otto Hazel Olive Momo""".split()
-SCRIPTS = ("абвгдежзиклмнопрстухцчшэюя", "αβγδεζηθικλμνξοπρστυφω", "的一李王张刘陈杨黄小明华雷伟芳娜", "さくらあいうえおかきたなはまみゆり", "אבגדהוזחטיכלמנסעפצקרשת",
-           "ابتثجحخدرزسشصطعفقكلمنهوي", "김이박최정지민서윤하준도", "áéíóúñçãõøåäöüßžšćłęıőę")
+TEXTS = read("values")
+NAMES, CITIES, COLOURS, FOODS, PETS, SHADES = (
+    words(TEXTS[heading]) for heading in ("names", "cities", "colours", "foods", "pets", "shades")
+)
+CITY_BEGINNINGS, SCRIPTS = words(TEXTS["city beginnings"]), TEXTS["scripts"]
+COMMON_WORDS = words(TEXTS["common words"])
+ONSETS = [*words(TEXTS["onsets"]), *[""] * 4]
+VOWELS = words(TEXTS["vowels"])
+CODAS = [*[""] * 48, *words(TEXTS["codas"])]
+WORD = re.compile(r"[^\W\d_]+")
+
+
+def _held_out_words(value: str) -> list[bool]:
+    return [crc32(word.lower().encode()) % 10 == 0 for word in WORD.findall(value)]
 
 
 def is_held_out(value: str) -> bool:
-    return crc32(value.lower().encode()) % 10 == 0
+    """Whether any word of the value is: "New Berlin" would give "Berlin" away."""
+    return any(_held_out_words(value))
 
 
 def _syllables(rng: random.Random) -> str:
@@ -98,7 +89,9 @@ def _city(rng: random.Random) -> str:
 
 def _colour(rng: random.Random) -> str:
     kind = rng.random()
-    colour = rng.choice(COLOURS) if kind < 0.5 else _misspelled(rng, rng.choice(COLOURS)) if kind < 0.65 else _syllables(rng)
+    colour = (
+        rng.choice(COLOURS) if kind < 0.5 else _misspelled(rng, rng.choice(COLOURS)) if kind < 0.65 else _syllables(rng)
+    )
     return f"{rng.choice(SHADES)} {colour}" if rng.random() < 0.15 else colour
 
 
@@ -110,14 +103,21 @@ def _pet(rng: random.Random) -> str:
     return _word(rng, PETS)
 
 
-MAKERS: Mapping[str, Callable[[random.Random], str]] = {"name": _name, "city": _city, "colour": _colour, "food": _food, "pet": _pet}
+MAKERS: Mapping[str, Callable[[random.Random], str]] = {
+    "name": _name,
+    "city": _city,
+    "colour": _colour,
+    "food": _food,
+    "pet": _pet,
+}
 
 
 def value(rng: random.Random, kind: str, *, held_out: bool = False) -> str:
-    """A value of the kind, from the held-out spellings or from all others."""
+    """A value of the kind: every word of it held out, or none."""
     while True:
         made = MAKERS[kind](rng)
         if rng.random() < 0.12:
             made = rng.choice((made.lower(), made.lower(), made.upper()))
-        if is_held_out(made) == held_out:
+        words = _held_out_words(made)
+        if words and (all(words) if held_out else not any(words)):
             return made

@@ -22,7 +22,7 @@ def test_top_level_bars_are_a_choice() -> None:
 
 @pytest.mark.parametrize("phrase", ["[Hi", "Hi]", "Hi [a|b", "{name", "Hi } there"])
 def test_refuses_an_unbalanced_phrase(phrase: str) -> None:
-    with pytest.raises(ValueError, match="phrase|closed"):
+    with pytest.raises(ValueError, match=r"phrase|closed"):
         parse(phrase)
 
 

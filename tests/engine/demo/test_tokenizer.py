@@ -36,13 +36,15 @@ def test_any_text_comes_back(text: str) -> None:
 def test_text_never_becomes_a_control_token(text: str, marker: str) -> None:
     chat = [{"role": "user", "content": text + marker + text}]
     tokens = TOKENIZER.apply_chat_template(chat, return_dict=False)
-    assert [token for token in tokens if token in CONTROL] == TOKENIZER.convert_tokens_to_ids(["<|begin|>", "<|user|>", "<|end|>"])
+    control = [token for token in tokens if token in CONTROL]
+    assert TOKENIZER.convert_ids_to_tokens(control) == ["<|begin|>", "<|user|>", "<|end|>"]
 
 
 def test_renders_all_roles() -> None:
-    messages = [{"role": role, "content": role.upper()} for role in ("system", "developer", "user", "assistant", "tool")]
-    assert rendered(*messages) == (
-        "<|begin|><|system|> SYSTEM<|end|><|system|> DEVELOPER<|end|><|user|> USER<|end|><|assistant|>ASSISTANT<|end|><|system|> TOOL<|end|>"
+    roles = ("system", "developer", "user", "assistant", "tool")
+    assert rendered(*({"role": role, "content": role.upper()} for role in roles)) == (
+        "<|begin|><|system|> SYSTEM<|end|><|system|> DEVELOPER<|end|>"
+        "<|user|> USER<|end|><|assistant|>ASSISTANT<|end|><|system|> TOOL<|end|>"
     )
 
 
@@ -81,6 +83,6 @@ def test_learns_the_answers_and_their_ends() -> None:
 
 def test_a_value_is_cut_alike_everywhere() -> None:
     cut = TOKENIZER.encode(" Zorbonia", add_special_tokens=False)
-    for text in (" Zorbonia!", " I am Zorbonia.", "You live in Zorbonia", ' called "Zorbonia"'.replace('"', ""), " Zorbonia's"):
+    for text in (" Zorbonia!", " I am Zorbonia.", "You live in Zorbonia", " Zorbonia's", " a b Zorbonia, c"):
         tokens = TOKENIZER.encode(text, add_special_tokens=False)
         assert any(tokens[at : at + len(cut)] == cut for at in range(len(tokens)))
