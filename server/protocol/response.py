@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from server.protocol.request import Request
+from server.protocol.request import Request, Text
 from server.protocol.status import Status
 
 
@@ -92,8 +92,11 @@ def _reasoning(request: Request) -> dict[str, Any]:
 
 
 def _text(request: Request) -> dict[str, Any]:
-    asked = request.text.format if request.text else None
-    return {"format": msgspec.to_builtins(asked) | {"type": asked.type} if asked else {"type": "text"}}
+    text = request.text or Text()
+    shape = {
+        "format": msgspec.to_builtins(text.format) | {"type": text.format.type} if text.format else {"type": "text"}
+    }
+    return shape | ({"verbosity": text.verbosity} if text.verbosity else {})
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
