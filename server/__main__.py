@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,7 +123,8 @@ async def _run(settings: Settings, engine: "Engine", telemetry: "Telemetry", lis
     log = structlog.get_logger("throughline")
     async with running(settings, engine, telemetry) as node:
         server = uvicorn.Server(_uvicorn_config(settings, node))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        _end_on_signals(server)
+        serving = asyncio.create_task(_serve_app(server, listener))
         log.info("listening", url=f"http://{settings.host}:{settings.port}", model=node.node.name, state="loading")
         working = asyncio.create_task(_work(node))
         await asyncio.wait({serving, working}, return_when=asyncio.FIRST_COMPLETED)
@@ -130,6 +133,22 @@ async def _run(settings: Settings, engine: "Engine", telemetry: "Telemetry", lis
         await serving
         working.cancel()
     return 1 if failed else 0
+
+
+def _end_on_signals(server: "uvicorn.Server") -> None:
+    """The first signal ends politely, the second at once. Ours alone: uvicorn's own would end us by the signal."""
+
+    def end() -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, end)
+
+
+async def _serve_app(server: "uvicorn.Server", listener: socket.socket) -> None:
+    server.capture_signals = nullcontext  # type: ignore[method-assign]
+    await server.serve(sockets=[listener])
 
 
 def _uvicorn_config(settings: Settings, node: "Running") -> "uvicorn.Config":

@@ -1,0 +1,106 @@
+"""What is left when the program ends, in every way it may."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.engine.real import require_vllm
+from tests.whole.client import connected, numbers, said
+from tests.whole.process import Program, alive, program, wait_until
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.mark.vllm
+def test_kill_9_leaves_no_process_and_loses_no_answer() -> None:
+    """One start, one kill in the middle of an answer, one start: the answer goes on, and the name is still known."""
+    require_vllm()
+    with program() as server:
+        server.start()
+        page = server.wait("/")
+        ready = server.wait("/readyz")
+        print(f"page after {page:.1f} s, ready after {page + ready:.1f} s")
+        told, running, shown = asyncio.run(_tell_and_begin(server))
+        family = server.family()
+        memory = _shared_memory()
+        server.end(signal.SIGKILL)
+        wait_until(lambda: not alive(family), f"all have ended: {alive(family)}")
+        assert _shared_memory() <= memory
+        server.start()
+        server.wait("/readyz")
+        asyncio.run(_know_and_go_on(server, told, running, shown))
+
+
+async def _tell_and_begin(server: Program) -> tuple[str, str, list[dict[str, object]]]:
+    async with connected(server.ws) as client:
+        await client.create("My name is Anna.", temperature=0)
+        told: str = (await client.events())[-1]["response"]["id"]
+        await client.create("Tell me a long story about a fox.", ignore_eos=True, max_output_tokens=1200)
+        shown = [await client.event() for _ in range(60)]
+    return told, shown[0]["response"]["id"], shown
+
+
+async def _know_and_go_on(server: Program, told: str, running: str, shown: list[dict[str, object]]) -> None:
+    async with connected(f"{server.ws}?resume={running}") as client:
+        events = await client.events()
+    assert [{**event, "response": None} for event in events[:60]] == [{**event, "response": None} for event in shown]
+    assert numbers(events) == list(range(len(events)))
+    assert events[-1]["response"]["output"][0]["content"][0]["text"] == said(events)
+    assert events[-1]["response"]["usage"]["output_tokens"] == 1200
+    async with connected(server.ws) as client:
+        await client.create("What is my name?", previous_response_id=told, temperature=0)
+        assert "Anna" in said(await client.events())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_polite_end_is_quick_and_clean(scripted: Program, number: signal.Signals) -> None:
+    family = scripted.family()
+    began = time.monotonic()
+    status = scripted.end(number)
+    assert (status, time.monotonic() - began < 10) == (0, True)
+    wait_until(lambda: not alive(family), f"all have ended: {alive(family)}")
+    assert "Traceback" not in scripted.output()
+
+
+def test_a_second_server_on_the_same_data_says_so(scripted: Program) -> None:
+    with program("--engine", "scripted", "--data-dir", str(scripted.folder)) as second:
+        second.start()
+        assert second.process is not None
+        assert second.process.wait(20) == 1
+        assert "DATA_DIR" in second.output()
+
+
+def test_a_port_in_use_is_named(scripted: Program) -> None:
+    with program("--engine", "scripted", "--port", str(scripted.port)) as second:
+        second.start()
+        assert second.process is not None
+        assert second.process.wait(20) == 2
+        assert "PORT" in second.output()
+
+
+@pytest.mark.vllm
+def test_a_wrong_option_of_vllm_stops_the_start_and_is_named() -> None:
+    require_vllm()
+    with program("--", "--no-such-option", "1") as server:
+        server.start()
+        assert server.process is not None
+        assert server.process.wait(90) == 1
+        assert "--no-such-option" in server.output()
+
+
+def test_a_redis_that_is_not_there_is_named() -> None:
+    with program("--engine", "scripted", "--redis-url", "redis://127.0.0.1:1") as server:
+        server.start()
+        assert server.process is not None
+        assert server.process.wait(20) == 1
+        assert "127.0.0.1:1" in server.output()
+        assert "Traceback" not in server.output()
+
+
+def _shared_memory() -> set[str]:
+    folder = Path("/dev/shm")
+    return set(os.listdir(folder)) if folder.is_dir() else set()
