@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 
@@ -136,12 +136,18 @@ async def _our_error(request: Request, error: Any) -> Response:
     return answer(errors.internal())
 
 
+async def _gone(request: Request, error: Any) -> Response:
+    """Nobody reads this."""
+    return Response(status_code=499)
+
+
 async def _no_such_path(request: Request) -> Response:
     raise HTTPException(404, "no such path")
 
 
 _HANDLERS: dict[Any, Any] = {
     WireError: _wire_error,
+    ClientDisconnect: _gone,
     StoreError: _store_error,
     HTTPException: _http_error,
     Exception: _our_error,

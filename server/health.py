@@ -1,5 +1,6 @@
 """What probes and scrapers ask."""
 
+import asyncio
 from typing import Any
 
 from starlette.requests import Request
@@ -8,6 +9,8 @@ from starlette.routing import Route
 
 from server.node import Node
 from server.store.base import Store, StoreError
+
+PATIENCE = 1.0  # seconds for Redis to answer a probe
 
 
 class Health:
@@ -46,8 +49,13 @@ class Health:
         return engine | {"error": node.error} if node.error else engine
 
     async def _redis(self) -> dict[str, Any]:
+        if self.node.journal.stalled:
+            return {"state": "stalled"}
         try:
-            await self.store.check()
+            async with asyncio.timeout(PATIENCE):
+                await self.store.check()
+        except TimeoutError:
+            return {"state": "stalled"}
         except StoreError as error:
             return {"state": "down", "error": str(error)}
-        return {"state": "stalled" if self.node.journal.stalled else "ok"}
+        return {"state": "ok"}

@@ -1,26 +1,30 @@
 """The HTTP side of responses: the same turns, the same log, the same viewers as the WebSocket."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
 
 import orjson
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from server.gate import Gate
-from server.node import Admitted, Ask, Node
+from server.node import Admitted, Node
+from server.prepare import Ask
 from server.protocol import errors
 from server.protocol.connection import position
 from server.protocol.errors import WireError
 from server.protocol.log import Kind
 from server.protocol.request import fingerprint, parse_object, parse_request
 from server.protocol.status import FINAL
-from server.record import unpack
+from server.record import Record, unpack
 from server.store.base import Answer, PositionLost, Ref, Store, StoreError, Turn
 from server.store.watch import Watcher
 from server.viewer import Viewer
+
+T = TypeVar("T")
 
 KEEP_ALIVE = 15.0  # seconds between comments on a quiet stream
 CANCEL_WAIT = 5.0  # seconds that a cancel waits for the turn's end
@@ -56,13 +60,18 @@ class Responses:
     async def create(self, http: HttpRequest) -> Response:
         """Run a turn: the finished response, or its events as SSE, or at once with `background`."""
         ask = await self._ask(http)
-        admitted = await self.node.create(ask)
-        viewer = Viewer(self.watcher, admitted.ref, admitted.record, -1)
+        try:
+            admitted = await self.node.create(ask)
+        except WireError as error:
+            if error.response is None or ask.request.stream:
+                raise
+            return JSONResponse(error.response)  # the same request, answered long ago
+        viewer = self._viewer(admitted.ref, admitted.record, -1)
         if ask.request.stream:
             return self._stream(viewer)
         if ask.request.background:
             return JSONResponse(admitted.record.response | {"status": await self._status(admitted)})
-        return JSONResponse(await self._end(viewer))
+        return JSONResponse(await self._end(http, viewer))
 
     async def input_tokens(self, http: HttpRequest) -> Response:
         """How many tokens a request's input has."""
@@ -150,21 +159,28 @@ class Responses:
         turn = await self.store.turn(admitted.ref)
         return turn.status if turn is not None else "in_progress"
 
-    async def _end(self, viewer: Viewer) -> dict[str, Any]:
+    def _viewer(self, ref: Ref, record: Record, after: int) -> Viewer:
+        return Viewer(self.watcher, self.node.presence, ref, record, after)
+
+    async def _end(self, http: HttpRequest, viewer: Viewer) -> dict[str, Any]:
+        """The finished response, for as long as the client waits for it."""
         try:
-            return await viewer.end()
+            final = await while_connected(http, viewer.end())
         except PositionLost:
-            stored = await self.store.stored(viewer.ref)
-            if stored is None:
-                raise errors.not_found("response", viewer.ref.id) from None
-            final: dict[str, Any] = orjson.loads(stored.response)
+            final = None
+        if final is not None:
             return final
+        stored = await self.store.stored(viewer.ref)
+        if stored is None:
+            raise errors.not_found("response", viewer.ref.id) from None
+        kept: dict[str, Any] = orjson.loads(stored.response)
+        return kept
 
     async def _wait_for_end(self, ref: Ref) -> None:
         turn = await self.store.turn(ref)
         if turn is None:
             return
-        viewer = Viewer(self.watcher, ref, unpack(turn.record), turn.top)
+        viewer = self._viewer(ref, unpack(turn.record), turn.top)
         try:
             async with asyncio.timeout(CANCEL_WAIT):
                 await viewer.end()
@@ -173,7 +189,7 @@ class Responses:
 
     async def _replay(self, ref: Ref, turn: Turn | None, after: int) -> Response:
         if turn is not None and (turn.top >= after or turn.status not in FINAL):
-            return self._stream(Viewer(self.watcher, ref, unpack(turn.record), after))
+            return self._stream(self._viewer(ref, unpack(turn.record), after))
         stored = await self.store.stored(ref)
         if stored is None:
             raise errors.not_found("response", ref.id)
@@ -211,6 +227,21 @@ async def quietly(frames: AsyncIterator[list[tuple[Kind, str]]], quiet: float) -
         await asyncio.gather(following, return_exceptions=True)
 
 
+async def while_connected(http: HttpRequest, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client leaves. Raises ClientDisconnect."""
+    working = asyncio.create_task(work)
+    leaving = asyncio.ensure_future(http.receive())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
 async def read_body(http: HttpRequest, limit: int) -> bytes:
     """The body, at most `limit` bytes. Raises WireError 413."""
     body = bytearray()
@@ -240,7 +271,7 @@ def paging(http: HttpRequest) -> tuple[str, str | None, int]:
     if order not in {"asc", "desc"}:
         raise errors.invalid("Invalid 'order': expected 'asc' or 'desc'.", "order")
     limit = http.query_params.get("limit", "20")
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:6]) <= 100:
+    if not limit.isascii() or not limit.isdigit() or len(limit) > 3 or not 1 <= int(limit) <= 100:
         raise errors.invalid("Invalid 'limit': expected a number from 1 to 100.", "limit")
     return order, http.query_params.get("after"), int(limit)
 

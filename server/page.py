@@ -27,7 +27,10 @@ class Page:
         self.files = StaticFiles(directory=folder, html=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one file."""
+        """Serve one file; there are no sockets here."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
 
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":

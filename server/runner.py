@@ -46,6 +46,7 @@ class Runner:
         record: Record,
         log: Sequence[Logged],
         facts: Facts,
+        verdict: Verdict | None = None,
     ) -> None:
         self.engine = engine
         self.telemetry = telemetry
@@ -59,6 +60,7 @@ class Runner:
         self.ending = False  # the generation is over, only its end is being written
         self.task: asyncio.Task[Any] | None = None  # set while `run` is running
         self.facts = facts
+        self.verdict = verdict  # known before it ran: this node cannot run it
         self.writer = self._replay(journal, log)
 
     async def run(self) -> None:
@@ -108,6 +110,8 @@ class Runner:
     async def _verdict(self) -> Verdict:
         if self.stopping:
             return Verdict(Status.CANCELLED)
+        if self.verdict is not None:
+            return self.verdict
         try:
             return await self._generate()
         except asyncio.CancelledError:
@@ -139,9 +143,9 @@ class Runner:
             async for chunk in chunks:
                 self.writer.append(self.answer.take(chunk))
                 self.facts.token()
+                self.cached = max(self.cached, chunk.cached_tokens)
                 if chunk.finish is not None:
-                    finish = chunk.finish
-                    self.cached, self.reasoning = chunk.cached_tokens, chunk.reasoning_tokens
+                    finish, self.reasoning = chunk.finish, chunk.reasoning_tokens
                 await self.writer.room()
         return Verdict(*OUTCOMES[finish])
 

@@ -1,10 +1,10 @@
 """Turns that nobody runs."""
 
+import msgspec
 import structlog
 
-from engine.base import EngineError
 from server.node import Node
-from server.store.base import Store, StoreError
+from server.store.base import Store, StoreError, Turn
 
 log = structlog.get_logger(__name__)
 
@@ -22,15 +22,20 @@ class Sweep:
         self.alone = alone
 
     async def recover(self) -> int:
-        """Adopt what an earlier process left. Returns how many turns that were."""
+        """Adopt what an earlier process left, oldest first. Returns how many turns that were."""
         if not self.alone:
             return 0
         adopted = 0
-        for turn in await self.store.sweep(0):
+        for turn in sorted(await self._unfinished(), key=lambda turn: turn.created_at):
             try:
                 adopted += await self.node.adopt(turn.ref, turn.lease)
-            except (StoreError, EngineError, KeyError) as error:
+            except (StoreError, KeyError, msgspec.DecodeError) as error:
                 log.error("a turn cannot be continued", response_id=turn.ref.id, error=str(error))
         if adopted:
             log.info("continuing", turns=adopted)
         return adopted
+
+    async def _unfinished(self) -> list[Turn]:
+        """Those of an earlier process: this one admits turns from the moment on that its engine is loaded."""
+        turns = [turn for partition in range(self.store.partitions) for turn in await self.store.sweep(partition)]
+        return [turn for turn in turns if turn.lease is None or turn.lease.owner != self.node.owner]

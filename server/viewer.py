@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from server.presence import Presence
 from server.protocol.events import View
 from server.protocol.log import TERMINAL, Kind, decode
 from server.record import Record
@@ -14,8 +15,18 @@ from server.store.watch import Notice, Watcher
 class Viewer:
     """A position in one turn. It owns no copy of the log: when its reader is slow, it simply stays behind."""
 
-    def __init__(self, watcher: Watcher, ref: Ref, record: Record, after: int, lane: str | None = None) -> None:
+    def __init__(
+        self,
+        watcher: Watcher,
+        presence: Presence,
+        ref: Ref,
+        record: Record,
+        after: int,
+        lane: str | None = None,
+    ) -> None:
         self.watcher = watcher
+        self.presence = presence
+        self.lane = lane
         self.ref = ref
         self.record = record
         self.number = after  # of the last event that was handed out
@@ -26,18 +37,18 @@ class Viewer:
 
     async def frames(self) -> AsyncGenerator[list[tuple[Kind, str]]]:
         """Events after the position as they come, each once, up to the terminal one. Raises PositionLost."""
-        async with aclosing(self.watcher.watch(self.ref, self.number)) as seen:
-            async for each in seen:
-                if isinstance(each, Notice):
-                    self.stalled = each is Notice.STALLED
-                elif frames := self._render(each):
-                    yield frames
+        with self.presence.viewing(self.ref):
+            async with aclosing(self.watcher.watch(self.ref, self.number)) as seen:
+                async for each in seen:
+                    if isinstance(each, Notice):
+                        self.stalled = each is Notice.STALLED
+                    elif frames := self._render(each):
+                        yield frames
 
-    async def end(self) -> dict[str, Any]:
-        """Wait for the finished response. Raises PositionLost."""
+    async def end(self) -> dict[str, Any] | None:
+        """Wait for the finished response; None when the position was behind its end. Raises PositionLost."""
         async for _ in self.frames():
             pass
-        assert self.final is not None
         return self.final
 
     def _render(self, logged: Logged) -> list[tuple[Kind, str]]:

@@ -6,33 +6,41 @@ Written on bare ASGI: a node holds thousands of these, and every token passes he
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import parse_qsl
 
+import msgspec
 import orjson
 import structlog
 from starlette.datastructures import Headers
 
 from server.gate import Gate
-from server.node import Ask, Node
+from server.node import Node
+from server.prepare import Ask
 from server.protocol import errors
-from server.protocol.connection import Cancel, Close, Command, Connection, Find, Follow, Send, Start
+from server.protocol.connection import Cancel, Close, Command, Connection, Find, Follow, Remembered, Send, Start
 from server.protocol.errors import WireError, frame
-from server.record import unpack
-from server.store.base import Answer, PositionLost, Ref, Store, StoreError
+from server.record import Record, unpack
+from server.store.base import Answer, PositionLost, Ref, Store, StoreError, Turn
 from server.store.watch import Watcher
 from server.viewer import Viewer
 
 log = structlog.get_logger(__name__)
 
-AGE_LIMIT = 3600.0  # seconds
-BEAT = 5.0  # seconds between looks at what is quiet
-QUIET = 15.0  # seconds without an event after which a viewer is told what it waits for
-SEND_DEADLINE = 30.0  # seconds that one send may take before the reader counts as gone
-
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 SendMessage = Callable[[Message], Awaitable[None]]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Seconds."""
+
+    age: float = 3600.0  # of a connection
+    beat: float = 5.0  # between looks at what is quiet
+    quiet: float = 15.0  # without an event, after which a viewer is told what it waits for
+    send: float = 30.0  # that one send may take before the reader counts as gone
+    goodbye: float = 2.0  # for a close frame to get out
 
 
 class Gone(Exception):  # noqa: N818
@@ -42,7 +50,8 @@ class Gone(Exception):  # noqa: N818
 class Endpoint:
     """The ASGI application behind `/v1/responses` for WebSockets."""
 
-    def __init__(self, gate: Gate, node: Node, store: Store, watcher: Watcher) -> None:
+    def __init__(self, gate: Gate, node: Node, store: Store, watcher: Watcher, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
         self.gate = gate
         self.node = node
         self.store = store
@@ -58,6 +67,9 @@ class Endpoint:
             caller = await self.gate.websocket(headers, dict(query).get("ticket"))
         except WireError as error:
             await refuse(send, error)
+            return
+        except StoreError:
+            await refuse(send, errors.overloaded("The store is not available."))
             return
         await send({"type": "websocket.accept"})
         socket = Socket(self, caller, receive, send, {"traceparent": headers.get("traceparent", "")})
@@ -92,6 +104,7 @@ class Socket:
     def __init__(
         self, endpoint: Endpoint, caller: str, receive: Receive, send: SendMessage, headers: dict[str, str]
     ) -> None:
+        self.limits = endpoint.limits
         self.node = endpoint.node
         self.store = endpoint.store
         self.watcher = endpoint.watcher
@@ -101,7 +114,9 @@ class Socket:
         self.viewers: dict[Viewer, float] = {}  # with the time of the last event each was given
         self.tasks: set[asyncio.Task[None]] = set()
         self.opened = time.monotonic()
-        self.closed = False
+        self.closed = False  # nothing may be sent any more
+        self.over = asyncio.Event()  # nothing will be read any more
+        self.sending = asyncio.Lock()
         self.blocked_since: float | None = None  # while a send waits for the peer to read
         self._receive = receive
         self._send = send
@@ -109,12 +124,9 @@ class Socket:
     async def serve(self, query: Sequence[tuple[str, str]]) -> None:
         """Read until the peer leaves. Turns go on without this socket; only its viewers end."""
         self._spawn(self._heartbeat())
+        self._spawn(self._read(query))
         try:
-            await self._resume_from(query)
-            while (text := await self._next()) is not None:
-                await self._perform(text)
-        except Gone:
-            pass
+            await self.over.wait()
         finally:
             self.closed = True
             for task in self.tasks:
@@ -127,9 +139,27 @@ class Socket:
             return
         self.closed = True
         try:
-            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+            async with asyncio.timeout(self.limits.goodbye):  # a peer that does not read blocks this too
+                await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        except TimeoutError:
+            self.over.set()
         except Exception as error:  # servers raise many things for a peer that is gone
             log.debug("close failed", error=type(error).__name__)
+
+    async def _read(self, query: Sequence[tuple[str, str]]) -> None:
+        try:
+            await self._resume_from(query)
+            while (commands := await self._next()) is not None:
+                await self._perform(commands)
+        except Gone:
+            await self._drain()
+        finally:
+            self.over.set()
+
+    async def _drain(self) -> None:
+        """Nothing can be said, and the peer's own goodbye is still to come."""
+        while (await self._receive())["type"] != "websocket.disconnect":
+            pass
 
     # -- commands ------------------------------------------------------------------------------------------------
 
@@ -151,10 +181,10 @@ class Socket:
                     self._spawn(self._guard(lane, self._start(command)))
                 case Follow(lane=lane):
                     self._spawn(self._guard(lane, self._follow(command)))
-                case Find():
-                    self._spawn(self._find(command))
+                case Find(lane=lane):
+                    self._spawn(self._answer(lane, self._find(command)))
                 case Cancel(response_id=id):
-                    self._spawn(self._cancel(id))
+                    self._spawn(self._answer(None, self._cancel(id)))
 
     async def _resume_from(self, query: Sequence[tuple[str, str]]) -> None:
         """`resume`, `starting_after` and `stream_id` may repeat together."""
@@ -166,87 +196,103 @@ class Socket:
     async def _start(self, command: Start) -> None:
         ask = Ask(self.caller, command.request, command.fingerprint, command.lane, command.remembered, self.headers)
         admitted = await self.node.create(ask)
-        await self._show(Viewer(self.watcher, admitted.ref, admitted.record, -1, command.lane), command.lane)
+        await self._show(self._viewer(admitted.ref, admitted.record, -1, command.lane))
 
     async def _find(self, command: Find) -> None:
-        try:
-            turn = await self.store.turn(Ref(self.caller, command.response_id))
-            if turn is None:
-                raise await self._lost(command.response_id)
-            lane = unpack(turn.record).lane
-            await self._perform(self.connection.found(command, lane))
-        except WireError as error:
-            await self._send_text(frame(error, command.lane))
-        except StoreError:
-            await self._send_text(frame(errors.overloaded("The log cannot be read at the moment."), command.lane))
+        turn = await self._turn(Ref(self.caller, command.response_id))
+        await self._perform(self.connection.found(command, unpack(turn.record).lane))
 
     async def _follow(self, command: Follow) -> None:
         ref = Ref(self.caller, command.response_id)
-        turn = await self.store.turn(ref)
-        if turn is None:
-            raise await self._lost(ref.id)
-        viewer = Viewer(self.watcher, ref, unpack(turn.record), command.after, command.lane)
+        turn = await self._turn(ref)
+        viewer = self._viewer(ref, unpack(turn.record), command.after, command.lane)
         about = {"response_id": ref.id, "status": turn.status, "last_sequence_number": turn.top}
         await self._notice("throughline:resumed", max(command.after, 0), command.lane, about)
-        await self._show(viewer, command.lane)
+        await self._show(viewer)
 
-    async def _show(self, viewer: Viewer, lane: str | None) -> None:
+    async def _turn(self, ref: Ref) -> Turn:
+        """A turn whose events are kept. Raises WireError, with the stored response where that is all there is."""
+        turn = await self.store.turn(ref)
+        if turn is not None:
+            return turn
+        response = await self._stored(ref)
+        if response is None:
+            raise errors.not_found("response", ref.id)
+        raise errors.position_lost("This response's events are no longer kept.", response)
+
+    def _viewer(self, ref: Ref, record: Record, after: int, lane: str | None) -> Viewer:
+        return Viewer(self.watcher, self.node.presence, ref, record, after, lane)
+
+    async def _show(self, viewer: Viewer) -> None:
         self.viewers[viewer] = time.monotonic()
         try:
-            async for frames in viewer.frames():
-                for _, text in frames:
-                    await self._send_text(text)
-                self.connection.number = viewer.number
-                self.viewers[viewer] = time.monotonic()
+            async with aclosing(viewer.frames()) as seen:
+                async for frames in seen:
+                    await self._send_frames(viewer, [text for _, text in frames])
         except PositionLost as error:
-            raise await self._lost(viewer.ref.id, str(error)) from None
+            raise errors.position_lost(f"{error}.", await self._stored(viewer.ref)) from None
         finally:
             del self.viewers[viewer]
-        output = viewer.final["output"] if viewer.final else []
-        latest = None if viewer.record.response["store"] else viewer.record.remembered(output)
-        await self._perform(self.connection.ended(lane, latest))
+        await self._perform(self.connection.ended(viewer.lane, await self._latest(viewer)))
+
+    async def _latest(self, viewer: Viewer) -> Remembered | None:
+        """What this connection must remember of a turn that nothing else keeps."""
+        if viewer.record.response["store"]:
+            return None
+        final = viewer.final or await self._stored(viewer.ref)
+        return None if final is None else viewer.record.remembered(final["output"])
 
     async def _cancel(self, id: str) -> None:
-        outcome = await self.node.cancel(Ref(self.caller, id))
-        if outcome.answer is Answer.LOST:
-            await self._send_text(frame(errors.not_found("response", id)))
-        else:
-            await self._notice("throughline:cancelled", self.connection.number, None, {"response_id": id})
+        ref = Ref(self.caller, id)
+        outcome = await self.node.cancel(ref)
+        response = None if outcome.answer is Answer.OK else await self._stored(ref)
+        if outcome.answer is Answer.LOST and response is None:
+            raise errors.not_found("response", id)
+        about = {"response_id": id} if response is None else {"response_id": id, "response": response}
+        await self._notice("throughline:cancelled", self.connection.number, None, about)
 
-    async def _lost(self, id: str, why: str = "This response's events are no longer kept.") -> WireError:
-        """Gone: show the stored response, where there is one."""
-        stored = await self.store.stored(Ref(self.caller, id))
-        if stored is None:
-            return errors.not_found("response", id)
-        return errors.position_lost(why, orjson.loads(stored.response))
+    async def _stored(self, ref: Ref) -> dict[str, Any] | None:
+        stored = await self.store.stored(ref)
+        response: dict[str, Any] | None = None if stored is None else orjson.loads(stored.response)
+        return response
+
+    async def _answer(self, lane: str | None, job: Coroutine[Any, Any, None]) -> None:
+        """A question beside the lanes is answered, or refused."""
+        try:
+            await job
+        except Gone:
+            pass
+        except Exception as error:
+            await self._send_text(frame(_translated(error), lane))
 
     async def _guard(self, lane: str | None, job: Coroutine[Any, Any, None]) -> None:
         """A lane's job ends in its last event or in one error, never in silence."""
         try:
             await job
-        except WireError as error:
-            await self._perform(self.connection.failed(lane, error))
-        except StoreError as error:
-            log.warning("store failed", error=str(error))
-            await self._perform(self.connection.failed(lane, errors.overloaded("The log is not available.")))
         except Gone:
             pass
-        except Exception:
-            log.exception("a lane failed")
-            await self._perform(self.connection.failed(lane, errors.internal()))
+        except Exception as error:
+            await self._perform(self.connection.failed(lane, _translated(error)))
 
     # -- sending -------------------------------------------------------------------------------------------------
 
     async def _send_text(self, text: str) -> None:
-        if self.closed:
-            raise Gone
-        self.blocked_since = time.monotonic()
-        try:
-            await self._send({"type": "websocket.send", "text": text})
-        except Exception as error:  # the peer left: servers raise many things, and all mean this
-            self.closed = True
-            raise Gone from error
-        self.blocked_since = None
+        async with self.sending:
+            if self.closed:
+                raise Gone
+            self.blocked_since = time.monotonic()
+            try:
+                await self._send({"type": "websocket.send", "text": text})
+            except Exception as error:  # the peer left: servers raise many things, and all mean this
+                self.closed = True
+                raise Gone from error
+            self.blocked_since = None
+
+    async def _send_frames(self, viewer: Viewer, frames: list[str]) -> None:
+        for text in frames:
+            await self._send_text(text)
+        self.connection.number = viewer.number
+        self.viewers[viewer] = time.monotonic()
 
     async def _notice(self, type: str, number: int, lane: str | None, about: dict[str, Any]) -> None:
         """An event of ours: not in the log, so it repeats the number of the last event."""
@@ -255,23 +301,22 @@ class Socket:
 
     async def _heartbeat(self) -> None:
         while not self.closed:
-            await asyncio.sleep(BEAT)
+            await asyncio.sleep(self.limits.beat)
             now = time.monotonic()
-            if self.blocked_since is not None and now - self.blocked_since > SEND_DEADLINE:
-                await self.close(1013, "reader too slow")
-            elif now - self.opened > AGE_LIMIT:
+            if self.blocked_since is not None:
+                if now - self.blocked_since > self.limits.send:
+                    await self.close(1013, "reader too slow")
+            elif now - self.opened > self.limits.age:
                 await self._perform(self.connection.expire())
             else:
                 await self._tell_quiet(now)
 
     async def _tell_quiet(self, now: float) -> None:
         for viewer, last in list(self.viewers.items()):
-            if now - last >= QUIET:
-                type, about = self.node.whereabouts(viewer.ref, begun=viewer.begun)
-                await self._notice(
-                    type, max(viewer.number, 0), viewer.record.lane, {"response_id": viewer.ref.id, **about}
-                )
+            if now - last >= self.limits.quiet and viewer in self.viewers:
                 self.viewers[viewer] = now
+                type, about = self.node.whereabouts(viewer.ref, begun=viewer.begun)
+                await self._notice(type, max(viewer.number, 0), viewer.lane, {"response_id": viewer.ref.id, **about})
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -282,3 +327,14 @@ class Socket:
         self.tasks.discard(task)
         if not task.cancelled() and task.exception() is not None and not isinstance(task.exception(), Gone):
             log.error("a socket's task failed", exc_info=task.exception())
+
+
+def _translated(error: Exception) -> WireError:
+    """What a client is told of an exception."""
+    if isinstance(error, WireError):
+        return error
+    if isinstance(error, StoreError):
+        log.warning("store failed", error=str(error))
+        return errors.overloaded("The store is not available.")
+    log.error("a socket's job failed", exc_info=error)
+    return errors.internal()

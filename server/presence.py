@@ -1,0 +1,64 @@
+"""Who looks at the turns that nothing is kept of: one that nobody looks at is not worth a slot."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from server.store.base import Ref
+
+
+class Presence:
+    """Counts viewers on this node. A turn that is expected to have one and has none for `grace` seconds is given up."""
+
+    def __init__(self, grace: float, give_up: Callable[[Ref], None]) -> None:
+        self.grace = grace
+        self._give_up = give_up
+        self._viewers: Counter[Ref] = Counter()
+        self._expected: set[Ref] = set()
+        self._timers: dict[Ref, asyncio.TimerHandle] = {}  # of turns without a viewer
+
+    def expect(self, ref: Ref) -> None:
+        """From now on somebody must look at this turn."""
+        self._expected.add(ref)
+        self._arm(ref)
+
+    def forget(self, ref: Ref) -> None:
+        """The turn is over, or not ours."""
+        self._expected.discard(ref)
+        self._disarm(ref)
+
+    @contextmanager
+    def viewing(self, ref: Ref) -> Iterator[None]:
+        """Somebody looks."""
+        self._viewers[ref] += 1
+        self._disarm(ref)
+        try:
+            yield
+        finally:
+            self._viewers[ref] -= 1
+            if not self._viewers[ref]:
+                del self._viewers[ref]
+                self._arm(ref)
+
+    def viewed(self) -> int:
+        """How many turns have a viewer here."""
+        return len(self._viewers)
+
+    def close(self) -> None:
+        """Give up nothing any more."""
+        for ref in list(self._expected):
+            self.forget(ref)
+
+    def _arm(self, ref: Ref) -> None:
+        if ref in self._expected and ref not in self._viewers and ref not in self._timers:
+            self._timers[ref] = asyncio.get_running_loop().call_later(self.grace, self._late, ref)
+
+    def _disarm(self, ref: Ref) -> None:
+        timer = self._timers.pop(ref, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _late(self, ref: Ref) -> None:
+        del self._timers[ref]
+        self._give_up(ref)
