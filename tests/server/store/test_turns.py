@@ -50,6 +50,13 @@ async def test_idempotency_key_with_another_body_is_refused(store: Store) -> Non
         await store.create(new("b", idempotency_key="k", fingerprint="g"))
 
 
+async def test_turn_of_an_idempotency_key(store: Store) -> None:
+    await store.create(new("a", idempotency_key="k", fingerprint="g"))
+    assert await store.made(ALICE, "k") == ("a", "g")
+    assert await store.made(ALICE, "l") is None
+    assert await store.made(BOB, "k") is None
+
+
 async def test_idempotency_key_outlives_the_end_and_dies_with_the_response(store: Store) -> None:
     await store.create(new("a", idempotency_key="k"))
     await store.finish(ending("a"))
