@@ -1,25 +1,17 @@
 """The command line: `python -m server [flags] [-- vLLM's own options]`, `python -m server doctor`."""
 
-import asyncio
 import json
 import os
-import signal
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.settings import BadSetting, Settings, load, usage
 
 if TYPE_CHECKING:
-    import uvicorn
-
     from engine.base import Engine
-    from server.app import Running
-    from server.node import Node
-    from server.telemetry import Telemetry
 
 DEMO = Path(__file__).parent.parent / "engine" / "demo" / "model"
 HELP = f"""Throughline: a chat server for your own GPUs.
@@ -30,7 +22,6 @@ HELP = f"""Throughline: a chat server for your own GPUs.
 Every setting is a flag and an environment variable of the same name:
 {usage()}
 """
-HEALTH_SECONDS = 0.5  # between looks at the engine
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -60,13 +51,14 @@ def _serve(settings: Settings) -> int:
     import uvloop
 
     from server.logformat import resolve
+    from server.serve import run
     from server.store.base import StoreError
     from server.telemetry import start
 
     telemetry = start(resolve(settings.log_format), settings.log_level, settings.otel_exporter_otlp_endpoint)
     try:
         with _listen(settings) as listener:
-            return uvloop.run(_run(settings, engine, telemetry, listener))
+            return uvloop.run(run(settings, engine, telemetry, listener))
     except (StoreError, OSError) as error:
         print(f"throughline: {error}", file=sys.stderr)
         return 1
@@ -112,81 +104,6 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
         raise BadSetting("PORT", f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
-
-
-async def _run(settings: Settings, engine: "Engine", telemetry: "Telemetry", listener: socket.socket) -> int:
-    import structlog
-    import uvicorn
-
-    from server.app import running
-
-    log = structlog.get_logger("throughline")
-    async with running(settings, engine, telemetry) as node:
-        server = uvicorn.Server(_uvicorn_config(settings, node))
-        _end_on_signals(server)
-        serving = asyncio.create_task(_serve_app(server, listener))
-        log.info("listening", url=f"http://{settings.host}:{settings.port}", model=node.node.name, state="loading")
-        working = asyncio.create_task(_work(node))
-        await asyncio.wait({serving, working}, return_when=asyncio.FIRST_COMPLETED)
-        server.should_exit = True
-        failed = working.done() and working.result()
-        await serving
-        working.cancel()
-    return 1 if failed else 0
-
-
-def _end_on_signals(server: "uvicorn.Server") -> None:
-    """The first signal ends politely, the second at once. Ours alone: uvicorn's own would end us by the signal."""
-
-    def end() -> None:
-        server.force_exit = server.should_exit
-        server.should_exit = True
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, end)
-
-
-async def _serve_app(server: "uvicorn.Server", listener: socket.socket) -> None:
-    server.capture_signals = nullcontext  # type: ignore[method-assign]
-    await server.serve(sockets=[listener])
-
-
-def _uvicorn_config(settings: Settings, node: "Running") -> "uvicorn.Config":
-    import uvicorn
-
-    return uvicorn.Config(
-        node.app,
-        ws="websockets-sansio",
-        ws_max_size=settings.max_message_bytes,
-        ws_ping_interval=20.0,
-        ws_ping_timeout=20.0,
-        ws_per_message_deflate=False,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-    )
-
-
-async def _work(running: "Running") -> bool:
-    """Load the engine, go on with what was left, watch over it. Returns when the engine is of no use any more."""
-    from engine.base import EngineError
-
-    node = running.node
-    try:
-        await node.load()
-        await running.sweep.recover()
-        await _watch(node)
-    except EngineError as error:
-        node.fail(str(error))
-    return True
-
-
-async def _watch(node: "Node") -> None:
-    while True:
-        await asyncio.sleep(HEALTH_SECONDS)
-        await node.engine.check()
 
 
 if __name__ == "__main__":

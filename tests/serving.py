@@ -11,6 +11,7 @@ import uvicorn
 from engine.base import Engine
 from engine.scripted import ScriptedEngine
 from server.app import Running, running
+from server.serve import config
 from server.settings import Settings, load
 from server.telemetry import Telemetry, instruments
 
@@ -50,7 +51,7 @@ async def serving(settings: Settings, engine: Engine | None = None, *, load: boo
     telemetry = instruments()
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         async with running(settings, engine, telemetry) as node:
-            server = uvicorn.Server(_config(node, settings))
+            server = uvicorn.Server(config(node, settings))
             task = asyncio.create_task(_serve(server, listener))
             if load:
                 await node.node.load()
@@ -70,16 +71,3 @@ async def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
     await server.startup(sockets=[listener])
     await server.main_loop()
     await server.shutdown(sockets=[listener])
-
-
-def _config(node: Running, settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
-        node.app,
-        ws="websockets-sansio",
-        ws_max_size=settings.max_message_bytes,
-        ws_per_message_deflate=False,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=2,
-    )
