@@ -11,6 +11,7 @@ import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const dist = join(here, "..", "dist");
+const MODULES = ["widget", "highlight"];
 const PLAIN = ["index.html", "app.css", "favicon.svg"];
 
 function sources() {
@@ -24,13 +25,35 @@ function fingerprint() {
   return hash.digest("hex");
 }
 
+/** Of what is bundled: their conditions ask that they travel with it. */
+function licenses() {
+  const { dependencies } = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
+  return Object.keys(dependencies).map((name) => {
+    const folder = join(here, "node_modules", name);
+    const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
+    return `${name}\n\n${readFileSync(join(folder, file), "utf8").trim()}\n`;
+  }).join("\n\n");
+}
+
+/** What is imported on demand is a file of its own, so that the page itself is one file. */
+const onDemand = {
+  name: "on-demand",
+  setup(build) {
+    build.onResolve({ filter: /^\.\/\w+\.ts$/ }, ({ kind, path }) =>
+      kind === "dynamic-import" ? { path: path.replace(/ts$/, "js"), external: true } : undefined);
+  },
+};
+
 async function page() {
   rmSync(dist, { recursive: true, force: true });
-  await build({
-    entryPoints: [join(here, "widget.ts")], outdir: dist, bundle: true, splitting: true, format: "esm", target: "es2022",
-    minify: true, loader: { ".css": "text" }, chunkNames: "[name]-[hash]", legalComments: "none",
-  });
+  for (const name of MODULES) {
+    await build({
+      entryPoints: [join(here, `${name}.ts`)], outdir: dist, bundle: true, format: "esm", target: "es2022", minify: true,
+      loader: { ".css": "text" }, legalComments: "none", plugins: [onDemand],
+    });
+  }
   for (const name of PLAIN) cpSync(join(here, name), join(dist, name));
+  writeFileSync(join(dist, "licenses.txt"), licenses());
   writeFileSync(join(dist, "manifest.json"), `${JSON.stringify({ sources: fingerprint() })}\n`);
 }
 

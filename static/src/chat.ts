@@ -67,6 +67,7 @@ export class ThroughlineChat extends HTMLElement {
     this.#life?.abort();
     this.#session.client.release();
     cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
   }
 
   #build(): void {

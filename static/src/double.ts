@@ -53,6 +53,7 @@ export class FakeElement extends FakeNode {
   }
 
   get attributes() { return [...this.#attributes].map(([name, value]) => ({ name, value })); }
+  get children() { return this.childNodes.filter((child) => child instanceof FakeElement); }
   setAttribute(name: string, value: string): void { this.#attributes.set(name, value); }
   getAttribute(name: string): string | null { return this.#attributes.get(name) ?? null; }
   hasAttribute(name: string): boolean { return this.#attributes.has(name); }

@@ -2,6 +2,7 @@
 
 import { h, icon, setText } from "./dom.ts";
 import { Markdown } from "./markdown.ts";
+import { paint } from "./paint.ts";
 import type { Strings } from "./strings.ts";
 import { textOf, type Item } from "./transcript.ts";
 
@@ -25,7 +26,7 @@ function answer(words: Strings): ItemView {
   const prose = h("div", { class: "prose" });
   const copy = h("button", { type: "button", class: "icon", "data-act": "copy-answer", "aria-label": words.copy, title: words.copy }, icon("copy"));
   const tools = h("div", { class: "tools", hidden: true }, copy);
-  const markdown = new Markdown(prose, words);
+  const markdown = new Markdown(prose, words, paint);
   return {
     root: article("answer", words.assistant, prose, tools),
     show: (item, live) => {
@@ -42,7 +43,7 @@ function article(kind: string, name: string, ...children: HTMLElement[]): HTMLEl
 
 function reasoning(words: Strings): ItemView {
   const prose = h("div", { class: "prose" });
-  const markdown = new Markdown(prose, words);
+  const markdown = new Markdown(prose, words, paint);
   const root = h("details", { class: "aside" }, h("summary", {}, words.reasoning), prose);
   return { root, show: (item, live) => markdown.show(textOf(item), !live) };
 }

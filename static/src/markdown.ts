@@ -19,14 +19,17 @@ export interface Words {
 export class Markdown {
   readonly root: HTMLElement;
   readonly #words: Words;
+  /** Told of every block that can no longer change. */
+  readonly #settledBlock: (block: Element) => void;
   #text = "";
   /** How much of the text, and how many of the nodes, can no longer change. */
   #settled = { characters: 0, nodes: 0 };
   #links: Links = {};
 
-  constructor(root: HTMLElement, words: Words) {
+  constructor(root: HTMLElement, words: Words, settledBlock: (block: Element) => void = () => {}) {
     this.root = root;
     this.#words = words;
+    this.#settledBlock = settledBlock;
   }
 
   /** `done` when nothing follows. Text that does not go on from what was shown replaces it. */
@@ -39,7 +42,10 @@ export class Markdown {
     const tokens = this.#lex(text.slice(this.#settled.characters));
     const blocks = tokens.map((token) => block(token, this.#words));
     morph(this.root, this.#settled.nodes, blocks.filter((node) => node !== null));
+    const before = this.#settled.nodes;
     this.#settle(tokens, blocks);
+    const end = done ? this.root.children.length : this.#settled.nodes;
+    for (let index = before; index < end; index++) this.#settledBlock(this.root.children[index]!);
   }
 
   #lex(tail: string): Token[] {
@@ -103,7 +109,7 @@ function code(token: Tokens.Code, words: Words): Node {
   const copy = h("button", { type: "button", "data-act": "copy-code" }, words.copy);
   return h("figure", { class: "code", dir: "ltr" },
     h("figcaption", {}, h("span", {}, language || words.code), copy),
-    h("pre", { tabindex: "0", "aria-label": language || words.code }, h("code", { "data-language": language }, token.text)));
+    h("pre", { tabindex: "0", "aria-label": language || words.code }, h("code", { "data-language": language || undefined }, token.text)));
 }
 
 function list(token: Tokens.List, words: Words): Node {

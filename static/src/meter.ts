@@ -1,6 +1,7 @@
 // How long a turn has been running and how fast it is being written.
 
-/** English prose has about four characters to a token; the exact count comes with the end of the turn. */
+/** English prose has about four characters to a token, and a piece has at least one token; the end of the turn has the
+ * exact count. */
 const CHARACTERS_PER_TOKEN = 4;
 const WINDOW = 4_000;
 /** Less than this says nothing about a speed. */
@@ -46,6 +47,6 @@ export class Meter {
     const span = first ? this.#now() - first.at : 0;
     if (!first || span < SHORTEST) return null;
     const characters = this.#marks.reduce((sum, mark) => sum + mark.characters, 0);
-    return characters / CHARACTERS_PER_TOKEN / (span / 1000);
+    return Math.max(this.#marks.length, characters / CHARACTERS_PER_TOKEN) / (span / 1000);
   }
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from tests.browser.fake import converse
@@ -127,6 +127,19 @@ async def tickets(request: Request) -> Response:
     return JSONResponse({"ticket": ticket, "expires_in": 30})
 
 
+EMBEDDED = """<!doctype html><title>Elsewhere</title><link rel="stylesheet" href="/embedded.css"><h1>A shop</h1>
+<script type="module" src="/widget.js"></script><throughline-chat></throughline-chat>"""
+
+
+async def embedded(_: Request) -> Response:
+    """Somebody's page with the element on it."""
+    return HTMLResponse(EMBEDDED)
+
+
+async def embedded_style(_: Request) -> Response:
+    return Response("throughline-chat { width: 400px; height: 500px }", media_type="text/css")
+
+
 async def static(request: Request) -> Response:
     path = DIST / request.path_params.get("name", "index.html")
     return FileResponse(path) if path.is_file() else Response(status_code=404)
@@ -143,6 +156,8 @@ def application(fake: Fake) -> ASGIApp:
             Route("/v1/conversations/{id}/items", items),
             Route("/v1/conversations/{id}/items/{item}", item, methods=["DELETE"]),
             WebSocketRoute("/v1/responses", converse),
+            Route("/embedded", embedded),
+            Route("/embedded.css", embedded_style),
             Route("/", static),
             Route("/{name}", static),
         ]

@@ -222,6 +222,36 @@ async def test_code_can_be_copied(context: BrowserContext, page: Page, fake: Fak
     assert await page.evaluate("navigator.clipboard.readText()") == fake.answer
 
 
+async def test_code_gets_its_colours_when_there_is_code(page: Page, fake: Fake) -> None:
+    await page.goto(fake.url)
+    await ask(page, "No code")
+    await ended(page)
+    assert "/highlight.js" not in fake.paths
+    fake.answer = "```python\nreturn '<b>'  # text\n```\n\nAnd then:\n\n```unknown\nx\n```\n"
+    await ask(page, "Code")
+    await ended(page)
+    code = prose(page).locator("code").first
+    await expect(code.locator(".t-keyword")).to_have_text("return")
+    await expect(code.locator(".t-string")).to_have_text("'<b>'")
+    assert await code.text_content() == "return '<b>'  # text"
+
+
+async def test_the_element_works_inside_another_page(page: Page, fake: Fake) -> None:
+    await page.set_viewport_size({"width": 900, "height": 700})
+    await page.goto(fake.url + "/embedded")
+    await ask(page)
+    await ended(page)
+    await written(page, fake.answer)
+    chat = page.locator("throughline-chat")
+    box = await chat.bounding_box()
+    assert box is not None
+    assert (box["width"], box["height"]) == (400, 500)
+    await expect(page.get_by_role("navigation", name="Chats")).to_be_hidden()
+    assert await page.locator("h1").first.evaluate("title => getComputedStyle(title).fontSize") == "32px"
+    await chat.evaluate("chat => { const place = chat.parentNode; chat.remove(); place.append(chat); }")
+    await written(page, fake.answer)
+
+
 async def test_a_change_of_theme_keeps_the_chat(page: Page, fake: Fake) -> None:
     await page.goto(fake.url)
     await ask(page)

@@ -34,6 +34,12 @@ def test_the_page_stays_small() -> None:
     assert len(gzip.compress((DIST / "widget.js").read_bytes(), 9)) <= 40 * 1024
 
 
+def test_what_is_bundled_brings_its_license() -> None:
+    package = json.loads((SOURCES / "package.json").read_text())
+    text = (DIST / "licenses.txt").read_text()
+    assert all(f"{name}\n\n" in text for name in package["dependencies"])
+
+
 def test_nothing_is_inline_and_nothing_comes_from_elsewhere() -> None:
     page = (DIST / "index.html").read_text()
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", page)
