@@ -20,9 +20,9 @@ class Auth:
 
     def __init__(self, api_keys: Sequence[str], hosts: Sequence[str], origins: Sequence[str]) -> None:
         self._callers = dict(_parse_key(entry) for entry in api_keys)
-        self._hosts = {host.lower() for host in hosts} | {socket.gethostname().lower()}
+        self._hosts = ({_hostname(host) for host in hosts} | {socket.gethostname().lower()}) - {""}
         self._any_host = "*" in hosts
-        self._origins = {origin.lower().rstrip("/") for origin in origins}
+        self._origins = {_parse_origin(origin) for origin in origins}
 
     @property
     def open(self) -> bool:
@@ -76,7 +76,18 @@ def _parse_key(entry: str) -> tuple[str, str]:
         name, key = f"key-{_digest(entry)[:12]}", entry
     if not name or not key:
         raise BadSetting("API_KEYS", "each entry is 'name:key', or a key alone")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise BadSetting("API_KEYS", "a key is made of ASCII letters, digits and signs, as headers carry nothing else")
     return _digest(key), name
+
+
+def _parse_origin(entry: str) -> str:
+    """As browsers send it: lower case, without the scheme's own port."""
+    origin = entry.lower().rstrip("/")
+    authority = _authority(origin)
+    if authority is None or not _hostname(authority):
+        raise BadSetting("ALLOWED_ORIGINS", f"'{entry}' is not an origin such as https://example.com")
+    return f"{urlsplit(origin).scheme}://{authority}"
 
 
 def _digest(key: str) -> str:
@@ -100,8 +111,9 @@ def _address(name: str) -> bool:
 def _authority(origin: str) -> str | None:
     """`host` or `host:port` of a web origin, as its `Host` header would say it."""
     try:
-        parts = urlsplit(origin)
-        if parts.scheme not in {"http", "https"} or parts.path or parts.query or parts.username:
+        parts = urlsplit(origin.lower())
+        whole = f"{parts.scheme}://{parts.netloc}" == origin.lower()
+        if not whole or parts.scheme not in {"http", "https"} or "@" in parts.netloc:
             return None
     except ValueError:
         return None

@@ -60,7 +60,7 @@ def pack(record: Record) -> dict[str, bytes]:
 
 
 def unpack(fields: dict[str, bytes]) -> Record:
-    """From hash fields. Raises KeyError, msgspec.DecodeError where another version wrote them."""
+    """From hash fields. Raises KeyError, ValueError, msgspec.DecodeError where another version wrote them."""
     ids = array("I")
     ids.frombytes(fields["prompt"])
     return Record(

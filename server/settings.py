@@ -30,7 +30,7 @@ class Setting(msgspec.Struct, frozen=True):
     name: str
     default: str
     help: str
-    kind: str = "text"  # text | number | list | one of a|b|c
+    kind: str = "text"  # text | number low-high | list | url scheme|scheme | one of a|b|c
 
 
 TABLE: tuple[Setting, ...] = (
@@ -39,7 +39,12 @@ TABLE: tuple[Setting, ...] = (
     Setting("MODEL", "demo", "The demo model, a local folder, or a name on the model hub."),
     Setting("MODEL_NAME", "", "The name that clients use; by default the last part of `MODEL`."),
     Setting("ENGINE", "vllm", "`vllm`, or `scripted` for tests of everything but the model.", "vllm|scripted"),
-    Setting("REDIS_URL", "", "`redis://`, `rediss://` or `unix://`. Empty: a Redis of our own in `DATA_DIR`."),
+    Setting(
+        "REDIS_URL",
+        "",
+        "`redis://`, `rediss://` or `unix://`. Empty: a Redis of our own in `DATA_DIR`.",
+        "url redis|rediss|unix",
+    ),
     Setting("DATA_DIR", "", "Data of our own Redis, and logs. Empty: `throughline` in the user's data folder."),
     Setting("ROLE", "all", "What this node does: sockets and engine.", "all"),
     Setting(
@@ -60,7 +65,12 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         "SCRIPTED_RATE", "50", "Tokens per second and stream of the scripted engine; 0: no limit.", "number 0-1000000"
     ),
-    Setting("OTEL_EXPORTER_OTLP_ENDPOINT", "", "Where traces and metrics are sent, as `http://127.0.0.1:4318`."),
+    Setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "Where traces and metrics are sent, as `http://127.0.0.1:4318`.",
+        "url http|https",
+    ),
 )
 
 
@@ -88,6 +98,10 @@ class Settings(msgspec.Struct, frozen=True):
     otel_exporter_otlp_endpoint: str
     options: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Without what nobody may read in a log: keys, and passwords in addresses."""
+        return f"Settings(model={self.model!r}, engine={self.engine!r}, host={self.host!r}, port={self.port})"
+
     @property
     def served_name(self) -> str:
         """What clients call the model."""
@@ -109,11 +123,14 @@ def data_home() -> Path:
 
 
 def load(flags: Sequence[str], environment: Mapping[str, str] | None = None) -> Settings:
-    """Read flags over the environment over defaults. Raises BadSetting with the setting's name."""
+    """Read flags over the environment over defaults. Raises BadSetting with the setting's name.
+
+    An empty variable counts as none: that is what compose files make of a variable that is not set.
+    """
     environment = os.environ if environment is None else environment
     own, options = _split(flags)
     given = _parse_flags(own)
-    values = {row.name: given.get(row.name, environment.get(row.name, row.default)) for row in TABLE}
+    values = {row.name: given.get(row.name, environment.get(row.name) or row.default) for row in TABLE}
     typed = {row.name.lower(): _typed(row, values[row.name].strip()) for row in TABLE}
     return Settings(**typed, options=tuple(options))
 
@@ -140,11 +157,11 @@ def _parse_flags(flags: Sequence[str]) -> dict[str, str]:
     for word in rest:
         flag, _, value = word.partition("=")
         if flag not in names:
-            raise BadSetting(word, "there is no such setting; `python -m server --help` lists them")
+            raise BadSetting(flag, "there is no such setting; `python -m server --help` lists them")
         if "=" not in word:
             value = next(rest, "--")
         if value.startswith("--"):
-            raise BadSetting(flag, "a value is missing")
+            raise BadSetting(names[flag], "a value is missing")
         given[names[flag]] = value
     return given
 
@@ -154,9 +171,21 @@ def _typed(row: Setting, value: str) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip())
     if row.kind.startswith("number"):
         return _number(row, value)
+    if row.kind.startswith("url"):
+        return _url(row, value)
+    if row.default and not value:
+        raise BadSetting(row.name, "must not be empty")
     if row.kind != "text" and value not in row.kind.split("|"):
         raise BadSetting(row.name, f"'{value}' is not one of {', '.join(row.kind.split('|'))}")
     return value
+
+
+def _url(row: Setting, value: str) -> str:
+    schemes = row.kind.removeprefix("url ").split("|")
+    scheme, found, rest = value.partition("://")
+    if value and not (scheme in schemes and found and rest):
+        raise BadSetting(row.name, f"must begin with {' or '.join(f'{each}://' for each in schemes)}")
+    return value.rstrip("/")
 
 
 def _number(row: Setting, value: str) -> int:
