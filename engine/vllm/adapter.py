@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from engine.base import Chunk, EngineDead, EngineError, Model, Params, Prompt, Said
+from engine.base import BadRequest, Chunk, EngineDead, EngineError, Model, Params, Prompt, Said
 from engine.vllm import process
 
 if TYPE_CHECKING:
@@ -15,12 +15,19 @@ class VllmEngine:
     """One model in one vLLM engine. `options` are vLLM's own, as a user writes them after `vllm serve MODEL`."""
 
     def __init__(
-        self, model: str, name: str, options: Sequence[str] = (), *, logging_config: str | None = None
+        self,
+        model: str,
+        name: str,
+        options: Sequence[str] = (),
+        *,
+        logging_config: str | None = None,
+        patience: float = 8.0,
     ) -> None:
         self._path = model
         self._name = name
         self._options = tuple(options)
         self._logging_config = logging_config  # a path, see process.preload
+        self._patience = patience  # seconds without a sign of life until `check` calls the engine dead
         self._loaded: Loaded | None = None  # while the engine lives
 
     @property
@@ -42,12 +49,16 @@ class VllmEngine:
             from engine.vllm.loaded import loaded
         except ImportError as error:
             raise EngineError(f"vLLM cannot be imported: {error}") from error
-        self._loaded = loaded(self._path, self._name, self._options)
+        self._loaded = loaded(self._path, self._name, self._options, patience=self._patience)
 
     async def _warm_up(self) -> None:
-        """An engine that fails before its first request fails unseen otherwise."""
+        """A failure before the first request would go unseen, and so would a model that cannot chat."""
         params = Params(max_tokens=1, ignore_eos=True)
-        async for _ in self.generate("warm-up", Prompt((0,)), params, Said()):
+        try:
+            prompt = await self.render([{"role": "user", "content": "Hello"}], params, None)
+        except BadRequest as error:
+            raise EngineError(f"the model {self._path} takes no chat messages: {error}") from error
+        async for _ in self.generate("warm-up", prompt, params, Said()):
             pass
 
     async def render(self, messages: list[dict[str, Any]], params: Params, salt: str | None) -> Prompt:
@@ -60,7 +71,7 @@ class VllmEngine:
         return self._live().generate(id, prompt, params, said)
 
     async def check(self) -> None:
-        """A watchdog on token progress, for engines that are alive and frozen, belongs here."""
+        """Call it about once a second: it also finds an engine that is alive and frozen. It never waits."""
         await self._live().check()
 
     async def close(self) -> None:

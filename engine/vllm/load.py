@@ -10,8 +10,10 @@ from typing import Any, NoReturn
 
 import psutil  # type: ignore[import-untyped]
 import vllm.envs
+from pydantic import ValidationError
 from vllm.config import StructuredOutputsConfig, VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.parser import ParserManager
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.executor import Executor
@@ -33,7 +35,7 @@ class _Options(FlexibleArgumentParser):  # type: ignore[misc]
 
 def parse(model: str, name: str, options: Sequence[str]) -> Namespace:
     """vLLM's own engine options and the few of its server that say how to read a model's text."""
-    parser = _Options(prog="vllm", add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser = _Options(prog="vllm", add_help=False, allow_abbrev=False)
     AsyncEngineArgs.add_cli_args(parser)
     parser.add_argument("--tool-call-parser")
     parser.add_argument("--enable-auto-tool-choice", action="store_true")
@@ -41,7 +43,31 @@ def parse(model: str, name: str, options: Sequence[str]) -> Namespace:
     parser.add_argument("--chat-template-content-format", default="auto", choices=("auto", "string", "openai"))
     parser.set_defaults(disable_log_stats=True, **(CPU if on_cpu() else {}))
     args: Namespace = parser.parse_args([*options, "--model", model, "--served-model-name", name])
+    _check_parsers(args)
+    args.chat_template = _template(args.chat_template)
     return args
+
+
+def _check_parsers(args: Namespace) -> None:
+    """Before the engine starts: afterwards it would be a waste of minutes."""
+    try:
+        ParserManager.get_reasoning_parser(args.reasoning_parser)
+    except TypeError as error:
+        raise EngineError(f"engine options: --reasoning-parser: {error.__cause__ or error}") from error
+    try:
+        ParserManager.get_tool_parser(args.tool_call_parser, enable_auto_tools=True)
+    except TypeError as error:
+        raise EngineError(f"engine options: --tool-call-parser: {error.__cause__ or error}") from error
+
+
+def _template(given: str | None) -> str | None:
+    """A path to a template or the template itself, as vLLM's server takes it."""
+    if given is None or "{" in given:
+        return given
+    try:
+        return Path(given).read_text()
+    except OSError as error:
+        raise EngineError(f"engine options: --chat-template: {error}") from error
 
 
 def launch(args: Namespace) -> AsyncLLM:
@@ -56,10 +82,17 @@ def launch(args: Namespace) -> AsyncLLM:
             return AsyncLLM(
                 config, executor, log_stats=not args.disable_log_stats, log_requests=args.enable_log_requests
             )
-    except EngineError:
-        raise
+    except ValidationError as error:
+        raise EngineError(f"engine options: {_sentence(error)}") from error
     except Exception as error:
         raise EngineError(f"the model {args.model} cannot be loaded: {error}") from error
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first complaint, with the option that it is about where the complaint does not name it."""
+    first = error.errors()[0]
+    option = "".join(f"--{str(part).replace('_', '-')}: " for part in first["loc"][:1])
+    return option + first["msg"].removeprefix("Value error, ")
 
 
 def _size_for_cpu(config: VllmConfig, args: Namespace) -> Any:
@@ -118,6 +151,12 @@ def _file_digest(file: Path) -> str:
             stream.seek(offset)
             digest.update(stream.read(SAMPLE))
     return digest.hexdigest()
+
+
+def pids(llm: AsyncLLM) -> list[int]:
+    """The engine's processes that this one started."""
+    manager = llm.engine_core.resources.engine_manager
+    return [process.pid for process in getattr(manager, "processes", ())]
 
 
 def defaults(llm: AsyncLLM) -> dict[str, Any]:

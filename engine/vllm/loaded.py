@@ -3,7 +3,6 @@
 import asyncio
 from argparse import Namespace
 from collections.abc import AsyncGenerator, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,29 +10,33 @@ from vllm.exceptions import VLLMValidationError
 from vllm.renderers import ChatParams, TokenizeParams
 from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from engine.base import BadParameter, BadRequest, Chunk, EngineDead, Model, Params, Prompt, Said
 from engine.vllm import load
 from engine.vllm.careful import Careful, Reader, TextReader
 from engine.vllm.channels import Parsing, template_arguments, template_tools
 from engine.vllm.generation import plain
+from engine.vllm.process import on_cpu
+from engine.vllm.pulse import Pulse
 from engine.vllm.sampling import Sampling
 
 
-def loaded(model: str, name: str, options: Sequence[str]) -> "Loaded":
+def loaded(model: str, name: str, options: Sequence[str], *, patience: float) -> "Loaded":
     """Load a model; blocks until the engine is ready."""
     args = load.parse(model, name, options)
-    return Loaded(load.launch(args), args, name)
+    return Loaded(load.launch(args), args, name, patience=patience)
 
 
 class Loaded:
     """The model, its engine and its parsers. Nothing of it survives the engine."""
 
-    def __init__(self, llm: AsyncLLM, args: Namespace, name: str) -> None:
+    def __init__(self, llm: AsyncLLM, args: Namespace, name: str, *, patience: float) -> None:
         self._llm = llm
+        self._pulse = Pulse(llm.engine_core.is_sleeping_async, load.pids(llm), patience=patience, busy=on_cpu())
         self._sampling = Sampling(llm, load.defaults(llm))
         self._parsing = Parsing(llm, args.reasoning_parser, args.tool_call_parser)
-        self._template = _template(args.chat_template)
+        self._template: str | None = args.chat_template
         self._content_format: str = args.chat_template_content_format
         self.model = Model(
             name=name,
@@ -85,8 +88,12 @@ class Loaded:
     async def check(self) -> None:
         if self._llm.errored:
             raise EngineDead("the engine's processes ended")
+        self._pulse.check()
 
     async def close(self) -> None:
+        """Generations that still run raise EngineDead."""
+        self._pulse.close()
+        self._llm.output_processor.propagate_error(EngineDeadError())
         await asyncio.to_thread(self._llm.shutdown)
 
     def _chat(self, params: Params) -> ChatParams:
@@ -133,13 +140,6 @@ class Loaded:
             raise BadParameter("tool_choice", "names no function of tools")
         if not names or (isinstance(choice, str) and choice != "required"):
             raise BadParameter("tool_choice", "must be auto, none, required or a function of tools")
-
-
-def _template(given: str | None) -> str | None:
-    """A path to a template or the template itself, as vLLM's server takes it."""
-    if given is None or "{" in given:
-        return given
-    return Path(given).read_text()
 
 
 def _check_message(message: dict[str, Any]) -> None:

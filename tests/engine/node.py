@@ -8,19 +8,28 @@ from engine.vllm import VllmEngine, preload
 
 
 async def main(model: str) -> None:
-    engine = VllmEngine(model, "demo", ["--max-model-len", "1024"])
+    engine = VllmEngine(model, "demo", ["--max-model-len", "1024"], patience=1)
     await engine.start()
     print("started", flush=True)
+    watching = asyncio.create_task(watch(engine))
     try:
         await asyncio.gather(*(generate_for_ever(engine, number) for number in range(4)))
     except EngineDead:
         print("engine dead", flush=True)
-    try:
-        await engine.check()
-    except EngineDead:
-        print("checked dead", flush=True)
+    await watching
     await engine.close()
     print("closed", flush=True)
+
+
+async def watch(engine: VllmEngine) -> None:
+    """As a node does."""
+    try:
+        while True:
+            await engine.check()
+            await asyncio.sleep(0.2)
+    except EngineDead as error:
+        print(error, flush=True)
+        await engine.close()
 
 
 async def generate_for_ever(engine: VllmEngine, number: int) -> None:

@@ -72,17 +72,33 @@ async def test_the_loop_turns_while_a_schema_is_checked(engine: VllmEngine, aski
     assert time.perf_counter() - start < 0.1
 
 
-async def test_options_are_checked_by_name() -> None:
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--max-model-length", "12"], "--max-model-length"),
+        (["--max-model-len", "many"], "--max-model-len"),
+        (["--max-model-len", "99999"], "max_model_len"),
+        (["--gpu-memory-utilization", "7"], "--gpu-memory-utilization"),
+        (["--dtype", "float99"], "--dtype"),
+        (["--reasoning-parser", "none-such"], "--reasoning-parser"),
+        (["--tool-call-parser", "none-such"], "--tool-call-parser"),
+        (["--chat-template", "/none/such.jinja"], "--chat-template"),
+    ],
+)
+async def test_a_wrong_option_is_named(options: list[str], named: str) -> None:
     require_vllm()
-    engine = VllmEngine(MODEL, "demo", ["--max-model-length", "12"])
-    with pytest.raises(EngineError, match="--max-model-length"):
-        await asyncio.to_thread(_parse_only, engine)
-
-
-def _parse_only(engine: VllmEngine) -> None:
     from engine.vllm import load
 
-    load.parse(engine._path, engine._name, engine._options)
+    with pytest.raises(EngineError, match=named):
+        await asyncio.to_thread(lambda: load.launch(load.parse(MODEL, "demo", options)))
+
+
+async def test_a_folder_without_model_is_named() -> None:
+    require_vllm()
+    from engine.vllm import load
+
+    with pytest.raises(EngineError, match="/none/such"):
+        await asyncio.to_thread(lambda: load.launch(load.parse("/none/such", "demo", [])))
 
 
 async def test_an_engine_that_was_not_started_is_dead() -> None:

@@ -88,7 +88,20 @@ def test_a_killed_engine_is_noticed_and_cleared_away(node: Node) -> None:
     engine_core(processes).send_signal(signal.SIGKILL)
     node.wait_for("engine dead")
     assert time.monotonic() - killed < 2
-    node.wait_for("checked dead")
     node.wait_for("closed")
-    assert node.process.wait(timeout=5) == 0
+    assert node.process.wait(timeout=30) == 0
+    assert node.left(processes) == []
+
+
+def test_a_frozen_engine_is_noticed_and_cleared_away(node: Node) -> None:
+    """Its generations end when the node closes it, and nothing waits for the frozen process."""
+    node.wait_for("started")
+    processes = node.descendants()
+    frozen = time.monotonic()
+    engine_core(processes).suspend()
+    node.wait_for("the engine has not moved for 1 s")
+    assert time.monotonic() - frozen < 5
+    node.wait_for("engine dead")
+    node.wait_for("closed")
+    assert node.process.wait(timeout=30) == 0
     assert node.left(processes) == []
