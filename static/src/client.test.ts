@@ -244,6 +244,15 @@ test("stop while disconnected is said after the resume", async () => {
   assert.deepEqual((await reconnected(world)).sent.map(({ type }) => type), ["throughline:resume", "throughline:cancel"]);
 });
 
+test("stop after the server ended the connection connects once more to say it", async () => {
+  const world = await streaming();
+  world.socket.lose(1008);
+  world.client.stop();
+  await settle();
+  world.socket.open();
+  assert.deepEqual(world.socket.sent.map(({ type }) => type), ["throughline:resume", "throughline:cancel"]);
+});
+
 test("stop before anything was sent withdraws", async () => {
   const world = new World();
   world.client.ask(CREATE);

@@ -106,6 +106,7 @@ export class Client {
     pursuit.stopping = true;
     if (!pursuit.id && (!pursuit.sent || this.#link.state === "waiting" && this.#link.why !== "lost")) return this.#withdraw();
     if (pursuit.id) this.#send({ type: "throughline:cancel", response_id: pursuit.id });
+    if (this.#link.state === "closed") this.nudge();
   }
 
   /** Something suggests that now is a good moment: the network is back, the page is visible, the user pressed retry. */

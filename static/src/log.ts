@@ -2,6 +2,7 @@
 
 import { h, iconButton } from "./dom.ts";
 import { viewOf, type ItemView } from "./item.ts";
+import { copy } from "./plain.ts";
 import { Follower } from "./scroll.ts";
 import type { LineView } from "./status.ts";
 import type { Strings } from "./strings.ts";
@@ -73,7 +74,8 @@ export class LogView {
     const text = button.dataset["act"] === "copy-code"
       ? button.closest("figure")?.querySelector("code")?.textContent
       : this.#textAround(button);
-    const done = await navigator.clipboard?.writeText(text ?? "").then(() => true, () => false);
+    const done = await copy(text ?? "", this.root);
+    button.focus();
     this.#acknowledge(button, done ? this.#words.copied : this.#words.copyFailed);
   }
 

@@ -4,6 +4,7 @@
 import { HttpError, type Api, type Conversation, type Readiness } from "./api.ts";
 import { Client, Unauthorized, type Link, type Socket, type Surroundings } from "./client.ts";
 import { Meter } from "./meter.ts";
+import { uuid } from "./plain.ts";
 import {
   EMPTY, applied, asked, following, lastQuestion, opened, refused, running, withdrawn, type Transcript,
 } from "./transcript.ts";
@@ -161,7 +162,7 @@ export class Session {
   async send(text: string): Promise<boolean> {
     await this.#opened;
     if (this.running) return false;
-    this.transcript = asked(this.transcript, text, `asked-${crypto.randomUUID()}`);
+    this.transcript = asked(this.transcript, text, `asked-${uuid()}`);
     this.#beginTurn();
     this.#changed();
     try {
@@ -169,7 +170,7 @@ export class Session {
       this.model ??= (await this.#api.models())[0] ?? "";
       if (!this.running) return true;
       this.client.ask({
-        type: "response.create", model: this.model, conversation, input: text, idempotency_key: crypto.randomUUID(),
+        type: "response.create", model: this.model, conversation, input: text, idempotency_key: uuid(),
       });
     } catch (error) {
       this.#show(refused(this.transcript, this.#read(error)));
@@ -188,8 +189,8 @@ export class Session {
   /** Asks the last question again, in place of the turn that failed. */
   async again(): Promise<void> {
     const text = lastQuestion(this.transcript);
-    if (this.transcript.answer?.id && this.current) await this.#api.rewind(this.current).catch(() => {});
-    const history = this.transcript.history;
+    const { answer, history } = this.transcript;
+    if ((!answer || answer.id) && this.current) await this.#api.rewind(this.current).catch(() => {});
     const question = history.findLastIndex((item) => item.role === "user");
     this.transcript = { history: history.slice(0, Math.max(question, 0)), answer: null };
     await this.send(text);

@@ -21,7 +21,7 @@ const line = (text: string, detail = "", tone: Line["tone"] = "busy", action: Li
 /** What the open turn is doing, in words; null when there is nothing to say. */
 export function describe(session: Session, words: Strings, now: number): Line | null {
   const answer = session.transcript.answer;
-  if (!answer) return null;
+  if (!answer) return left(session, words);
   return session.running ? moving(session, answer, words, now) : ended(answer, words);
 }
 
@@ -67,6 +67,13 @@ function ended(answer: Answer, words: Strings): Line | null {
   if (answer.status === "failed") return line(answer.error ? sentence(words, answer.error) : words.unknownError, answer.error?.code ?? "", "error", "again");
   if (answer.status !== "incomplete") return null;
   return line(answer.reason === "max_output_tokens" ? words.cutOff : words.incomplete, "", "quiet");
+}
+
+/** How a conversation was left that was opened again. */
+function left(session: Session, words: Strings): Line | null {
+  const last = session.transcript.history.at(-1);
+  if (last?.role === "user") return line(words.unanswered, "", "quiet", "again");
+  return last?.cut ? line(words.incomplete, "", "quiet") : null;
 }
 
 /** How the server is; null when it is well. */

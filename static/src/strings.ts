@@ -61,6 +61,7 @@ const ENGLISH = {
   stopped: "Stopped",
   cutOff: "Cut off: the answer reached its length limit",
   incomplete: "The answer ended early",
+  unanswered: "This was not answered",
   loadingModel: (model: string) => (model ? `Loading ${model}` : "Loading the model"),
   loadFailed: "The model could not be loaded",
   storeDown: "The server cannot reach its store",

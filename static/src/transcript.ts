@@ -6,7 +6,8 @@ export interface Item {
   readonly id: string;
   readonly type: string;
   readonly role: string;
-  readonly done: boolean;
+  /** The answer ended before it was complete. */
+  readonly cut: boolean;
   readonly parts: readonly string[];
   /** Of a function call; empty otherwise. */
   readonly name: string;
@@ -48,7 +49,7 @@ export function opened(items: readonly WireItem[]): Transcript {
 
 /** A question was sent: it shows at once, before the server has it. */
 export function asked(state: Transcript, text: string, id: string): Transcript {
-  const question: Item = { id, type: "message", role: "user", done: true, parts: [text], name: "" };
+  const question: Item = { id, type: "message", role: "user", cut: false, parts: [text], name: "" };
   return { history: [...visible(state), question], answer: FRESH };
 }
 
@@ -167,7 +168,7 @@ function read(item: WireItem, fallback: string): Item {
     id: item.id ?? fallback,
     type: item.type,
     role: item.role ?? "",
-    done: item.status !== "in_progress",
+    cut: item.status === "incomplete",
     parts: partsOf(item),
     name: item.name ?? "",
   };

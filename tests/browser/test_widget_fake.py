@@ -211,6 +211,20 @@ async def test_a_failure_is_named_and_can_be_tried_again(page: Page, fake: Fake)
     await expect(answers(page)).to_have_count(1)
 
 
+async def test_a_question_that_was_never_answered_says_so_after_a_reload(page: Page, fake: Fake) -> None:
+    fake.failure, fake.answer = {"code": "server_error", "message": ""}, ""
+    await page.goto(fake.url)
+    await ask(page)
+    await expect(status(page)).to_contain_text("server_error")
+    await page.reload()
+    await expect(status(page)).to_contain_text("This was not answered")
+    fake.failure, fake.answer = None, "Now it is."
+    await button(page, "Try again").click()
+    await written(page, "Now it is.")
+    await page.reload()
+    await expect(questions(page)).to_have_text(["How?"])
+
+
 async def test_a_refusal_shows_the_server_s_own_words_where_there_are_no_better(page: Page, fake: Fake) -> None:
     fake.refusals = [error(400, "strange", "The moon is in the wrong place.")]
     await page.goto(fake.url)
