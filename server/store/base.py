@@ -262,10 +262,12 @@ class Store(Protocol):
         """Append many turns' entries, all of one partition, in one call; each is answered on its own."""
         ...
 
-    async def claim(self, ref: Ref, seen: Lease | None, owner: str) -> Outcome:
+    async def claim(self, ref: Ref, seen: Lease | None, owner: str, *, above: int = 0) -> Outcome:
         """Take a turn whose lease is `seen` (None: queued). The new lease is in the outcome.
 
         Repeated by the same owner it answers DUPLICATE with that owner's lease; FENCED if the lease is another one.
+        `above` is the fence that an owner has, who finds a store that is older: the new one is higher, and the claim
+        does not count as one from a dead owner.
         """
         ...
 

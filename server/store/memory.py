@@ -120,7 +120,7 @@ class MemoryStore(MemoryHistory):
     def _tell(self, ref: Ref) -> None:
         self._news.pop(self.partition(ref.caller), asyncio.Event()).set()
 
-    async def claim(self, ref: Ref, seen: Lease | None, owner: str) -> Outcome:
+    async def claim(self, ref: Ref, seen: Lease | None, owner: str, *, above: int = 0) -> Outcome:
         """Take a turn."""
         turn = self._turns.get(ref)
         if turn is None or turn.status in FINAL:
@@ -128,8 +128,10 @@ class MemoryStore(MemoryHistory):
         if turn.lease != seen:
             mine = turn.lease is not None and turn.lease.owner == owner
             return self._say(Answer.DUPLICATE if mine else Answer.FENCED, ref)
-        self._count(turn)
-        self._fences[ref] += 1
+        if not above:
+            self._count(turn)
+        self._claimed_at[ref] = turn.top
+        self._fences[ref] = max(self._fences[ref], above) + 1
         self._change(ref, lease=Lease(self._fences[ref], owner), status=Status.IN_PROGRESS, offered=False)
         return self._say(Answer.OK, ref)
 
@@ -137,7 +139,6 @@ class MemoryStore(MemoryHistory):
         if turn.lease is not None and not turn.offered:
             idle = turn.idle_claims if self._claimed_at.get(turn.ref) == turn.top else 0
             self._change(turn.ref, claims=turn.claims + 1, idle_claims=idle + 1)
-        self._claimed_at[turn.ref] = turn.top
 
     async def offer(self, ref: Ref, lease: Lease) -> Outcome:
         """Mark a running turn as free to claim."""

@@ -136,9 +136,9 @@ class RedisStore(RedisHistory):
             for one, reply in zip(batch, replies, strict=True)
         ]
 
-    async def claim(self, ref: Ref, seen: Lease | None, owner: str) -> Outcome:
+    async def claim(self, ref: Ref, seen: Lease | None, owner: str, *, above: int = 0) -> Outcome:
         """Take a turn."""
-        args = [_lease(seen), owner, Status.IN_PROGRESS]
+        args: list[Arg] = [_lease(seen), owner, Status.IN_PROGRESS, above]
         return _outcome(await self._client.run(self._claim, [self._keys.turn(ref.caller, ref.id)], args))
 
     async def offer(self, ref: Ref, lease: Lease) -> Outcome:

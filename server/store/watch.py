@@ -120,8 +120,12 @@ class Watcher:
         return local
 
     async def _bridge(self, ref: Ref, position: int, source: Tail) -> None:
-        """Numbers are missing above `position`: fine only if the log itself goes on from exactly there."""
-        if position in source or (position >= 0 and await self._is_end(ref, position)):
+        """Numbers are missing above `position`: fine only if the log itself goes on from exactly there.
+
+        A mirror cannot tell: it may hold what Redis has lost.
+        """
+        ours = self._local(ref) is source and position in source
+        if ours or (position >= 0 and await self._is_end(ref, position)):
             return
         raise PositionLost(ref, position, Status.IN_PROGRESS, source.top)
 

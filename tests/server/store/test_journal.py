@@ -194,25 +194,6 @@ async def test_deleted_turn_fails_loudly(faulty: Faulty) -> None:
             await writer.flushed()
 
 
-async def test_log_that_came_back_shorter_fails_loudly(faulty: Faulty) -> None:
-    async with Journal(faulty, pace=QUICK) as journal:
-        await faulty.create(new())
-        writer = journal.open(ref(), MINE, 5, None, [Logged(1, b"first"), Logged(5, b"x", 1)])
-        writer.append(text("a"))
-        with pytest.raises(Lost) as caught:
-            await writer.flushed()
-        assert caught.value.outcome.answer is Answer.GAP
-
-
-async def test_lower_fence_in_the_store_is_not_taken_for_a_takeover(faulty: Faulty) -> None:
-    async with Journal(faulty, pace=QUICK) as journal:
-        await faulty.create(new())
-        writer = journal.open(ref(), Lease(3, "node-a"), 1, None, [Logged(1, b"first")])
-        writer.append(text("a"))
-        with pytest.raises(Lost):
-            await writer.flushed()
-
-
 async def test_stop_comes_back_with_an_append(faulty: Faulty) -> None:
     async with Journal(faulty, pace=QUICK) as journal:
         told: list[Writer] = []

@@ -76,6 +76,7 @@ CALLS = st.one_of(
     call("finish", ENDINGS),
     call("finish", ENDINGS),
     call("claim", IDS.map(ref), st.none() | LEASES, OWNERS),
+    call("claim", IDS.map(ref), LEASES, OWNERS, above=st.integers(1, 3)),
     call("offer", IDS.map(ref), LEASES),
     call("release", IDS.map(ref), LEASES),
     call("cancel", IDS.map(ref)),

@@ -102,6 +102,32 @@ async def test_position_inside_a_hole_is_lost_and_one_before_it_is_not(redis: Re
                 await everything(watcher, inside)
 
 
+async def test_viewer_who_saw_what_redis_lost_is_told_after_a_takeover(redis: RedisStore) -> None:
+    names = [redis._keys.turn("alice", "resp_1"), redis._keys.log("alice", "resp_1")]
+    await redis.create(new())
+    for name in names:
+        await redis._client.call("COPY", name, name + "~")
+    async with Watcher(redis, patience=SHORT) as watcher:
+        seen: list[int] = []
+        viewer = asyncio.create_task(follow(watcher, seen))
+        await redis.append([append(after=1, top=3)])
+        while seen != [1, 3]:
+            await asyncio.sleep(0.01)
+        for name in names:
+            await redis._client.call("RENAME", name + "~", name)
+        await redis._client.call("HSET", names[0], "top", 1001)
+        await redis.finish(ending(after=1001, top=1002))
+        with pytest.raises(PositionLost):
+            await viewer
+        assert [top for _, top in await everything(watcher, 1)] == [1002]
+
+
+async def follow(watcher: Watcher, seen: list[int]) -> None:
+    async for one in watcher.watch(ref(), -1):
+        if isinstance(one, Logged):
+            seen.append(one.top)
+
+
 async def write_after_hole(store: Store) -> None:
     assert (await store.finish(ending(after=1003, top=1005))).answer is Answer.OK
 
