@@ -10,7 +10,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 def test_the_settings_table_is_the_code_s() -> None:
     """Name, default and words of every row, in order."""
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)? ?\| (.*) \|$", README, re.M)
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)? ?\| (.*) \|$", README, re.MULTILINE)
     assert [(name, default) for name, default, _ in rows] == [(row.name, row.default) for row in TABLE]
     for (_, _, words), row in zip(rows, TABLE, strict=True):
         assert words.startswith(row.help)
