@@ -48,11 +48,12 @@ class Reader:
 
     def mirror(self, ref: Ref) -> Tail | None:
         """The end of a log that is being followed."""
-        return self._mirrors.get(ref)
+        mirror = self._mirrors.get(ref)
+        return None if mirror is None or mirror.closed or mirror.lost is not None else mirror
 
     def follow(self, ref: Ref, position: int, entries: Iterable[Logged]) -> Tail:
         """Mirror a log from `position` on, of which `entries` are known. Hold on to the mirror to have it fed."""
-        mirror = self._mirrors.get(ref)
+        mirror = self.mirror(ref)
         if mirror is not None and mirror.base <= position:
             return mirror
         mirror = self._mirrors[ref] = Tail(position, entries)
@@ -80,7 +81,7 @@ class Reader:
 
     def _positions(self) -> dict[Ref, int]:
         self._added.clear()
-        return {ref: mirror.top for ref, mirror in self._mirrors.items() if not mirror.ended}
+        return {ref: mirror.top for ref, mirror in self._mirrors.items() if not mirror.done}
 
     def _deliver(self, found: dict[Ref, tuple[Logged, ...]]) -> None:
         for mirror in self._live():
@@ -136,7 +137,7 @@ class Reader:
     async def _ask(self, ref: Ref) -> None:
         """Read what the turn's hash says."""
         mirror = self._mirrors.get(ref)
-        if mirror is None or mirror.ended:
+        if mirror is None or mirror.done:
             return
         try:
             page = await self._store.read(ref, mirror.top, 500)

@@ -35,6 +35,11 @@ class Tail:
         """Whether the terminal event is here."""
         return bool(self.entries) and self.entries[-1].last
 
+    @property
+    def done(self) -> bool:
+        """Whether nothing is to be added any more."""
+        return self.ended or self.closed or self.lost is not None
+
     def __contains__(self, number: int) -> bool:
         """Whether an entry ends at this number."""
         index = bisect_left(self._tops, number)

@@ -127,6 +127,8 @@ class Watcher:
         ours = self._local(ref) is source and position in source
         if ours or (position >= 0 and await self._is_end(ref, position)):
             return
+        if self._local(ref) is not source:
+            source.close()  # nobody else may be shown what is not in the log
         raise PositionLost(ref, position, Status.IN_PROGRESS, source.top)
 
     async def _is_end(self, ref: Ref, position: int) -> bool:

@@ -108,11 +108,18 @@ async def test_viewer_who_saw_what_redis_lost_is_told_after_a_takeover(redis: Re
     for name in names:
         await redis._client.call("COPY", name, name + "~")
     async with Watcher(redis, patience=SHORT) as watcher:
-        seen: list[int] = []
-        viewer = asyncio.create_task(follow(watcher, seen))
+        seen: list[Seen] = []
+        at_three = asyncio.Event()
+
+        async def follow() -> None:
+            async for one in watcher.watch(ref(), -1):
+                seen.append(one)
+                if len(seen) == 2:
+                    at_three.set()
+
+        viewer = asyncio.create_task(follow())
         await redis.append([append(after=1, top=3)])
-        while seen != [1, 3]:
-            await asyncio.sleep(0.01)
+        await at_three.wait()
         for name in names:
             await redis._client.call("RENAME", name + "~", name)
         await redis._client.call("HSET", names[0], "top", 1001)
@@ -120,12 +127,6 @@ async def test_viewer_who_saw_what_redis_lost_is_told_after_a_takeover(redis: Re
         with pytest.raises(PositionLost):
             await viewer
         assert [top for _, top in await everything(watcher, 1)] == [1002]
-
-
-async def follow(watcher: Watcher, seen: list[int]) -> None:
-    async for one in watcher.watch(ref(), -1):
-        if isinstance(one, Logged):
-            seen.append(one.top)
 
 
 async def write_after_hole(store: Store) -> None:
