@@ -1,5 +1,6 @@
 """The command line: `python -m server [flags] [-- vLLM's own options]`, `python -m server doctor`."""
 
+import errno
 import json
 import os
 import socket
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 def _doctor(settings: Settings) -> int:
     from server.doctor import report
 
-    return report(settings, model_path(settings))
+    return report(settings, lambda: model_path(settings))
 
 
 def _serve(settings: Settings) -> int:
@@ -103,7 +104,9 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
-        raise BadSetting("PORT", f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
+        name = "PORT" if error.errno in {errno.EADDRINUSE, errno.EACCES} else "HOST"
+        reason = os.strerror(error.errno or 0)
+        raise BadSetting(name, f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from server.settings import Settings
+from server.settings import BadSetting, Settings
 from server.store.base import StoreError
 from server.store.embedded import find
 from server.store.keys import Lifetimes
@@ -19,7 +19,7 @@ from server.store.redis import connect
 Finding = tuple[bool, str, str]  # whether it is well, what was looked at, what was found
 
 
-def report(settings: Settings, model: str) -> int:
+def report(settings: Settings, model: Callable[[], str]) -> int:
     """Print one line for each thing looked at. The exit status: 0 when all is well."""
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python,
@@ -79,7 +79,12 @@ def _engine(settings: Settings) -> Iterator[Finding]:
     yield False, "Engine", "vLLM is not installed; 'make install' does that"
 
 
-def _model(model: str) -> Iterator[Finding]:
+def _model(path: Callable[[], str]) -> Iterator[Finding]:
+    try:
+        model = path()
+    except BadSetting as error:
+        yield False, "Model", str(error)
+        return
     folder = Path(model)
     if folder.is_dir():
         size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
