@@ -1,0 +1,43 @@
+"""The doctor names what is wrong in words, and exits with 1 when anything is."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from server.doctor import report
+from server.settings import BadSetting, load
+from tests.whole.process import free_port
+
+Lines = pytest.CaptureFixture[str]
+
+
+def words(folder: Path, *flags: str) -> list[str]:
+    return ["--engine", "scripted", "--data-dir", str(folder), "--port", str(free_port()), *flags]
+
+
+def test_all_is_well(tmp_path: Path, capsys: Lines) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    assert report(load(words(tmp_path), {}), lambda: str(tmp_path)) == 0
+    assert "Everything is in order." in capsys.readouterr().out
+
+
+def test_a_port_in_use_is_named(tmp_path: Path, capsys: Lines) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert report(load([*words(tmp_path), "--port", port], {}), lambda: str(tmp_path)) == 1
+    assert f"127.0.0.1:{port} cannot be used" in capsys.readouterr().out
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path, capsys: Lines) -> None:
+    def path() -> str:
+        raise BadSetting("MODEL", "'/x' has no config.json")
+
+    assert report(load(words(tmp_path), {}), path) == 1
+    assert "MODEL: '/x' has no config.json" in capsys.readouterr().out
+
+
+def test_a_redis_that_does_not_answer_is_named(tmp_path: Path, capsys: Lines) -> None:
+    settings = load(words(tmp_path, "--redis-url", "redis://127.0.0.1:1"), {})
+    assert report(settings, lambda: str(tmp_path)) == 1
+    assert "REDIS_URL: " in capsys.readouterr().out
