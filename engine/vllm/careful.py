@@ -38,7 +38,11 @@ class TextReader:
 
 
 class Careful:
-    """Replays what was said through decoder and reader, then lets the engine go on with prompt and said ids."""
+    """Replays what was said through decoder and reader, then lets the engine go on with prompt and said ids.
+
+    Text is decoded here and read token by token, before the cut and behind it: what vLLM's parsers make of a text
+    depends on where its deltas end, and vLLM merges those that wait for a slow consumer.
+    """
 
     def __init__(
         self,
@@ -59,7 +63,7 @@ class Careful:
         self._top_logprobs = top_logprobs
         self._extra = extra or {}  # for AsyncLLM.generate
         self._pending: tuple[Logprob, ...] = ()  # of tokens whose text is held back
-        self._redecoder = Redecoder(llm.get_tokenizer(), prompt, sampling) if said.token_ids else None
+        self._redecoder = Redecoder(llm.get_tokenizer(), prompt, sampling)
 
     async def stream(self, id: str, *, free: bool) -> AsyncGenerator[Chunk, None]:
         """`free` says that a grammar, if there is one, lets any text stand before what it rules."""
@@ -67,7 +71,9 @@ class Careful:
         if ended is None and self._amid_grammar(free):
             raise CannotContinue("the engine cannot enter a grammar in its middle")
         if deltas or ended is not None:
-            yield Chunk((), tuple(deltas), ended, reasoning_tokens=self._reader.reasoning_tokens if ended else 0)
+            yield Chunk(
+                (), tuple(merged(deltas)), ended, reasoning_tokens=self._reader.reasoning_tokens if ended else 0
+            )
         if ended is None:
             async for chunk in self._go_on(id):
                 yield chunk
@@ -78,15 +84,22 @@ class Careful:
 
     def _replay(self) -> tuple[list[Delta], Finish | None]:
         """What the said ids hold that was not shown, and the end when they reach it."""
-        deltas: list[Delta] = []
-        ended = self._end_of_said()
-        last = len(self._said.token_ids) - 1
-        for position, token_id in enumerate(self._said.token_ids):
-            assert self._redecoder is not None
-            text, stopped = self._redecoder.feed([token_id], ended if position == last else None)
-            ended = Finish.STOP if stopped else ended
-            deltas += self._reader.read(text, [token_id], (), finished=position == last and ended is not None)
+        deltas, ended, _ = self._take(self._said.token_ids, self._end_of_said())
         return unsaid(deltas, self._said), ended
+
+    def _take(self, ids: Sequence[int], ended: Finish | None) -> tuple[list[Delta], Finish | None, int]:
+        """Read these ids; the last number tells how many of them there are up to a stop string."""
+        deltas: list[Delta] = []
+        for count, token_id in enumerate(ids, 1):
+            reason = ended if count == len(ids) else None
+            text, stopped = self._redecoder.feed([token_id], reason)
+            reason = Finish.STOP if stopped else reason
+            new = self._reader.read(text, [token_id], self._pending, finished=reason is not None)
+            self._pending = () if new else self._pending
+            deltas += new
+            if stopped:
+                return deltas, reason, count
+        return deltas, ended, len(ids)
 
     def _end_of_said(self) -> Finish | None:
         """The ids may be complete: their node died between its last chunk and the finish."""
@@ -110,11 +123,9 @@ class Careful:
         try:
             async for output in self._llm.generate(prompt, self._remaining(), id, **self._extra):
                 finished = output.finished
-                completion = output.outputs[0]
-                deltas, ended = self._read(completion)
-                cached = min(output.num_cached_tokens or 0, len(self._prompt.token_ids))
-                reasoning = self._reader.reasoning_tokens if ended else 0
-                yield Chunk(tuple(completion.token_ids), tuple(deltas), ended, cached, reasoning)
+                chunk = self._read(output.outputs[0], output.num_cached_tokens or 0)
+                ended = chunk.finish
+                yield chunk
                 if ended is not None:
                     break
         except Exception as error:
@@ -125,23 +136,34 @@ class Careful:
 
     def _remaining(self) -> SamplingParams:
         """For an engine that takes what was said for prompt. It must not look for stop strings: half may be there."""
-        if not self._said.token_ids:
-            return self._sampling
         params = self._sampling.clone()
         if params.max_tokens is not None:
             params.max_tokens -= len(self._said.token_ids)
         params.stop = []
         params.output_text_buffer_length = 0
+        params.detokenize = params.logprobs is not None
         return params
 
-    def _read(self, completion: CompletionOutput) -> tuple[list[Delta], Finish | None]:
-        text, ended = completion.text, finish(completion.finish_reason)
-        if self._redecoder is not None:
-            text, stopped = self._redecoder.feed(list(completion.token_ids), ended)
-            ended = Finish.STOP if stopped else ended
+    def _read(self, completion: CompletionOutput, cached: int) -> Chunk:
         if self._sampling.logprobs is not None:
             self._pending += logprobs(completion, self._top_logprobs)
-        deltas = self._reader.read(text, completion.token_ids, self._pending, finished=ended is not None)
-        if deltas:
-            self._pending = ()
-        return deltas, ended
+        deltas, ended, count = self._take(completion.token_ids, finish(completion.finish_reason))
+        return Chunk(
+            tuple(completion.token_ids[:count]),
+            tuple(merged(deltas)),
+            ended,
+            min(cached, len(self._prompt.token_ids)),
+            self._reader.reasoning_tokens if ended else 0,
+        )
+
+
+def merged(deltas: Sequence[Delta]) -> list[Delta]:
+    """Neighbours in one channel as one."""
+    result: list[Delta] = []
+    for delta in deltas:
+        last = result[-1] if result else None
+        if last is not None and last.channel is delta.channel and delta.call is None:
+            result[-1] = Delta(last.channel, last.text + delta.text, last.call, last.logprobs + delta.logprobs)
+        else:
+            result.append(delta)
+    return result

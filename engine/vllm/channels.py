@@ -71,6 +71,7 @@ class Channels:
         self._parallel = parallel
         self._opened: dict[int, int] = {}  # the parser's index of a call to ours
         self._ids: list[int] = []  # all so far, to count those of reasoning
+        self._reasoned = False  # whether there was any
 
     @property
     def calls(self) -> int:
@@ -78,13 +79,18 @@ class Channels:
 
     @property
     def reasoning_tokens(self) -> int:
-        return int(self._parser.count_reasoning_tokens(self._ids))
+        """Its markers included. vLLM's own count sees nothing where the prompt opens the reasoning."""
+        parser = self._parser.reasoning_parser
+        if parser is None or not self._reasoned:
+            return 0
+        return len(self._ids) - len(parser.extract_content_ids(self._ids))
 
     def read(self, text: str, ids: Sequence[int], logprobs: tuple[Logprob, ...], *, finished: bool) -> list[Delta]:
         self._ids += ids
         message = self._parser.parse_delta(text, list(ids), self._request, self._prompt, finished=finished)
         if message is None:
             return []
+        self._reasoned |= bool(message.reasoning)
         deltas = [Delta(Channel.REASONING, message.reasoning)] if message.reasoning else []
         if message.content:
             deltas.append(Delta(Channel.TEXT, message.content, logprobs=logprobs))

@@ -73,8 +73,9 @@ def _template(given: str | None) -> str | None:
 def launch(args: Namespace) -> AsyncLLM:
     """Start the engine's processes and wait until the model is loaded."""
     try:
+        compact = args.structured_outputs_config == StructuredOutputsConfig()
         config = AsyncEngineArgs.from_cli_args(args).create_engine_config()
-        if args.structured_outputs_config == StructuredOutputsConfig():
+        if compact:
             # No schema keeps a small model from writing white space until its tokens are used up.
             config.structured_outputs_config.disable_any_whitespace = True
         executor = _size_for_cpu(config, args) if on_cpu() else Executor.get_class(config)

@@ -48,12 +48,13 @@ def tokenizer() -> Any:
 
 
 class SayingLLM:
-    """AsyncLLM as far as the adapter uses it: says `ids` after the prompt, one at a time."""
+    """AsyncLLM as far as the adapter uses it: says `ids` after the prompt, `burst` at a time."""
 
     def __init__(self, tokenizer: Any, prompt: tuple[int, ...], ids: list[int]) -> None:
         self._tokenizer = tokenizer
         self._prompt = prompt
         self._ids = ids
+        self.burst = 1
         self.aborted: list[str] = []
         self.model_config = SimpleNamespace(
             model="test", max_model_len=4096, hf_config=SimpleNamespace(model_type="llama"), hf_text_config=None
@@ -70,13 +71,15 @@ class SayingLLM:
     async def generate(self, prompt: dict[str, Any], sampling: Any, id: str, **_: Any) -> AsyncIterator[Any]:
         said = len(prompt["prompt_token_ids"]) - len(self._prompt)
         redecoder = Redecoder(self._tokenizer, Prompt(tuple(prompt["prompt_token_ids"])), sampling)
-        for place, token in enumerate(self._ids[said : said + sampling.max_tokens], said + 1):
-            reason = "stop" if token == self._tokenizer.eos_token_id else None
-            reason = reason or ("length" if place - said == sampling.max_tokens else None)
-            text, stopped = redecoder.feed([token], reason)
+        left = self._ids[said : said + sampling.max_tokens]
+        for place in range(0, len(left), self.burst):
+            tokens = left[place : place + self.burst]
+            reason = "stop" if tokens[-1] == self._tokenizer.eos_token_id else None
+            reason = reason or ("length" if place + len(tokens) == sampling.max_tokens else None)
+            text, stopped = redecoder.feed(tokens, reason)
             reason = "stop" if stopped else reason
             completion = SimpleNamespace(
-                text=text, token_ids=[token], finish_reason=reason, stop_reason=None, logprobs=None
+                text=text, token_ids=tokens, finish_reason=reason, stop_reason=None, logprobs=None
             )
             yield SimpleNamespace(outputs=[completion], finished=reason is not None, num_cached_tokens=0)
             if reason:
@@ -125,12 +128,14 @@ async def test_splits_reasoning_text_and_calls(stage: Stage) -> None:
     assert [(call.index, call.name) for call in calls] == [(0, "look"), (1, "look")]
     assert arguments(chunks, 0) == '{"at": "Zürich"}'
     assert chunks[-1].finish is Finish.STOP
-    assert chunks[-1].reasoning_tokens > 10
+    assert chunks[-1].reasoning_tokens == len("Wo ist das? 語".encode()) + 2  # with both markers
 
 
-async def test_goes_on_at_every_token(stage: Stage) -> None:
+@pytest.mark.parametrize("burst", [1, 2, 3, 7])
+async def test_goes_on_at_every_cut(stage: Stage, burst: int) -> None:
     """In reasoning, between channels, inside markup, inside a call's arguments, inside a character."""
     params = Params(tools=(LOOK,))
+    stage.llm.burst = burst
     chunks = await stage.ask(params)
     for cut in range(len(chunks)):
         rest = await stage.ask(params, said_by(chunks[:cut]))
