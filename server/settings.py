@@ -5,7 +5,7 @@ Each setting is an environment variable and a flag of the same name (`DATA_DIR`,
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,11 @@ class Settings(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         """Without what nobody may read in a log: keys, and passwords in addresses."""
-        return f"Settings(model={self.model!r}, engine={self.engine!r}, host={self.host!r}, port={self.port})"
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
+        """The same for tracebacks on a terminal, which do not ask for `repr`."""
+        return ((name, getattr(self, name)) for name in ("model", "engine", "host", "port", "data_dir"))
 
     @property
     def served_name(self) -> str:

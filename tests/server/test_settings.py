@@ -178,6 +178,7 @@ class TestDerived:
 
     def test_printed_settings_hold_no_secret(self) -> None:
         settings = load(["--api-keys=ann:secret", "--redis-url=redis://:hidden@h"], {})
-        shown = f"{settings!r} {settings}"
+        shown = f"{settings!r} {settings} {dict(settings.__rich_repr__())}"
+        assert "port=8000" in shown
         assert "secret" not in shown
         assert "hidden" not in shown
