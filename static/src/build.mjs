@@ -11,7 +11,7 @@ import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const dist = join(here, "..", "dist");
-const MODULES = ["widget", "highlight"];
+const MODULES = ["widget", "highlight", "math"];
 const PLAIN = ["index.html", "app.css", "favicon.svg"];
 
 function sources() {

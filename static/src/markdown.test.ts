@@ -78,24 +78,59 @@ See [ref] and [text](https://a.example "t") and https://auto.example/x?y=1.
 [ref]: https://ref.example
 The end ![img](https://i.example/x.png)`;
 
-test("written in pieces of any size, the page is the same as written at once", () => {
-  const expected = drawn(whole(SAMPLE));
-  for (let size = 1; size <= 40; size++) {
-    const { root, markdown } = fresh();
-    for (let end = size; end < SAMPLE.length; end += size) markdown.show(SAMPLE.slice(0, end), false);
-    markdown.show(SAMPLE, true);
-    assert.equal(drawn(root), expected, `pieces of ${size}`);
-  }
-});
+const FORMULAS = `Let $x$ cost $5 and $6, or $a$5. Then \\(a_1\\) and $$q$$:
 
-test("while it is written, nothing differs from reading all of it again", () => {
-  const text = SAMPLE.slice(0, SAMPLE.indexOf("[ref]"));
-  const { root, markdown } = fresh();
-  for (let end = 1; end <= text.length; end++) {
-    markdown.show(text.slice(0, end), false);
-    assert.equal(drawn(root), drawn(whole(text.slice(0, end))), JSON.stringify(text.slice(Math.max(0, end - 20), end)));
-  }
-});
+$$
+a
++ b
+= c
+
+$$
+
+$$
+a
++ b
+===
+# c
+$$
+
+before
+\\[
+z
+- w
+> v
+\\]
+text \\[y\\] goes \\$on\\$ $and \`$\` on
+
+- in a list $$x$$
+- $$
+  y
+  $$
+
+$$ never closed
+
+The end of $it`;
+
+for (const [name, text] of [["prose", SAMPLE], ["formulas", FORMULAS]] as const) {
+  test(`${name} written in pieces of any size is the same as written at once`, () => {
+    const expected = drawn(whole(text));
+    for (let size = 1; size <= 40; size++) {
+      const { root, markdown } = fresh();
+      for (let end = size; end < text.length; end += size) markdown.show(text.slice(0, end), false);
+      markdown.show(text, true);
+      assert.equal(drawn(root), expected, `pieces of ${size}`);
+    }
+  });
+
+  test(`while ${name} is written, nothing differs from reading all of it again`, () => {
+    const sample = text.split("[ref]")[0]!;
+    const { root, markdown } = fresh();
+    for (let end = 1; end <= sample.length; end++) {
+      markdown.show(sample.slice(0, end), false);
+      assert.equal(drawn(root), drawn(whole(sample.slice(0, end))), JSON.stringify(sample.slice(Math.max(0, end - 20), end)));
+    }
+  });
+}
 
 test("blocks that are settled keep their nodes", () => {
   const { root, markdown } = fresh();
@@ -123,6 +158,10 @@ for (const [text, expected] of [
   ["a<br>b", "<p>a<br></>b</>"],
   ["&lt;b&gt; &#x41; &unknown; &#0;", "<p><b> A &unknown; \ufffd</>"],
   ["`&lt;`", "<p><code>&lt;</></>"],
+  ["$x$", "<p><span class=formula data-formula=x>$x$</></>"],
+  ["\\(x\\)", "<p><span class=formula data-formula=x>\\(x\\)</></>"],
+  ["$$\nx\n$$", "<p><span class=formula data-display= data-formula=x>$$\nx\n$$</></>"],
+  ["$5 and $6", "<p>$5 and $6</>"], ["`$x$`", "<p><code>$x$</></>"], ["\\$x\\$", "<p>$x$</>"],
   ["2. a\n3. b", "<ol start=2><li>a</><li>b</></>"],
   ["- [x] a", "<ul><li class=task><input checked= disabled= type=checkbox></>a</></>"],
   ["|a|b|\n|:-:|-|\n|1|2|", "<div class=table role=group><table><thead><tr><th data-align=center scope=col>a</><th scope=col>b</></></><tbody><tr><td data-align=center>1</><td>2</></></></></>"],

@@ -4,6 +4,7 @@
 import { Lexer, type Links, type MarkedToken, type Token, type Tokens } from "marked";
 import { h, type Child } from "./dom.ts";
 import { decode } from "./entities.ts";
+import { formulas, unfinished, type Formula } from "./formula.ts";
 import { morph } from "./morph.ts";
 
 const SCHEMES = new Set(["http:", "https:", "mailto:"]);
@@ -49,7 +50,7 @@ export class Markdown {
   }
 
   #lex(tail: string): Token[] {
-    const lexer = new Lexer({ gfm: true });
+    const lexer = new Lexer({ gfm: true, extensions: formulas });
     lexer.tokens.links = { ...this.#links };
     return lexer.lex(tail);
   }
@@ -58,11 +59,12 @@ export class Markdown {
   #settle(tokens: Token[], blocks: (Node | null)[]): void {
     const text = tokens.map((token) => token.raw);
     const last = tokens.findLastIndex(({ type }, index) => type !== "space" && text.slice(index).join("").includes("\n"));
-    for (const token of tokens.slice(0, Math.max(last, 0))) {
+    const count = Math.max(0, Math.min(last, unfinished(tokens) ?? last));
+    for (const token of tokens.slice(0, count)) {
       this.#settled.characters += token.raw.length;
       if (token.type === "def") this.#links[token["tag"]] = { href: token["href"], title: token["title"] };
     }
-    this.#settled.nodes += blocks.slice(0, Math.max(last, 0)).filter((node) => node !== null).length;
+    this.#settled.nodes += blocks.slice(0, count).filter((node) => node !== null).length;
   }
 
   #restart(): void {
@@ -79,7 +81,7 @@ export function safeAddress(href: string): string | null {
 }
 
 function block(generic: Token, words: Words): Node | null {
-  const token = generic as MarkedToken;
+  const token = generic as MarkedToken | Formula;
   switch (token.type) {
     case "space": case "def": return null;
     case "heading": return h(headingTag(token.depth), { dir: "auto", "data-depth": String(token.depth) }, ...inlines(token.tokens, words));
@@ -91,6 +93,7 @@ function block(generic: Token, words: Words): Node | null {
     case "list": return list(token, words);
     case "table": return table(token, words);
     case "hr": return h("hr");
+    case "formula": return h("p", {}, formula(token as Formula));
     default: return h("p", { dir: "auto" }, ...inlines([token], words));
   }
 }
@@ -115,7 +118,7 @@ function code(token: Tokens.Code, words: Words): Node {
 function list(token: Tokens.List, words: Words): Node {
   const start = token.ordered && token.start !== "" && token.start !== 1 ? String(token.start) : undefined;
   const items = token.items.map((item) => listItem(item, token.loose, words));
-  return token.ordered ? h("ol", { start }, ...items) : h("ul", {}, ...items);
+  return token.ordered ? h("ol", { dir: "auto", start }, ...items) : h("ul", { dir: "auto" }, ...items);
 }
 
 function listItem(item: Tokens.ListItem, loose: boolean, words: Words): Node {
@@ -124,12 +127,12 @@ function listItem(item: Tokens.ListItem, loose: boolean, words: Words): Node {
     if (token.type === "text" && !loose) return inlines((token as Tokens.Text).tokens ?? [token], words);
     return [block(token, words)];
   });
-  return h("li", { dir: "auto", class: item.task ? "task" : undefined }, ...children);
+  return h("li", { class: item.task ? "task" : undefined }, ...children);
 }
 
 function table(token: Tokens.Table, words: Words): Node {
   const row = (cells: Tokens.TableCell[]) => h("tr", {}, ...cells.map((cell) => tableCell(cell, words)));
-  return h("div", { class: "table", tabindex: "0", role: "group" }, h("table", {},
+  return h("div", { class: "table", tabindex: "0", role: "group" }, h("table", { dir: "auto" },
     h("thead", {}, row(token.header)),
     h("tbody", {}, ...token.rows.map(row))));
 }
@@ -145,7 +148,7 @@ function inlines(tokens: Token[], words: Words): Child[] {
 }
 
 function inline(generic: Token, words: Words): Child {
-  const token = generic as MarkedToken;
+  const token = generic as MarkedToken | Formula;
   switch (token.type) {
     case "strong": return h("strong", {}, ...inlines(token.tokens, words));
     case "em": return h("em", {}, ...inlines(token.tokens, words));
@@ -156,10 +159,16 @@ function inline(generic: Token, words: Words): Child {
     case "image": return image(token, words);
     case "checkbox": return h("input", { type: "checkbox", disabled: true, checked: token.checked, "aria-label": token.checked ? words.done : words.open });
     case "html": return /^<br\s*\/?>$/i.test(token.text) ? h("br") : token.text;
+    case "formula": return formula(token as Formula);
     case "escape": return token.text;
     case "text": return token.tokens ? h("span", {}, ...inlines(token.tokens, words)) : decode(token.text);
     default: return block(token, words);
   }
+}
+
+/** Its source, until it is drawn. */
+function formula({ text, raw, display }: Formula): Node {
+  return h("span", { class: "formula", "data-formula": text, "data-display": display }, raw.trim());
 }
 
 function link(token: Tokens.Link, words: Words): Child {

@@ -249,6 +249,18 @@ async def test_code_gets_its_colours_when_there_is_code(page: Page, fake: Fake) 
     assert await code.text_content() == "return '<b>'  # text"
 
 
+async def test_formulas_are_drawn_and_cannot_link(page: Page, fake: Fake) -> None:
+    fake.answer = "It is $E = mc^2$ for $5.\n\n$$\n\\frac{1}{2}\n$$\n\nBut $\\href{javascript:window.hit=1}{x}$ is not."
+    await page.goto(fake.url)
+    await ask(page)
+    await ended(page)
+    await expect(prose(page).locator("math")).to_have_count(2)
+    await expect(prose(page).locator("math mfrac")).to_have_count(1)
+    await expect(prose(page)).to_contain_text("for $5.")
+    await expect(prose(page)).to_contain_text("href")
+    assert await prose(page).locator("a, [href]").count() == 0
+
+
 async def test_the_element_works_inside_another_page(page: Page, fake: Fake) -> None:
     await page.set_viewport_size({"width": 900, "height": 700})
     await page.goto(fake.url + "/embedded")
