@@ -5,7 +5,7 @@ Each setting is an environment variable and a flag of the same name (`DATA_DIR`,
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +102,9 @@ class Settings(msgspec.Struct, frozen=True):
         """Without what nobody may read in a log: keys, and passwords in addresses."""
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
-    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
         """The same for tracebacks on a terminal, which do not ask for `repr`."""
-        return ((name, getattr(self, name)) for name in ("model", "engine", "host", "port", "data_dir"))
+        return [(name, getattr(self, name)) for name in ("model", "engine", "host", "port", "data_dir")]
 
     @property
     def served_name(self) -> str:
