@@ -95,7 +95,7 @@ class Journal:
         if self.stalled != self._was_stalled:
             self._was_stalled = self.stalled
             if self._on_stall is not None:
-                self._on_stall(self.stalled)
+                asyncio.get_running_loop().call_soon(self._on_stall, self.stalled)
 
     def retire(self, ref: Ref, tail: Tail) -> None:
         """Keep a finished turn's log for a while."""

@@ -73,7 +73,7 @@ class Reader:
                 found = await self._store.follow(after, int(self._patience.block * 1000))
             except StoreDown:
                 await self._pause()
-            except StoreError:
+            except Exception:  # a bad key, or what makes no sense: it must not end the reading of everybody else
                 await self._isolate()
             else:
                 self._deliver(found)
@@ -112,7 +112,8 @@ class Reader:
     async def _isolate(self) -> None:
         """One bad key spoils the read of all: find it, and go on without it."""
         for ref in list(self._mirrors):
-            await self._ask(ref)
+            with suppress(StoreDown):
+                await self._ask(ref)
         await asyncio.sleep(self._patience.retry)
 
     async def _interrupt(self) -> None:
@@ -143,7 +144,7 @@ class Reader:
             page = await self._store.read(ref, mirror.top, 500)
         except StoreDown:
             raise
-        except StoreError:
+        except Exception:
             mirror.lose(PositionLost(ref, mirror.top, None, -1))
             del self._mirrors[ref]
             return

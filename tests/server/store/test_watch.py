@@ -9,7 +9,7 @@ import pytest
 
 from server.protocol.log import Event, Kind
 from server.protocol.status import Status
-from server.store.base import Answer, Lease, Logged, PositionLost, Store
+from server.store.base import Answer, Lease, Logged, Page, PositionLost, Ref, Store
 from server.store.journal import Journal
 from server.store.memory import MemoryStore
 from server.store.reader import Patience
@@ -279,3 +279,28 @@ async def test_closing_the_watcher_with_viewers_inside_ends_its_tasks() -> None:
     await asyncio.gather(seen, return_exceptions=True)
     await watcher.close()
     await watcher.close()
+
+
+async def test_answer_that_makes_no_sense_loses_one_viewer() -> None:
+    class Odd(MemoryStore):
+        async def follow(self, after: dict[Ref, int], wait_ms: int) -> dict[Ref, tuple[Logged, ...]]:
+            if ref("bad") in after:
+                raise KeyError("what?")
+            return await super().follow(after, wait_ms)
+
+        async def read(self, ref: Ref, after: int, limit: int) -> Page:
+            if ref.id == "bad" and after > 1:
+                raise ValueError("what?")
+            return await super().read(ref, after, limit)
+
+    store = Odd()
+    async with Watcher(store, patience=SHORT) as watcher:
+        for id in ("bad", "good"):
+            await store.create(new(id))
+            await store.append([append(id)])
+        seen = [asyncio.create_task(everything(watcher, 1, id)) for id in ("bad", "good")]
+        await asyncio.sleep(0.1)
+        await store.finish(ending("good", 2))
+        with pytest.raises(PositionLost):
+            await seen[0]
+        assert await seen[1] == [(1, 2), (2, 3)]
