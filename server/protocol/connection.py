@@ -136,10 +136,10 @@ class Connection:
         return [Send(frame(invalid("Binary frames are not supported; send JSON text frames.")))]
 
     def resume(self, response_id: str, after: str | None, lane: str | None) -> list[Command]:
-        """A resume from the query string."""
+        """A resume from the query string, where nothing can also be said by an empty value."""
         known: str | None = None
         try:
-            known = _lane({"stream_id": lane})
+            known = _lane({"stream_id": lane or None})
             return [Find(response_id, position(after), known)]
         except WireError as error:
             return [Send(frame(error, known))]

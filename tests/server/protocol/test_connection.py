@@ -140,6 +140,9 @@ class TestResume:
     def test_from_the_query_string(self) -> None:
         assert Connection().resume("resp_1", "12", "side") == [Find("resp_1", 12, "side")]
 
+    def test_from_the_query_string_with_empty_values(self) -> None:
+        assert Connection().resume("resp_1", "", "") == [Find("resp_1", -1, None)]
+
     @pytest.mark.parametrize(("after", "number"), [(None, -1), ("", -1), ("0", 0), ("7", 7), ("9" * 15, 10**15 - 1)])
     def test_positions(self, after: str | None, number: int) -> None:
         assert position(after) == number
