@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.base import Format, Params, Prompt
@@ -44,6 +44,7 @@ def test_round_trip(record: Record) -> None:
     assert unpack(pack(record)) == record
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=50), st.floats(0, 2e9))
 def test_ids_and_times_survive_exactly(ids: list[int], asked: float) -> None:
     record = msgspec.structs.replace(LEAST, prompt=Prompt(tuple(ids)), asked=asked)
