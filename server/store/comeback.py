@@ -1,12 +1,15 @@
 """When Redis comes back older than what it had acknowledged, the owner still has the whole log in memory.
 
 It claims above both fences, unless its own lease is still the one that is stored, and appends the missing entries
-with the same numbers. An empty Redis is another matter: nothing there says that the turn was not deleted.
+with the same numbers. Where Redis came back empty it admits the turn again first; a deleted turn's tombstone, and a
+conversation that is gone, keep that from succeeding.
 """
 
 from functools import partial
 
-from server.store.base import Answer, Append, Lease, Outcome, Ref
+import msgspec
+
+from server.store.base import Answer, Append, Conflict, Lease, NewTurn, Outcome, Ref
 from server.store.scribe import Scribe
 from server.store.tail import Tail
 
@@ -15,30 +18,53 @@ TRIES = 3  # Redis may fall back again meanwhile
 CHUNK = 200  # entries in one call
 
 
-def is_behind(lease: Lease, outcome: Outcome) -> bool:
-    """Whether an answer shows that Redis has lost what it had acknowledged to the holder of `lease`."""
-    if outcome.answer is Answer.GAP:
+def is_behind(lease: Lease, outcome: Outcome, origin: NewTurn | None) -> bool:
+    """Whether an answer shows that Redis lost what it had acknowledged to the holder of `lease`, who can give it."""
+    if outcome.answer is Answer.GAP or (outcome.answer is Answer.LOST and origin is not None):
         return True
     stored = outcome.lease
     return outcome.answer is Answer.FENCED and stored is not None and stored.fence < lease.fence
 
 
-async def catch_up(scribe: Scribe, ref: Ref, lease: Lease, tail: Tail, outcome: Outcome) -> tuple[Outcome, Lease]:
-    """Give Redis what it lacks of `tail`. The last answer, which is not fine where that failed, and the lease then."""
+class Held(msgspec.Struct):
+    """What the owner knows of its turn."""
+
+    lease: Lease
+    tail: Tail  # the whole log
+    origin: NewTurn | None  # as it was admitted, where that happened here
+
+
+async def catch_up(scribe: Scribe, held: Held, ref: Ref, outcome: Outcome) -> Outcome:
+    """Give Redis what it lacks. The last answer, which is not fine where that failed; the lease may be a new one."""
     for _ in range(TRIES):
-        if not is_behind(lease, outcome):
+        if not is_behind(held.lease, outcome, held.origin):
             break
-        if outcome.lease != lease:
-            outcome = await _claim(scribe, ref, outcome.lease, lease)
-            if outcome.answer not in FINE or outcome.lease is None:
-                break
-            lease = outcome.lease
-        outcome = await _append(scribe, ref, lease, tail, outcome)
-    return outcome, lease
+        if outcome.answer is Answer.LOST:
+            outcome = await _admit(scribe, held)
+        elif outcome.lease != held.lease:
+            outcome = await _claim(scribe, held, ref, outcome.lease)
+        if outcome.answer in (Answer.OK, Answer.DUPLICATE, Answer.GAP):
+            outcome = await _append(scribe, ref, held.lease, held.tail, outcome)
+    return outcome
 
 
-async def _claim(scribe: Scribe, ref: Ref, seen: Lease | None, lease: Lease) -> Outcome:
-    return await scribe.repeated(lambda: scribe.store.claim(ref, seen, lease.owner, above=lease.fence))
+async def _admit(scribe: Scribe, held: Held) -> Outcome:
+    assert held.origin is not None
+    again = msgspec.structs.replace(held.origin, lease=held.lease)
+    try:
+        made = await scribe.repeated(lambda: scribe.store.create(again))
+    except Conflict:
+        return Outcome(Answer.LOST)
+    # A tombstone lets create succeed and writes nothing: the append will find that the turn is not there.
+    return Outcome(Answer.LOST) if made.existing else Outcome(Answer.OK, again.top, False, held.lease)
+
+
+async def _claim(scribe: Scribe, held: Held, ref: Ref, seen: Lease | None) -> Outcome:
+    lease = held.lease
+    outcome = await scribe.repeated(lambda: scribe.store.claim(ref, seen, lease.owner, above=lease.fence))
+    if outcome.answer in FINE and outcome.lease is not None:
+        held.lease = outcome.lease
+    return outcome
 
 
 async def _append(scribe: Scribe, ref: Ref, lease: Lease, tail: Tail, outcome: Outcome) -> Outcome:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Self
 
 from server.protocol.log import Open
-from server.store.base import Lease, Logged, Outcome, Ref, Store
+from server.store.base import Lease, Logged, NewTurn, Outcome, Ref, Store
 from server.store.scribe import Pace, Scribe
 from server.store.tail import Tail
 from server.store.writer import Ended, Fenced, Lost, Told, Writer, WriterError
@@ -75,15 +75,17 @@ class Journal:
         entries: Sequence[Logged],
         *,
         told: Told | None = None,
+        origin: NewTurn | None = None,
     ) -> "Writer":
         """Begin to write a turn under a lease. `entries` is its whole log, which ends at number `top`.
 
-        `told` is called when a stop was asked for and when the turn was taken from us or lost.
+        `told` is called when a stop was asked for and when the turn was taken from us or lost. With `origin`, what
+        the turn was admitted with, it can be admitted again where Redis came back empty.
         """
         if ref in self._tails:
             self.drop(ref, self._tails[ref])
         tail = self._tails[ref] = Tail(-1, entries)
-        return Writer(self, self._scribe(ref), tail, ref, lease, top, open_item, told)
+        return Writer(self, self._scribe(ref), tail, ref, lease, top, open_item, told, origin)
 
     def _scribe(self, ref: Ref) -> Scribe:
         partition = self._store.partition(ref.caller)

@@ -14,8 +14,8 @@ import msgspec
 
 from server.protocol.log import Event, Open, encode, opened
 from server.protocol.status import Status
-from server.store.base import Answer, Append, Ending, Item, Lease, Logged, Outcome, Ref, StoreError
-from server.store.comeback import FINE, catch_up, is_behind
+from server.store.base import Answer, Append, Ending, Item, Lease, Logged, NewTurn, Outcome, Ref, StoreError
+from server.store.comeback import FINE, Held, catch_up, is_behind
 from server.store.scribe import Scribe
 from server.store.tail import Tail
 
@@ -76,11 +76,11 @@ class Writer:
         top: int,
         open_item: Open | None,
         told: Told | None,
+        origin: NewTurn | None,
     ) -> None:
         self.ref = ref
-        # Changes when Redis came back older and we had to claim again.
-        self.lease = lease
         self.tail = tail
+        self._held = Held(lease, tail, origin)
         # Number of the last event that was appended, and of the last one that is in the log.
         self.top = top
         self.acknowledged = top
@@ -102,6 +102,11 @@ class Writer:
         self._finished = False
         self._waiting: list[asyncio.Future[None]] = []
         scribe.join(self)
+
+    @property
+    def lease(self) -> Lease:
+        """What we write under. It changes when Redis came back older and we had to claim again."""
+        return self._held.lease
 
     def append(self, events: Sequence[Event]) -> None:
         """Hand over events, numbered from top + 1. They share one entry. Raises Fenced, Lost."""
@@ -145,7 +150,7 @@ class Writer:
         try:
             self._final = self.freeze()
             outcome = await self._scribe.finish(Ending(self._final, status, response, output))
-            if is_behind(self.lease, outcome) and (outcome := await self._caught_up(outcome)).answer in FINE:
+            if self._is_behind(outcome) and (outcome := await self._caught_up(outcome)).answer in FINE:
                 self._final = self._renewed(self._final)
                 outcome = await self._scribe.finish(Ending(self._final, status, response, output))
         except Exception as error:
@@ -181,7 +186,7 @@ class Writer:
 
     def settle(self, outcome: Outcome) -> None:
         """Take the answer to what was frozen. Where Redis came back older, that is still in flight for a while."""
-        if is_behind(self.lease, outcome) and self.error is None and self._flying is not None:
+        if self._is_behind(outcome) and self.error is None and self._flying is not None:
             self._shelf.spawn(self._again(self._flying, outcome))
         else:
             self._take(outcome)
@@ -199,8 +204,10 @@ class Writer:
         return outcome
 
     async def _caught_up(self, outcome: Outcome) -> Outcome:
-        outcome, self.lease = await catch_up(self._scribe, self.ref, self.lease, self.tail, outcome)
-        return outcome
+        return await catch_up(self._scribe, self._held, self.ref, outcome)
+
+    def _is_behind(self, outcome: Outcome) -> bool:
+        return is_behind(self._held.lease, outcome, self._held.origin)
 
     def _renewed(self, frozen: Append) -> Append:
         self._flying = msgspec.structs.replace(frozen, lease=self.lease)
@@ -229,10 +236,9 @@ class Writer:
     def _refused(self, outcome: Outcome) -> None:
         if outcome.answer is Answer.FINISHED:
             self._give_up(Ended(self.ref, outcome))
-        elif outcome.answer is Answer.FENCED and not is_behind(self.lease, outcome):
+        elif outcome.answer is Answer.FENCED and not self._is_behind(outcome):
             self._give_up(Fenced(self.ref, outcome))
         else:
-            # An empty Redis (LOST without a tombstone) could be given the whole turn again here.
             self._give_up(Lost(self.ref, outcome))
 
     def fail(self, error: Exception) -> None:

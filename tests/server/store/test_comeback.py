@@ -7,13 +7,13 @@ import pytest
 
 from server.protocol.log import Event, Kind
 from server.protocol.status import Status
-from server.store.base import Answer, Lease, Logged
+from server.store.base import Answer, Conversation, Lease, Logged
 from server.store.journal import Fenced, Journal, Lost, Writer
 from server.store.memory import MemoryStore
 from server.store.redis import RedisStore
 from server.store.watch import Watcher
 from tests.server.store.faulty import Faulty
-from tests.server.store.make import ALICE, MINE, append, ending, new, ref
+from tests.server.store.make import ALICE, MINE, append, ending, item, new, ref
 from tests.server.store.test_journal import DONE, QUICK, text
 from tests.server.store.test_watch import SHORT, everything
 
@@ -133,6 +133,46 @@ async def test_turn_that_another_node_took_meanwhile_is_left_to_it(store: Memory
 async def test_turn_that_is_not_there_at_all_is_lost_loudly(store: MemoryStore) -> None:
     async with Journal(store, pace=QUICK) as journal:
         writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")])
+        writer.append(text("a"))
+        with pytest.raises(Lost):
+            await writer.flushed()
+
+
+async def test_empty_redis_is_given_the_whole_turn_again(redis: RedisStore) -> None:
+    async with Journal(redis, pace=QUICK) as journal:
+        origin = new(input=(item("x"),), idempotency_key="k")
+        await redis.create(origin)
+        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")], origin=origin)
+        await write(writer, "a", "b")
+        await redis._client.call("FLUSHALL")
+        await write(writer, "c")
+        assert (await redis.read(ref(), -1, 99)).entries == tuple(writer.tail.entries)
+        await redis._client.call("FLUSHALL")
+        await writer.finish(DONE, Status.COMPLETED, b"{}")
+        page = await redis.read(ref(), -1, 99)
+        assert page.entries == tuple(writer.tail.entries)
+        assert (page.status, page.top) == (Status.COMPLETED, 5)
+        assert await redis.own_input(ref()) == [item("x").json]
+
+
+async def test_deleted_turn_is_not_given_back(store: MemoryStore) -> None:
+    async with Journal(store, pace=QUICK) as journal:
+        await store.create(new())
+        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")], origin=new())
+        await store.delete(ref())
+        writer.append(text("a"))
+        with pytest.raises(Lost):
+            await writer.flushed()
+        assert await store.turn(ref()) is None
+
+
+async def test_turn_whose_conversation_is_gone_is_lost(store: MemoryStore) -> None:
+    async with Journal(store, pace=QUICK) as journal:
+        await store.add_conversation(ALICE, Conversation("conv_1", 1, {}), ())
+        origin = new(conversation="conv_1")
+        await store.create(origin)
+        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")], origin=origin)
+        fall_back(store, keep(MemoryStore()))
         writer.append(text("a"))
         with pytest.raises(Lost):
             await writer.flushed()
