@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
@@ -24,13 +25,17 @@ class Page:
     """Static files under a strict content security policy."""
 
     def __init__(self, folder: Path) -> None:
-        self.files = StaticFiles(directory=folder, html=True)
+        self.folder = folder
+        self.files = StaticFiles(directory=folder, html=True, check_dir=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one file; there are no sockets here."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
+
+        if not self.folder.is_dir():  # a checkout without the built widget still serves the API
+            raise HTTPException(404)
 
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
