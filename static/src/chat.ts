@@ -56,7 +56,9 @@ export class ThroughlineChat extends HTMLElement {
     const base = new URL(this.getAttribute("base") ?? this.getAttribute("src") ?? ORIGIN, location.href);
     this.#keys = keyringOf(base);
     const tabs = this.#tabs();
-    this.#session = new Session(new Api(base, this.#keys), memoryOf(base), () => this.#changed(), (id) => tabs.postMessage(id));
+    this.#session = new Session(new Api(base, this.#keys), memoryOf(base), {
+      changed: () => this.#changed(), started: (id) => tabs.postMessage(id), returned: (text) => this.#returned(text),
+    });
     this.#build();
     this.#listen(this.#life.signal);
     void this.#session.start();
@@ -88,7 +90,7 @@ export class ThroughlineChat extends HTMLElement {
     const empty = h("div", { class: "empty" }, h("h2", {}, words.emptyTitle), h("p", {}, words.emptyText));
     const log = new LogView(words, empty, status);
     const list = new ListView(session, words, { fresh: () => this.#fresh(), open: (id) => this.#open(id), close: () => this.#drawer(false) });
-    const composer = new Composer(words, (text) => void this.#send(text), () => session.stop());
+    const composer = new Composer(words, (text) => this.#send(text), () => session.stop());
     const key = new KeyForm(words, (value) => this.#unlock(value));
     const menu = iconButton("menu", words.openList, () => this.#drawer(true), { class: "icon menu", "aria-expanded": "false" });
     const title = h("h1", { dir: "auto" });
@@ -135,11 +137,15 @@ export class ThroughlineChat extends HTMLElement {
     this.#changed();
   }
 
-  async #send(text: string): Promise<void> {
-    const { log, composer } = this.#parts;
-    log.follower.toEnd();
-    const sent = await this.#session.send(text);
-    if (!sent && !composer.draft) composer.draft = text;
+  #send(text: string): void {
+    this.#parts.log.follower.toEnd();
+    void this.#session.send(text);
+  }
+
+  #returned(text: string): void {
+    const { composer, announcer } = this.#parts;
+    if (!composer.draft) composer.draft = text;
+    announcer.say(sentence(this.#words, { code: "conversation_locked", message: "" }));
   }
 
   /** The button in the status line. */

@@ -16,6 +16,16 @@ export interface Memory {
   remember(id: string | null): void;
 }
 
+/** Who shows the session. */
+export interface Page {
+  /** Something is different; look again. */
+  changed(): void;
+  /** A turn began here, of which other pages may want to know. */
+  started(conversation: string): void;
+  /** A question could not be asked now: here it is again. */
+  returned(text: string): void;
+}
+
 export type Pause =
   | { kind: "queue"; position: number; seconds: number | null }
   | { kind: "prefill" | "takeover" | "log" };
@@ -61,14 +71,12 @@ export class Session {
 
   readonly #api: Api;
   readonly #memory: Memory;
-  readonly #changed: () => void;
-  readonly #started: (conversation: string) => void;
+  readonly #page: Page;
 
-  constructor(api: Api, memory: Memory, changed: () => void, started: (conversation: string) => void) {
+  constructor(api: Api, memory: Memory, page: Page) {
     this.#api = api;
     this.#memory = memory;
-    this.#changed = changed;
-    this.#started = started;
+    this.#page = page;
     this.client = new Client(surroundings(api), {
       linked: (link) => this.#linked(link),
       event: (event) => this.#event(event),
@@ -99,7 +107,7 @@ export class Session {
   /** One look at the node; the page looks again while it is not ready. */
   async look(): Promise<boolean> {
     this.readiness = await this.#api.ready().catch(() => UNREACHABLE);
-    this.#changed();
+    this.#page.changed();
     return this.readiness.status === "ready";
   }
 
@@ -107,7 +115,7 @@ export class Session {
     const page = await this.#api.conversations(null);
     this.conversations = page.data;
     this.more = page.has_more ? page.last_id : null;
-    this.#changed();
+    this.#page.changed();
   }
 
   async showMore(): Promise<void> {
@@ -120,13 +128,13 @@ export class Session {
 
   fresh(): void {
     this.#leave(null);
-    this.#changed();
+    this.#page.changed();
   }
 
   open(id: string): Promise<void> {
     this.#leave(id);
     this.opening = true;
-    this.#changed();
+    this.#page.changed();
     return this.reload();
   }
 
@@ -148,7 +156,7 @@ export class Session {
       if (conversation.active_response_id) this.#follow(conversation.active_response_id);
     }, (error) => this.#gone(error));
     if (this.current === id) this.opening = false;
-    this.#changed();
+    this.#page.changed();
   }
 
   /** A turn may have been started elsewhere while nobody looked here. */
@@ -158,24 +166,22 @@ export class Session {
     if (conversation?.active_response_id && conversation.id === this.current && !this.running) await this.reload();
   }
 
-  /** False when it was not sent, because another answer is being written here. */
-  async send(text: string): Promise<boolean> {
+  async send(text: string): Promise<void> {
     await this.#opened;
-    if (this.running) return false;
+    if (this.running) return this.#page.returned(text);
     this.transcript = asked(this.transcript, text, `asked-${uuid()}`);
     this.#beginTurn();
-    this.#changed();
+    this.#page.changed();
     try {
       const conversation = this.current ?? (await this.#create(text));
       this.model ??= (await this.#api.models())[0] ?? "";
-      if (!this.running) return true;
+      if (!this.running) return;
       this.client.ask({
         type: "response.create", model: this.model, conversation, input: text, idempotency_key: uuid(),
       });
     } catch (error) {
       this.#show(refused(this.transcript, this.#read(error)));
     }
-    return true;
   }
 
   stop(): void {
@@ -183,7 +189,7 @@ export class Session {
     this.stopping = true;
     if (this.client.link.state === "idle") this.#show(withdrawn(this.transcript));
     else this.client.stop();
-    this.#changed();
+    this.#page.changed();
   }
 
   /** Asks the last question again, in place of the turn that failed. */
@@ -233,7 +239,7 @@ export class Session {
     this.current = conversation.id;
     this.#memory.remember(conversation.id);
     this.conversations = [conversation, ...this.conversations];
-    this.#changed();
+    this.#page.changed();
     return conversation.id;
   }
 
@@ -280,25 +286,32 @@ export class Session {
   #created(event: WireEvent): void {
     const createdAt = event.response?.created_at;
     if (this.followed && createdAt) this.meter.backdate(Date.now() / 1000 - createdAt);
-    else if (this.current) this.#started(this.current);
+    else if (this.current) this.#page.started(this.current);
   }
 
   async #refused(error: WireError): Promise<void> {
     if (error.code === "stream_position_lost" || error.code === "not_found" && this.transcript.answer?.id) {
       return this.reload();
     }
+    if (error.code === "conversation_locked") return this.#giveBack();
     this.#show(refused(this.transcript, error));
+  }
+
+  /** Somebody else was faster. Their answer is shown, and the question goes back to where it was written. */
+  #giveBack(): Promise<void> {
+    this.#page.returned(lastQuestion(this.transcript));
+    return this.reload();
   }
 
   #linked(link: Link): void {
     if (link.state === "unauthorized") this.locked = true;
-    this.#changed();
+    this.#page.changed();
   }
 
   #show(transcript: Transcript): void {
     this.transcript = transcript;
     if (!this.running) this.stopping = false;
-    this.#changed();
+    this.#page.changed();
   }
 
   /** The remembered conversation may have been deleted elsewhere. */
@@ -315,7 +328,7 @@ export class Session {
     } catch (error) {
       if (!handled(error)) this.trouble = this.#read(error);
     }
-    this.#changed();
+    this.#page.changed();
   }
 
   #read(error: unknown): WireError {

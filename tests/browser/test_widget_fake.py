@@ -195,6 +195,22 @@ async def test_another_tab_that_is_open_hears_of_a_new_turn(context: BrowserCont
     await expect(answers(other)).to_have_count(2)
 
 
+async def test_whoever_was_slower_sees_the_answer_and_keeps_the_question(page: Page, fake: Fake) -> None:
+    await page.goto(fake.url)
+    await ask(page, "First?")
+    await ended(page)
+    fake.answer, fake.hold_at = WORDS, 20
+    fake.begin({"idempotency_key": "elsewhere", "conversation": next(iter(fake.conversations)), "input": "Second?"})
+    fake.refusals = [error(400, "conversation_locked", "Locked.")]
+    await field(page).fill("Third?")
+    await field(page).press("Enter")
+    await expect(questions(page)).to_have_text(["First?", "Second?"])
+    await expect(prose(page)).to_contain_text("word10")
+    await expect(field(page)).to_have_value("Third?")
+    fake.release()
+    await written(page, WORDS)
+
+
 async def test_a_failure_is_named_and_can_be_tried_again(page: Page, fake: Fake) -> None:
     """Trying again takes the place of the turn that failed."""
     fake.failure = {"code": "server_error", "message": "The engine died."}
