@@ -59,6 +59,7 @@ class TestLanes:
         connection = Connection()
         for number in range(NAMED_LANES):
             connection.receive(create(stream_id=f"lane{number}"))
+        assert len(connection.lanes) == 1 + NAMED_LANES
         error = only_error(connection.receive(create(stream_id="one-more")))
         assert (error["error"]["code"], error["stream_id"]) == ("websocket_stream_limit_reached", "one-more")
         assert connection.receive(create()) == []  # the default lane is not a named one
