@@ -12,7 +12,7 @@ from tests.server.peer import Event, client, final, said, socket, text_of, until
 from tests.serving import Served
 
 
-async def test_slots_are_never_exceeded_and_the_queue_is_fair(nodes: Nodes) -> None:
+async def test_slots_are_never_exceeded_and_the_queue_is_fair(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two hundred at once in four slots: all end, in the order in which they were asked."""
     engine = ScriptedEngine(slots=4)
     most = 0
@@ -25,7 +25,7 @@ async def test_slots_are_never_exceeded_and_the_queue_is_fair(nodes: Nodes) -> N
         most = max(most, len(engine.running) + 1)
         return generate(id, *arguments)
 
-    engine.generate = counted  # type: ignore[method-assign]
+    monkeypatch.setattr(engine, "generate", counted)
     async with nodes(engine) as served, client(served) as http:
         ask = {"input": "[tokens=4]", "background": True}
         made = [(await http.post("responses", json=ask)).json() for _ in range(20)]
@@ -141,26 +141,26 @@ async def test_a_turn_that_fails_says_so_and_keeps_what_was_said(nodes: Nodes, a
         assert said(events) == text_of(failed)
 
 
-async def test_an_error_that_nobody_thought_of(nodes: Nodes) -> None:
+async def test_an_error_that_nobody_thought_of(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ScriptedEngine()
 
     def broken(*arguments: Any) -> Any:
         raise ZeroDivisionError("secret detail")
 
-    engine.generate = broken  # type: ignore[method-assign]
+    monkeypatch.setattr(engine, "generate", broken)
     async with nodes(engine) as served, socket(served) as peer:
         failed = await peer.answer("x")
         assert failed["status"] == "failed"
         assert "secret" not in str(failed)
 
 
-async def test_rendering_that_breaks_is_an_error_and_no_turn(nodes: Nodes) -> None:
+async def test_rendering_that_breaks_is_an_error_and_no_turn(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ScriptedEngine()
 
     def broken(*arguments: Any) -> Any:
         raise ZeroDivisionError("secret detail")
 
-    engine.render = broken  # type: ignore[method-assign]
+    monkeypatch.setattr(engine, "render", broken)
     async with nodes(engine) as served, socket(served) as peer:
         await peer.ask("x")
         error = await peer.error()

@@ -190,14 +190,12 @@ async def test_an_unkept_turn_enters_the_memory_of_the_socket_that_resumes_it(
 
 async def test_replay_over_http(served: Served) -> None:
     events = await whole(served)
+    at = f"responses/{final(events)['id']}?stream=true&starting_after="
     async with client(served) as http:
         for after in (0, 1, 7, len(events) - 2, len(events) - 1):
-            params = {"stream": "true", "starting_after": after}
-            answer = await http.get(f"responses/{final(events)['id']}", params=params)
-            assert sse(answer.text) == events[after + 1 :]
-        for after in ("-1", "x", "9" * 16):
-            params = {"stream": "true", "starting_after": after}
-            assert (await http.get(f"responses/{final(events)['id']}", params=params)).status_code == 400
+            assert sse((await http.get(f"{at}{after}")).text) == events[after + 1 :]
+        for bad in ("-1", "x", "9" * 16):
+            assert (await http.get(at + bad)).status_code == 400
 
 
 async def test_another_caller_sees_nothing(nodes: Nodes, slow: ScriptedEngine) -> None:

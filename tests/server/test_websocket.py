@@ -10,7 +10,7 @@ import pytest
 from engine.scripted import ScriptedEngine
 from server.websocket import Limits
 from tests.server.conftest import Nodes
-from tests.server.peer import final, numbered, numbers, said, socket, text_of, until
+from tests.server.peer import Event, final, numbered, numbers, said, socket, text_of, until
 from tests.serving import Served
 
 LIVES: dict[str, Any] = {"input": "still there? [tokens=3]"}
@@ -39,7 +39,7 @@ async def test_lanes_run_at_once_and_name_themselves(nodes: Nodes, slow: Scripte
     async with nodes(slow) as served, socket(served) as peer:
         await peer.ask("[tokens=60]", stream_id="a")
         await peer.ask("[tokens=60]", stream_id="b")
-        events = []
+        events: list[Event] = []
         while sum(event["type"] == "response.completed" for event in events) < 2:
             events.append(await peer.next())
         lanes = [event["stream_id"] for event in events]
@@ -285,7 +285,7 @@ async def test_a_queue_says_how_long_it_takes(nodes: Nodes) -> None:
             await peer.answer("[tokens=40]")
             for lane in "abc":
                 await peer.ask("[tokens=40]", stream_id=lane)
-            events = []
+            events: list[Event] = []
             while len([event for event in events if event["type"] == "response.completed"]) < 3:
                 events.append(await peer.next())
             told = [event for event in events if event["type"] == "throughline:queue"]
