@@ -213,7 +213,9 @@ class TestOrigins:
     def test_entries_are_read_like_origins(self, entry: str) -> None:
         assert allowed(self.APP, "node.example.com", entry)
 
-    @pytest.mark.parametrize("entry", ["*", "null", "app.example.com", "https://", "https://a.b/path", "ftp://a.b"])
+    @pytest.mark.parametrize(
+        "entry", ["*", "null", "app.example.com", "https://", "https://a.b/path", "https://x@a.b", "ftp://a.b"]
+    )
     def test_an_entry_that_is_no_origin_names_the_setting(self, entry: str) -> None:
         with pytest.raises(BadSetting, match="ALLOWED_ORIGINS"):
             Auth((), (), (entry,))
