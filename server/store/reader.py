@@ -52,10 +52,17 @@ class Reader:
         return None if mirror is None or mirror.closed or mirror.lost is not None else mirror
 
     def follow(self, ref: Ref, position: int, entries: Iterable[Logged]) -> Tail:
-        """Mirror a log from `position` on, of which `entries` are known. Hold on to the mirror to have it fed."""
+        """Mirror a log from `position` on, of which `entries` are known. Hold on to the mirror to have it fed.
+
+        There is one mirror of a log: who comes from below it reads up to it first.
+        """
         mirror = self.mirror(ref)
         if mirror is not None and mirror.base <= position:
             return mirror
+        if mirror is not None and (known := tuple(entries)):
+            return Tail(position, known, closed=True)
+        if mirror is not None:
+            mirror.close()
         mirror = self._mirrors[ref] = Tail(position, entries)
         self._hear(ref)
         self._added.set()
@@ -76,22 +83,23 @@ class Reader:
             except Exception:  # a bad key, or what makes no sense: it must not end the reading of everybody else
                 await self._isolate()
             else:
-                self._deliver(found)
+                self._deliver(after, found)
                 await asyncio.sleep(self._patience.pause if found else 0)
 
     def _positions(self) -> dict[Ref, int]:
         self._added.clear()
         return {ref: mirror.top for ref, mirror in self._mirrors.items() if not mirror.done}
 
-    def _deliver(self, found: dict[Ref, tuple[Logged, ...]]) -> None:
+    def _deliver(self, after: dict[Ref, int], found: dict[Ref, tuple[Logged, ...]]) -> None:
         for mirror in self._live():
             mirror.stall(stalled=False)
         for ref, entries in found.items():
-            self._extend(ref, entries)
+            self._extend(ref, after[ref], entries)
 
-    def _extend(self, ref: Ref, entries: tuple[Logged, ...]) -> None:
+    def _extend(self, ref: Ref, after: int, entries: tuple[Logged, ...]) -> None:
         mirror = self._mirrors.get(ref)
-        if mirror is not None:
+        # A mirror that was made while the read was in flight may not reach to where that began.
+        if mirror is not None and mirror.top >= after:
             self._hear(ref)
             mirror.extend(entries)
 

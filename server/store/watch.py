@@ -60,8 +60,9 @@ class Watcher:
                 stalled = source.stalled
                 yield Notice.STALLED if stalled else Notice.FLOWING
             for logged in source.above(position):
-                if logged.after > position:
-                    await self._bridge(ref, position, source)
+                if logged.after > position and not await self._bridged(ref, position, logged, source):
+                    source.close()
+                    break
                 position = logged.top
                 yield logged
                 if logged.last:
@@ -119,26 +120,27 @@ class Watcher:
             raise PositionLost(ref, position, Status.COMPLETED, local.top)
         return local
 
-    async def _bridge(self, ref: Ref, position: int, source: Tail) -> None:
-        """Numbers are missing above `position`: fine only if the log itself goes on from exactly there.
+    async def _bridged(self, ref: Ref, position: int, logged: Logged, source: Tail) -> bool:
+        """Numbers are missing between `position` and an entry: fine where the log itself goes on like that.
 
-        A mirror cannot tell: it may hold what Redis has lost.
+        False: the log has what `source` lacks. Raises PositionLost where `position` is not in the log, as in a hole or
+        where Redis lost what a mirror still holds.
         """
-        ours = self._local(ref) is source and position in source
-        if ours or (position >= 0 and await self._is_end(ref, position)):
-            return
-        if self._local(ref) is not source:
+        if self._local(ref) is source and position in source:
+            return True
+        two = () if position < 0 else await self._two(ref, position)
+        if not two or two[0].top != position:
             source.close()  # nobody else may be shown what is not in the log
-        raise PositionLost(ref, position, Status.IN_PROGRESS, source.top)
+            raise PositionLost(ref, position, Status.IN_PROGRESS, source.top)
+        return two[-1].top == logged.top
 
-    async def _is_end(self, ref: Ref, position: int) -> bool:
+    async def _two(self, ref: Ref, position: int) -> tuple[Logged, ...]:
+        """The entry that ends at `position`, or the first above it, and the next."""
         while True:
             try:
-                page = await self._store.read(ref, position - 1, 1)
+                return (await self._store.read(ref, position - 1, 2)).entries
             except StoreDown:
                 await asyncio.sleep(self._patience.retry)
-            else:
-                return bool(page.entries) and page.entries[0].top == position
 
     def _local(self, ref: Ref) -> Tail | None:
         return None if self._journal is None else self._journal.tail(ref)

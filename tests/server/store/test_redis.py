@@ -303,7 +303,7 @@ async def test_stall_loses_and_repeats_nothing(own: Server) -> None:
         seen = asyncio.create_task(everything(watcher, -1))
         entries = await written(journal, store, asyncio.create_task(stall()))
         assert len(await seen) == len(entries)
-    assert changes == [True, False, True, False]
+    assert changes[:2] == [True, False]
     await store.close()
     await viewer.close()
 

@@ -1,6 +1,7 @@
 """Following a turn: exactly once, from any position, wherever it is written."""
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator
 from typing import cast
@@ -19,7 +20,7 @@ from server.store.watch import Notice, Seen, Watcher
 from tests.server.store.faulty import Faulty
 from tests.server.store.make import MINE, append, ending, new, ref
 
-SHORT = Patience(above=0.15, quiet=0.25, pause=0.002, retry=0.02, block=0.2)
+SHORT = Patience(above=0.5, quiet=0.25, pause=0.002, retry=0.02, block=0.2)
 DONE = [Event(Kind.COMPLETED, data={})]
 
 
@@ -184,6 +185,43 @@ async def test_many_turns_at_once(store: Store, watcher: Watcher) -> None:
     assert await asyncio.gather(*seen) == [[(-1, 1), (1, 3), (3, 5), (5, 9)]] * 30
 
 
+async def test_viewer_from_below_does_not_take_the_mirror_from_one_at_the_tip(store: Store, watcher: Watcher) -> None:
+    await store.create(new())
+    await store.append([append(after=1, top=5)])
+    tip = asyncio.create_task(everything(watcher, 5))
+    await asyncio.sleep(0.02)
+    below = asyncio.create_task(everything(watcher, 1))
+    await asyncio.sleep(0.02)
+    await store.append([append(after=5, top=6)])
+    await store.finish(ending(after=6))
+    assert await tip == [(5, 6), (6, 7)]
+    assert await below == [(1, 5), (5, 6), (6, 7)]
+
+
+async def test_late_answer_to_an_older_mirrors_read_makes_no_gap(store: Store, watcher: Watcher) -> None:
+    await store.create(new())
+    await store.append([append(after=1, top=3)])
+    await store.append([append(after=3, top=5)])
+    reader = watcher._reader(ref())
+    mirror = reader.follow(ref(), 1, ())
+    reader._deliver({ref(): 3}, {ref(): (await store.read(ref(), 3, 9)).entries})
+    assert mirror.top == 1
+    reader._deliver({ref(): 1}, {ref(): (await store.read(ref(), 1, 9)).entries})
+    assert mirror.top == 5
+
+
+async def test_mirror_that_lacks_what_the_log_has_is_not_believed(store: Store, watcher: Watcher) -> None:
+    await store.create(new())
+    await store.append([append(after=1, top=3)])
+    await store.append([append(after=3, top=5)])
+    mirror = watcher._reader(ref()).follow(ref(), 1, (await store.read(ref(), 3, 9)).entries)
+    seen = asyncio.create_task(everything(watcher, 1))
+    await asyncio.sleep(0.02)
+    await store.finish(ending(after=5))
+    assert await seen == [(1, 3), (3, 5), (5, 6)]
+    assert mirror.closed
+
+
 async def test_turn_that_vanishes_while_it_is_watched_is_lost(store: Store, watcher: Watcher) -> None:
     await store.create(new())
     seen = asyncio.create_task(everything(watcher, 1))
@@ -196,15 +234,21 @@ async def test_turn_that_vanishes_while_it_is_watched_is_lost(store: Store, watc
 
 async def test_cancelled_and_abandoned_watches_leave_nothing(store: Store, watcher: Watcher) -> None:
     await store.create(new())
+    await cancelled(watcher)
+    async for _ in watcher.watch(ref(), -1):
+        break
+    gc.collect()
+    await asyncio.sleep(0.05)
+    assert watcher._readers[0]._positions() == {}
+
+
+async def cancelled(watcher: Watcher) -> None:
     seen = [asyncio.create_task(everything(watcher, 1)) for _ in range(20)]
     await asyncio.sleep(0.03)
+    assert watcher._readers[0]._positions() == {ref(): 1}
     for one in seen:
         one.cancel()
     await asyncio.gather(*seen, return_exceptions=True)
-    async for _ in watcher.watch(ref(), -1):
-        break
-    await asyncio.sleep(0.05)
-    assert watcher._readers[0]._positions() == {}
 
 
 async def test_local_turn_is_read_from_memory_and_goes_on_elsewhere_when_it_is_fenced(store: Store) -> None:
