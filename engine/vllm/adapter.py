@@ -29,13 +29,18 @@ class VllmEngine:
         self._logging_config = logging_config  # a path, see process.preload
         self._patience = patience  # seconds without a sign of life until `check` calls the engine dead
         self._loaded: Loaded | None = None  # while the engine lives
+        self._closed = False
 
     @property
     def model(self) -> Model:
         return self._live().model
 
     async def start(self) -> None:
-        """The event loop goes on turning meanwhile: imports and loading happen in a thread."""
+        """The event loop goes on turning meanwhile: imports and loading happen in a thread.
+
+        Cancelling ends the engine's processes; the thread itself ends with its imports.
+        """
+        self._closed = False
         process.preload(self._path, self._options, logging_config=self._logging_config)
         try:
             await asyncio.to_thread(self._load)
@@ -49,7 +54,11 @@ class VllmEngine:
             from engine.vllm.loaded import loaded
         except ImportError as error:
             raise EngineError(f"vLLM cannot be imported: {error}") from error
-        self._loaded = loaded(self._path, self._name, self._options, patience=self._patience)
+        if not self._closed:
+            self._loaded = loaded(self._path, self._name, self._options, patience=self._patience)
+        if self._closed and self._loaded is not None:
+            self._loaded.shutdown()
+            process.stop()
 
     async def _warm_up(self) -> None:
         """A failure before the first request would go unseen, and so would a model that cannot chat."""
@@ -75,6 +84,7 @@ class VllmEngine:
         await self._live().check()
 
     async def close(self) -> None:
+        self._closed = True
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
             await loaded.close()

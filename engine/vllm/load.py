@@ -41,7 +41,7 @@ def parse(model: str, name: str, options: Sequence[str]) -> Namespace:
     parser.add_argument("--enable-auto-tool-choice", action="store_true")
     parser.add_argument("--chat-template")
     parser.add_argument("--chat-template-content-format", default="auto", choices=("auto", "string", "openai"))
-    parser.set_defaults(disable_log_stats=True, **(CPU if on_cpu() else {}))
+    parser.set_defaults(disable_log_stats=True, use_tqdm_on_load=False, **(CPU if on_cpu() else {}))
     args: Namespace = parser.parse_args([*options, "--model", model, "--served-model-name", name])
     _check_parsers(args)
     args.chat_template = _template(args.chat_template)

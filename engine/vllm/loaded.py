@@ -94,7 +94,11 @@ class Loaded:
         """Generations that still run raise EngineDead."""
         self._pulse.close()
         self._llm.output_processor.propagate_error(EngineDeadError())
-        await asyncio.to_thread(self._llm.shutdown)
+        await asyncio.to_thread(self.shutdown)
+
+    def shutdown(self) -> None:
+        """Ends the engine's processes; blocks meanwhile."""
+        self._llm.shutdown()
 
     def _chat(self, params: Params) -> ChatParams:
         arguments = template_arguments(params) | {"tokenize": False}
