@@ -1,4 +1,6 @@
-// The element: puts the parts together and draws once a frame.
+// The element: puts the parts together and draws once a frame. Its attributes: `base` (or `src`), the server to talk to;
+// `theme`, light or dark where the system is not to decide; `page`, when it is a page of its own. Its looks are the custom
+// properties at the head of `style.css`.
 
 import { Announcer } from "./announcer.ts";
 import { Api, type Keyring } from "./api.ts";
@@ -61,6 +63,7 @@ export class ThroughlineChat extends HTMLElement {
     });
     this.#build();
     this.#listen(this.#life.signal);
+    if (this.hasAttribute("page") && matchMedia("(hover: hover)").matches) this.#parts.composer.focus();
     void this.#session.start();
     void this.#await(this.#life.signal);
   }
@@ -204,7 +207,9 @@ export class ThroughlineChat extends HTMLElement {
 
   #drawHead(): void {
     const { session, parts } = { session: this.#session, parts: this.#parts };
-    setText(parts.title, session.locked ? this.#words.product : this.#title());
+    const title = session.locked ? this.#words.product : this.#title();
+    setText(parts.title, title);
+    if (this.hasAttribute("page") && document.title !== title) document.title = title;
     setText(parts.model, session.model ?? "");
     parts.frame.classList.toggle("locked", session.locked);
     parts.empty.hidden = session.opening || session.transcript.history.length > 0 || session.transcript.answer !== null;

@@ -6,7 +6,9 @@ export class Follower {
   following = true;
   readonly #scroller: HTMLElement;
   readonly #changed: () => void;
+  /** Where the page was at the last look. */
   #top = 0;
+  #height = 0;
 
   constructor(scroller: HTMLElement, changed: () => void) {
     this.#scroller = scroller;
@@ -21,6 +23,7 @@ export class Follower {
     if (!this.following) return;
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
     this.#top = this.#scroller.scrollTop;
+    this.#height = this.#scroller.scrollHeight;
   }
 
   toEnd(): void {
@@ -29,11 +32,13 @@ export class Follower {
     this.#changed();
   }
 
+  /** Any way up that is not a shrinking text is the reader's, however short: a wheel turns in small steps. */
   #scrolled(): void {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
-    if (scrollHeight - scrollTop - clientHeight < NEAR) this.following = true;
-    else if (scrollTop < this.#top) this.following = false;
+    if (scrollTop < this.#top && scrollHeight >= this.#height) this.following = false;
+    else if (scrollHeight - scrollTop - clientHeight < NEAR) this.following = true;
     this.#top = scrollTop;
+    this.#height = scrollHeight;
     this.#changed();
   }
 }

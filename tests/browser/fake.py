@@ -58,6 +58,8 @@ class Fake:
     answer: str = "Hello from the fake."
     thoughts: str = ""
     chunk: int = 7
+    # Seconds between two events.
+    pace: float = 0.0
     # How a turn fails; None when it does not.
     failure: dict[str, Any] | None = None
     # Writes so many events, then waits for `release()`.
@@ -129,7 +131,7 @@ class Fake:
                 await turn.append({"type": "response.incomplete", "response": response(turn.id, "cancelled")})
                 break
             await turn.append(event)
-            await asyncio.sleep(0)
+            await asyncio.sleep(self.pace)
         self.settle(turn)
 
     def settle(self, turn: Turn) -> None:

@@ -163,6 +163,20 @@ async def test_scrolling_up_is_respected(page: Page, fake: Fake) -> None:
     await expect(button(page, "Latest")).to_be_hidden()
 
 
+async def test_a_wheel_is_not_fought_while_text_is_written(page: Page, fake: Fake) -> None:
+    fake.answer, fake.chunk, fake.pace = "A paragraph.\n\n" * 400, 14, 0.005
+    await page.goto(fake.url)
+    await ask(page)
+    await expect(prose(page).locator("p").nth(40)).to_be_attached()
+    await page.get_by_role("log").hover()
+    await page.mouse.wheel(0, -15)
+    await expect(button(page, "Latest")).to_be_visible()
+    count = await prose(page).locator("p").count()
+    await expect(prose(page).locator("p").nth(count + 20)).to_be_attached()
+    assert await distance(page) > 200
+    await button(page, "Stop").click()
+
+
 async def test_a_selection_survives_the_writing(page: Page, fake: Fake) -> None:
     fake.answer, fake.hold_at = WORDS, 12
     await page.goto(fake.url)
