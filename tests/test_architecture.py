@@ -1,6 +1,7 @@
 """The rules that keep the parts apart, read off the source. Each can fail: the end of this file shows it."""
 
 import ast
+import functools
 import statistics
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
@@ -82,6 +83,7 @@ def module(name: str, source: str) -> Module:
     return Module(name, source, ast.parse(source))
 
 
+@functools.cache
 def modules(*packages: str) -> list[Module]:
     """All modules of these packages, as they lie on the disk."""
     paths = sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
