@@ -1,3 +1,0 @@
-from tests.engine.real import vllm_engine
-
-__all__ = ["vllm_engine"]
