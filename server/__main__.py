@@ -77,7 +77,7 @@ def make_engine(settings: Settings) -> "Engine":
 
     path = model_path(settings)
     config = _logging_config(settings)
-    preload(path, logging_config=config)
+    preload(path, settings.options, logging_config=config)
     return VllmEngine(path, settings.served_name, settings.options, logging_config=config)
 
 

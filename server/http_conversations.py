@@ -47,7 +47,7 @@ class Conversations:
         """A new conversation, with its first items where some are given."""
         caller = self.gate.http(http.headers)
         body = await self._body(http)
-        items = self._items(body.get("items") or [])
+        items = self._items([] if body.get("items") is None else body["items"])
         new = Conversation(f"conv_{secrets.token_hex(12)}", int(time.time()), _metadata(body))
         await self.store.add_conversation(caller, new, items)
         return JSONResponse(_shown(new))
@@ -132,7 +132,9 @@ def from_store(error: Exception) -> WireError:
 
 
 def _metadata(body: dict[str, Any]) -> dict[str, str]:
-    metadata: dict[str, str] = convert(body.get("metadata") or {}, dict[str, str], "metadata")
+    metadata: dict[str, str] = convert(
+        {} if body.get("metadata") is None else body["metadata"], dict[str, str], "metadata"
+    )
     check_metadata(metadata)
     return metadata
 

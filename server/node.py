@@ -4,13 +4,14 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
 from engine.base import Engine
+from server.persist import REPEAT, answered
 from server.prepare import Ask, Draft, draft
 from server.presence import Presence
 from server.protocol import errors, response
@@ -35,7 +36,6 @@ from server.store.base import (
     Store,
     StoreDown,
     StoreError,
-    StoreFull,
 )
 from server.store.journal import Journal
 from server.telemetry import Facts, Telemetry
@@ -43,7 +43,6 @@ from server.telemetry import Facts, Telemetry
 T = TypeVar("T")
 
 READS = 5  # of a history that grows while it is read
-REPEAT = 0.1  # seconds between calls that the store does not answer
 CLOSING = 2.0  # seconds that turns which are being ended get when the node closes
 WHOLE = 1_000_000  # entries: no log is longer
 OTHER_MODEL = Verdict(
@@ -302,9 +301,9 @@ class Node:
 
     async def _withdraw(self, new: NewTurn) -> None:
         """The client was told that this turn was refused; a late call may still have made it."""
-        created = await _answered(lambda: self.store.create(new))
+        created = await answered(lambda: self.store.create(new))
         if created.existing is None:
-            await _answered(lambda: self.store.delete(new.ref))
+            await answered(lambda: self.store.delete(new.ref))
 
     async def _existing(self, ref: Ref) -> Admitted:
         turn = await self.store.turn(ref)
@@ -320,7 +319,7 @@ class Node:
 
     def _give_up(self, ref: Ref) -> None:
         log.info("nobody looks at an unkept turn", response_id=ref.id)
-        self._spawn(_answered(lambda: self.cancel(ref)))
+        self._spawn(answered(lambda: self.cancel(ref)))
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -338,11 +337,11 @@ class Node:
         """Claim a turn that waited, and run it."""
         launched = False
         try:
-            outcome = await _answered(lambda: self.store.claim(place.ref, place.seen, self.owner))
+            outcome = await answered(lambda: self.store.claim(place.ref, place.seen, self.owner))
             if outcome.lease is None or outcome.answer not in {Answer.OK, Answer.DUPLICATE}:
                 self.presence.forget(place.ref)
                 return
-            page = await _answered(lambda: self.store.read(place.ref, -1, WHOLE))
+            page = await answered(lambda: self.store.read(place.ref, -1, WHOLE))
             if place.ref in self.running or not page.entries:
                 return
             launched = self._launch(place, outcome.lease, list(page.entries), stop=stop or outcome.stop)
@@ -391,12 +390,3 @@ class Node:
     def _count(self) -> None:
         self.telemetry.now.running = len(self.running)
         self.telemetry.now.waiting = len(self.waiting)
-
-
-async def _answered(call: Callable[[], Awaitable[T]]) -> T:
-    """The same call until the store answers it; every write is safe to repeat."""
-    while True:
-        try:
-            return await call()
-        except (StoreDown, StoreFull):
-            await asyncio.sleep(REPEAT)

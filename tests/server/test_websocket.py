@@ -329,3 +329,15 @@ async def test_events_of_ours_never_use_up_a_number(nodes: Nodes) -> None:
             events = await peer.turn()
             assert len(numbered(events)) < len(events)
             assert numbers(events) == list(range(len(numbered(events))))
+
+
+async def test_a_long_lived_socket_keeps_nothing_of_what_is_over(served: Served) -> None:
+    async with socket(served) as peer:
+        for number in range(30):
+            await peer.answer("[tokens=2]", stream_id=f"l{number % 4}", store=bool(number % 2))
+        await peer.send("throughline:resume", response_id="resp_none")
+        await peer.error()
+        (open,) = served.running.sockets.sockets
+        await until(lambda: len(open.tasks) == 2, "only the reader and the heartbeat are left")
+        assert open.viewers == {}
+        assert open.connection.in_flight == open.connection.waiting == 0

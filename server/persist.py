@@ -1,0 +1,20 @@
+"""Asking the store again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from server.store.base import StoreDown, StoreFull
+
+T = TypeVar("T")
+
+REPEAT = 0.1  # seconds between calls that the store does not answer
+
+
+async def answered(call: Callable[[], Awaitable[T]]) -> T:
+    """The same call until the store answers it; every write is safe to repeat."""
+    while True:
+        try:
+            return await call()
+        except (StoreDown, StoreFull):
+            await asyncio.sleep(REPEAT)
