@@ -1,8 +1,10 @@
 """A real Redis Cluster and a real master with a replica and a sentinel, for tests."""
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 from redis.crc import key_slot
@@ -13,6 +15,7 @@ CLUSTERED = (
     *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000"),
     *("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0"),
 )
+FIRST = "{10}:probe"  # lies on the first of three masters
 THIRDS = ((0, 5461), (5462, 10922), (10923, 16383))
 
 
@@ -86,12 +89,61 @@ def masters(path: str, *options: str) -> Iterator[Masters]:
 
 
 @contextmanager
-def replica(path: str, cluster: Masters, master: int) -> Iterator[Listening]:
-    """One more server, which takes over when this master is gone."""
+def replica(path: str, cluster: Masters) -> Iterator[Listening]:
+    """One more server, which takes over when the first master is gone."""
     with listening(path, *CLUSTERED) as server:
-        server.ask("CLUSTER MEET", "127.0.0.1", cluster.servers[master].port)
-        name = cluster.names[master]
-        wait_for(lambda: name.decode() in str(server.ask("CLUSTER NODES")), "the replica knows its master")
-        server.ask("CLUSTER REPLICATE", name)
-        wait_for(lambda: server.admin.info("replication")["master_link_status"] == "up", "the replica is in step")
+        server.ask("CLUSTER MEET", "127.0.0.1", cluster.servers[0].port)
+        wait_for(
+            lambda: all(name.decode() in str(server.ask("CLUSTER NODES")) for name in cluster.names), "it knows all"
+        )
+        server.ask("CLUSTER REPLICATE", cluster.names[0])
+        wait_for(lambda: _is_followed(cluster.servers[0]), "the replica is in step")
         yield server
+
+
+def _is_followed(master: Listening) -> bool:
+    """Whether a replica has what is written now. "Online" says less: what it is sent may wait for its first word."""
+    master.ask("SET", FIRST, 1, "PX", 1)
+    return bool(master.ask("WAIT", 1, 100) == 1)
+
+
+class Watched:
+    """A master and its replica, one of them watched over by a sentinel as "tl"."""
+
+    def __init__(self, master: Listening, replica: Listening, sentinel: Listening) -> None:
+        self.master = master
+        self.replica = replica
+        self.sentinel = sentinel
+        self.url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}/tl"
+        self.urls = [master.url]
+
+
+@contextmanager
+def watched(path: str) -> Iterator[Watched]:
+    """A failover takes about a second."""
+    lasting = ("--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0")
+    with listening(path, *lasting) as master:
+        following = (*lasting, "--replicaof", f"127.0.0.1 {master.port}")
+        with listening(path, *following) as replica:
+            wait_for(lambda: _is_followed(master), "the replica is in step")
+            with sentinel(path, master.port) as watching:
+                wait_for(lambda: _could_fail_over(watching), "the sentinel knows the replica")
+                yield Watched(master, replica, watching)
+
+
+@contextmanager
+def sentinel(path: str, master: int) -> Iterator[Listening]:
+    """A sentinel that decides alone. It writes to its file."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tl")))
+        rules = ("monitor tl 127.0.0.1 {} 1", "down-after-milliseconds tl 300", "failover-timeout tl 3000")
+        file = folder / "sentinel.conf"
+        file.write_text("".join(f"sentinel {rule.format(master)}\n" for rule in rules))
+        program = folder / "redis-sentinel"  # the name is what makes it one
+        program.symlink_to(path)
+        yield stack.enter_context(listening(f"{program} {file}"))
+
+
+def _could_fail_over(watching: Listening) -> bool:
+    """Whether it knows a replica that is in step."""
+    return "'ok'" in str(watching.ask("SENTINEL", "REPLICAS", "tl"))  # the state of its link to the master

@@ -42,14 +42,17 @@ def binary(name: str) -> str:
 
 
 class Server:
-    """One redis-server that may be killed, stopped and started again on the same data."""
+    """One redis-server that may be killed, stopped and started again on the same data.
+
+    `path` may be followed by a configuration file.
+    """
 
     def __init__(self, path: str, folder: Path, *options: str) -> None:
         self.folder = folder
         self.socket = folder / "s"
         self.url = f"unix://{self.socket}"
         self.urls = [self.url]
-        self._path = path
+        self._command = path.split()
         self._options = options
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -66,7 +69,7 @@ class Server:
     def launch(self) -> None:
         """Start."""
         self.socket.unlink(missing_ok=True)
-        command = [self._path, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder)]
+        command = [*self._command, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder)]
         command += ["--save", ""]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([*command, *self._options], stdout=log, stderr=log)

@@ -1,5 +1,10 @@
-"""Redis behind Sentinel: sentinels name the master, and another one after a failover."""
+"""Redis behind Sentinel: sentinels name the master, and another one after a failover.
 
+They are asked when the master fails, and now and then while it does not: one that was replaced by hand takes writes
+for ten seconds more, which are lost when it becomes a replica.
+"""
+
+import asyncio
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -10,6 +15,7 @@ from server.store.client import Client
 from server.store.route import Routed, Servers, first, joined
 
 PORT = 26379
+AGE = 1.0  # seconds after which the sentinels are asked again
 PASSWORD = "sentinel_password"  # in an address: the one that the sentinels ask for, which have one of their own
 
 
@@ -27,6 +33,9 @@ class Sentinels(Routed):
         self._sentinels = [Client(asked.one(host), timeout=timeout, limit=4) for host in asked.hosts]
         # Host and port, until it fails.
         self._master: str | None = None
+        # When the sentinels were last asked, by the loop's clock; and who asks them again beside the calls.
+        self._asked = 0.0
+        self._renewing: asyncio.Task[None] | None = None
 
     @property
     def what(self) -> str:
@@ -40,17 +49,30 @@ class Sentinels(Routed):
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
         await super().close()
         for sentinel in self._sentinels:
             await sentinel.close()
 
     async def _find(self, key: str) -> str:
-        if self._master is not None:
-            return self._master
-        async with self._looking:
-            if self._master is None:
-                self._master = await self._named()
-            return self._master
+        if self._master is None:
+            async with self._looking:
+                return self._master or await self._named()
+        if self._renewing is None and asyncio.get_running_loop().time() - self._asked > AGE:
+            self._renewing = asyncio.create_task(self._renew())
+        return self._master
+
+    async def _renew(self) -> None:
+        """Ask again. Without an answer all stays as it is: the sentinels' loss is not the master's."""
+        try:
+            async with self._looking:
+                await self._named()
+        except StoreError:
+            self._asked = asyncio.get_running_loop().time()
+        finally:
+            self._renewing = None
 
     async def _named(self) -> str:
         answer: Any
@@ -60,7 +82,8 @@ class Sentinels(Routed):
             raise StoreDown(f"no sentinel names a master '{self._name}': {error}") from error
         self._sentinels.remove(sentinel)
         self._sentinels.insert(0, sentinel)
-        master = joined(answer[0].decode(), int(answer[1]))
+        self._asked = asyncio.get_running_loop().time()
+        self._master = master = joined(answer[0].decode(), int(answer[1]))
         await self._keep({master})
         return master
 

@@ -18,13 +18,14 @@ async def written(
     """Write a turn through a disturbance, at least so many words; what its log says then."""
     writer = begun(journal, caller)
     n = 0
-    while not disturb.done() or n < words:
-        writer.append([Event(Kind.TEXT, f"{n}", (n,))])
-        await writer.room()
-        await asyncio.sleep(0.003)
-        n += 1
-    await disturb
-    return await ended(store, writer)
+    async with asyncio.timeout(60):
+        while not disturb.done() or n < words:
+            writer.append([Event(Kind.TEXT, f"{n}", (n,))])
+            await writer.room()
+            await asyncio.sleep(0.003)
+            n += 1
+        await disturb
+        return await ended(store, writer)
 
 
 def begun(journal: Journal, caller: str = ALICE) -> Writer:

@@ -215,7 +215,7 @@ async def _lose(fragile: Masters, back: asyncio.Event) -> None:
 
 async def test_replica_takes_over_and_the_writer_goes_on(fragile: Masters) -> None:
     caller = apart(fragile)[0]
-    with replica(binary("redis7"), fragile, 0) as successor:
+    with replica(binary("redis7"), fragile) as successor:
         store = connect(fragile.url, timeout=0.5)
         await store.create(new(caller=caller))
         async with Journal(store, pace=QUICK) as journal, Watcher(store, patience=SHORT) as watcher:
