@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.engine.real import require_vllm
-from tests.whole.client import connected, numbers, said
+from tests.whole.client import Client, connected, numbers, said
 from tests.whole.process import Program, alive, program, wait_until
 
 pytestmark = pytest.mark.redis
@@ -140,12 +140,16 @@ async def _begin_and_lose(server: Program, engine: int, how: signal.Signals) -> 
         shown = [await client.event() for _ in range(60)]
         os.kill(engine, how)
         with pytest.raises(ConnectionClosed) as closed:
-            while True:
-                shown.append(await client.event())
+            await _collect(client, shown)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1012
     assert not [event for event in shown if str(event["type"]).endswith("failed")]
     return str(_response(shown[0])["id"]), shown
+
+
+async def _collect(client: Client, shown: list[dict[str, object]]) -> None:
+    while True:
+        shown.append(await client.event())
 
 
 async def _go_on(server: Program, id: str, shown: list[dict[str, object]]) -> None:
