@@ -101,6 +101,11 @@ def replica(path: str, cluster: Masters) -> Iterator[Listening]:
         yield server
 
 
+def _knows(server: Listening, names: list[bytes]) -> bool:
+    told = str(server.ask("CLUSTER NODES"))
+    return all(name.decode() in told for name in names)
+
+
 def _is_followed(master: Listening) -> bool:
     """Whether a replica has what is written now. "Online" says less: what it is sent may wait for its first word."""
     master.ask("SET", FIRST, 1, "PX", 1)
