@@ -133,13 +133,15 @@ class Client:
 
     async def check(self, mode: str = "standalone") -> None:
         """Raises StoreDown without an answer, StoreError for a server that we cannot rely on, or of another mode."""
-        facts = _facts(await self.call("INFO", "server")) | _facts(await self.call("INFO", "memory"))
+        facts = _facts(await self.call("INFO"))
         found = facts.get("redis_mode", mode)
         if found != mode:
             raise StoreError(
                 f"Redis at {self.address} is of the kind '{found}'; its address begins with"
                 f" {ELSEWHERE.get(found, 'redis://')}"
             )
+        if facts.get("loading") == "1":
+            raise StoreDown(f"Redis at {self.address} is loading its data")
         version = facts.get("redis_version", "0.0")
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
             raise StoreError(f"Redis at {self.address} is version {version}; 6.2 or later is needed")

@@ -47,6 +47,14 @@ def server(request: pytest.FixtureRequest) -> Server:
     return server
 
 
+@pytest.fixture(params=REAL)
+def own(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server that the test may break."""
+    lasting = ("--appendonly", "yes", "--appendfsync", "always", "--key-load-delay", "300")
+    with running(binary(request.param), *lasting) as server:
+        yield server
+
+
 @pytest.fixture
 async def redis(server: Server) -> AsyncIterator[RedisStore]:
     """Real Redis, empty."""

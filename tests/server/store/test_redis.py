@@ -3,7 +3,6 @@
 import asyncio
 import re
 import signal
-from collections.abc import Iterator
 
 import pytest
 import redis.exceptions as theirs
@@ -15,20 +14,10 @@ from server.store.keys import Lifetimes
 from server.store.redis import RedisStore, connect
 from server.store.scribe import Pace
 from server.store.watch import Watcher
-from tests.redis_server import Server, binary, running
+from tests.redis_server import Server
 from tests.server.store.make import ALICE, append, ending, item, new, ref
 from tests.server.store.story import written
 from tests.server.store.test_watch import SHORT, everything
-
-NAMES = [pytest.param(name, marks=pytest.mark.redis) for name in ("redis62", "redis7")]
-
-
-@pytest.fixture(params=NAMES)
-def own(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server that the test may break."""
-    with running(binary(request.param), "--appendonly", "yes", "--appendfsync", "always") as server:
-        yield server
-
 
 # -- lifetimes ---------------------------------------------------------------------------------------------------
 
