@@ -91,6 +91,13 @@ CATALOGUE = (
         _size(100, 40),
     ),
     Entry(
+        "mixed",
+        "one of the above at random, again and again",
+        breaking("mixed", scenarios.anything, cut=True),
+        _size(15, 40),
+        _size(200, 40),
+    ),
+    Entry(
         "resume",
         "follow a turn at the node that does not run it",
         timed.resume,

@@ -27,6 +27,7 @@ class Client:
         self.random = random
         self.turn: Ledger | None = None  # that runs now
         self.closes: Counter[int] = Counter()  # codes with which sockets ended under a turn
+        self.resumed = 0.0  # when a server last said that it goes on from our position
         self._make = make
         self._wire: Wire | None = None
         self._frame = b""  # that asks for the turn; empty: it is only looked at
@@ -139,6 +140,8 @@ class Client:
         if event["type"].startswith("response."):
             self._tries = 0
             ledger.add(event, arrived)
+        elif event["type"] == "throughline:resumed":
+            self.resumed = arrived
         elif event["type"] == "error":
             self._refused(ledger, event["error"]["code"])
         if ledger.over:

@@ -143,6 +143,12 @@ async def flush_scripts(room: Cluster, at: int, random: Random, scale: Scale) ->
     return None
 
 
+async def anything(room: Cluster, at: int, random: Random, scale: Scale) -> Complaint:
+    """One of all the others."""
+    faults = (kill, freeze, roll, stall, kill_redis, kill_connections, flush_scripts)
+    return await random.choice(faults)(room, at, random, scale)
+
+
 async def cuts(scale: Scale) -> Row:
     """Every socket is cut after some bytes, in the middle of whatever was being sent."""
     random = Random(scale.seed)

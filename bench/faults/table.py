@@ -49,19 +49,8 @@ def summary(values: Sequence[float]) -> str:
     return f"{percentile(values, 50) * 1e3:.1f} / {percentile(values, 99) * 1e3:.1f} ms ({len(values)})"
 
 
-COLUMNS = (
-    "scenario",
-    "injected",
-    "turns",
-    "lost",
-    "repeated",
-    "changed",
-    "failed",
-    "holes",
-    "broken",
-    "refused",
-    "hit",
-)
+COUNTS = ("injected", "turns", "lost", "repeated", "changed", "failed", "holes", "broken", "refused", "errors", "hit")
+COLUMNS = ("scenario", *COUNTS)
 
 
 def render(rows: Iterable[Row]) -> str:

@@ -31,7 +31,7 @@ async def resume(scale: Scale) -> Row:
         asked = await task(here.url, [*scripted(QUESTIONS, scale.tokens), _long()])
         result, ledgers, first, replay = Row("resume", injected=2 * scale.times), [], [], []
         for at in range(scale.times):
-            async with _turn(here, asked.questions[at % QUESTIONS], f"resume-{at}", 20) as (client, ledger):
+            async with _turn(here, asked.questions[at % QUESTIONS], f"resume-{at}", 20) as (_, ledger):
                 first.append(await _missed(there, ledger))
             ledgers.append(ledger)
         looking = await Client([here.url], Random(0)).ask(_long(), "resume-long", TURN)
@@ -161,14 +161,13 @@ async def _look(client: Client, at: int, ids: Sequence[str]) -> Ledger:
 
 
 async def _come_back(result: Row, crowd: Sequence[Client]) -> None:
-    """Cut all, and wait until each has its next event. Raises TimeoutError."""
+    """Cut all, and wait until each is shown its turn again. Raises TimeoutError."""
     await eventually(lambda: all(client.turn is not None and client.turn.number >= 0 for client in crowd), TURN)
-    marks = [(ledger, len(ledger.events)) for client in crowd if (ledger := client.turn) is not None]
     begin = perf_counter()
     for client in crowd:
         client.cut()
-    await eventually(lambda: all(len(ledger.events) > seen for ledger, seen in marks), TURN)
-    waits = [ledger.events[seen].arrived - begin for ledger, seen in marks]
+    await eventually(lambda: all(client.resumed > begin for client in crowd), TURN)
+    waits = [client.resumed - begin for client in crowd]
     result.hit += len(waits)
     result.gaps += waits
     result.notes.append(f"{len(waits)} sockets were all back after {max(waits):.2f} s")
