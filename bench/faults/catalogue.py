@@ -28,7 +28,7 @@ CATALOGUE = (
         breaking("kill", scenarios.kill),
         _size(10, 40),
         _size(100, 60),
-        _size(3),
+        _size(6, 24),
     ),
     Entry(
         "freeze",
@@ -36,7 +36,7 @@ CATALOGUE = (
         breaking("freeze", scenarios.freeze, cut=True),
         _size(4, 40),
         _size(20, 40, longest=30.0),
-        _size(2, longest=3.0),
+        _size(2, 24, longest=3.0),
     ),
     Entry(
         "rolling",
@@ -44,7 +44,7 @@ CATALOGUE = (
         breaking("rolling", scenarios.roll),
         _size(10, 40),
         _size(100, 40),
-        _size(2),
+        _size(6, 24),
     ),
     Entry(
         "cuts",
@@ -52,7 +52,7 @@ CATALOGUE = (
         scenarios.cuts,
         _size(200, 40),
         _size(2000, 40),
-        _size(60),
+        _size(120, 24),
     ),
     Entry(
         "redis-stall",
@@ -60,7 +60,7 @@ CATALOGUE = (
         breaking("redis-stall", scenarios.stall),
         _size(6, 40),
         _size(18, 40),
-        _size(2, longest=1.0),
+        _size(4, 24, longest=1.0),
     ),
     Entry(
         "redis-kill",

@@ -233,7 +233,7 @@ def logged(result: Row, room: Cluster) -> None:
             try:
                 entry = msgspec.json.decode(line, type=dict[str, object])
             except msgspec.DecodeError:
-                entry = {"level": "error", "event": line[:100]}
+                entry = {"level": "error", "event": line[:200]}
             if entry.get("level") in {"error", "critical"}:
                 events[str(entry.get("event"))] += 1
     result.errors += events.total()
