@@ -30,6 +30,9 @@ def arguments() -> argparse.Namespace:
     size.add_argument("--long", action="store_true", help="100 kills and restarts, 5,000 sockets: an hour")
     parser.add_argument("--only", metavar="NAME", action="append", choices=[entry.name for entry in CATALOGUE])
     parser.add_argument("--times", type=int, help="injections of each scenario")
+    parser.add_argument(
+        "--turns", type=int, help="turns of each scenario, at least: more is broken until they are there"
+    )
     parser.add_argument("--clients", type=int, help="clients of each scenario")
     parser.add_argument("--tokens", type=int, help="tokens of an answer")
     parser.add_argument("--engine", choices=["scripted", "vllm"], default="scripted")
@@ -49,7 +52,9 @@ def chosen(asked: argparse.Namespace) -> list[tuple[Entry, Scale]]:
 
 def _scale(entry: Entry, asked: argparse.Namespace) -> Scale:
     size = entry.short if asked.short and entry.short else entry.long if asked.long else entry.usual
-    changes = {name: value for name in ("times", "clients", "tokens") if (value := getattr(asked, name)) is not None}
+    changes = {
+        name: value for name in ("times", "turns", "clients", "tokens") if (value := getattr(asked, name)) is not None
+    }
     fixed = msgspec.structs.replace(size, seed=asked.seed, engine=asked.engine, keep=asked.keep)
     return msgspec.structs.replace(fixed, **changes)
 

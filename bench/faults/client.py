@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from time import perf_counter
 
+import msgspec
 import orjson
 
 from bench.faults.ledger import Ledger
@@ -17,6 +18,14 @@ CONNECT = 5.0  # seconds
 FIRST, FACTOR, LONGEST = 0.05, 2.0, 1.0  # seconds before the first new try, and how they grow
 
 Make = Callable[[OnText], Wire]
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What is asked, maybe after another answer. `name` says which reference its answer has."""
+
+    name: str
+    text: str
+    after: str | None = None  # the id of a response
 
 
 class Client:
@@ -35,15 +44,18 @@ class Client:
         self._opened = 0  # sockets
         self._news = asyncio.Event()  # the turn is over, was refused, or its socket is
 
-    async def ask(self, prompt: str, key: str, seconds: float) -> Ledger:
+    async def ask(self, question: Question, key: str, seconds: float) -> Ledger:
         """A turn up to its end, or to the deadline. Cancellation cuts the socket."""
-        self._frame = orjson.dumps({"type": "response.create", "input": prompt, "idempotency_key": key})
-        return await self._follow(Ledger(prompt, perf_counter()), seconds)
+        body = {"type": "response.create", "input": question.text, "idempotency_key": key}
+        if question.after is not None:
+            body["previous_response_id"] = question.after
+        self._frame = orjson.dumps(body)
+        return await self._follow(Ledger(question.name, perf_counter()), seconds)
 
-    async def look(self, prompt: str, id: str, seconds: float) -> Ledger:
+    async def look(self, name: str, id: str, seconds: float) -> Ledger:
         """The same for a turn that somebody else asked for, from its first event."""
         self._frame = b""
-        ledger = Ledger(prompt, perf_counter())
+        ledger = Ledger(name, perf_counter())
         ledger.id = id
         return await self._follow(ledger, seconds)
 

@@ -9,7 +9,7 @@ from time import perf_counter
 import msgspec
 
 from bench.faults import http
-from bench.faults.client import Client, Make
+from bench.faults.client import Client, Make, Question
 from bench.faults.cluster import HOST, Cluster
 from bench.faults.ledger import Ledger, Reference, judge, said, silence
 from bench.faults.process import POLL
@@ -19,6 +19,8 @@ from bench.wire import Wire
 TURN = 90.0  # seconds that a turn may take, its faults included
 STORED = 30.0  # seconds within which a finished response must be found
 FELT = 0.25  # seconds of silence from which on a turn felt a fault
+FURTHER = "And then? [tokens=30]"
+CHAINED = 0.4  # share of answers after which a client asks further
 FRESH = 0.5  # share of questions that are asked on a new socket, so that the nodes share them anew
 AT_ONCE = 16  # requests
 SHOWN = 10  # sentences about what went wrong
@@ -45,29 +47,38 @@ async def eventually(condition: Callable[[], bool], seconds: float) -> None:
 class Task(msgspec.Struct, frozen=True):
     """What clients ask, and the right answers where they are known: a real model's may differ in a batch."""
 
-    questions: Sequence[str]
+    questions: Sequence[Question]
     known: References
 
+    def further(self, before: Ledger) -> Question:
+        """A question that goes on after an answer."""
+        return Question(f"{before.name}, then", FURTHER, before.id)
 
-def scripted(count: int, tokens: int) -> list[str]:
+
+def scripted(count: int, tokens: int) -> list[Question]:
     """Different questions, of which every eighth thinks before it answers."""
     thinks = (f" [reasoning={tokens // 4}]" if at % 8 == 7 else "" for at in range(count))
-    return [f"Question {at}: what is new? [tokens={tokens}]{thought}" for at, thought in enumerate(thinks)]
+    return [Question(str(at), f"Question {at}: what is new? [tokens={tokens}]{each}") for at, each in enumerate(thinks)]
 
 
-async def task(url: str, questions: Sequence[str]) -> Task:
-    """Ask a node everything while nothing is broken. Raises RuntimeError where it does not answer."""
-    clients = [Client([url], Random(at)) for at in range(len(questions))]
-    asks = (client.ask(prompt, f"reference-{prompt}", TURN) for client, prompt in zip(clients, questions, strict=True))
-    answers = await asyncio.gather(*asks)
-    for client in clients:
-        client.leave()
-    return Task(questions, {each.prompt: _reference(each) for each in answers})
+async def task(url: str, questions: Sequence[Question]) -> Task:
+    """Ask a node everything and further, while nothing is broken. Raises RuntimeError if it does not answer."""
+    alone = Task(questions, {})
+    pairs = await asyncio.gather(*(_undisturbed(url, alone, question) for question in questions))
+    return Task(questions, {ledger.name: _reference(ledger) for pair in pairs for ledger in pair})
+
+
+async def _undisturbed(url: str, alone: Task, question: Question) -> tuple[Ledger, Ledger]:
+    client = Client([url], Random(0))
+    first = await client.ask(question, f"reference-{question.name}", TURN)
+    second = await client.ask(alone.further(first), f"reference-{question.name}-then", TURN)
+    client.leave()
+    return first, second
 
 
 def _reference(ledger: Ledger) -> Reference:
     if ledger.final is None or ledger.final["status"] != "completed":
-        raise RuntimeError(f"an undisturbed node did not answer {ledger.prompt!r}: {ledger.end or ledger.final}")
+        raise RuntimeError(f"an undisturbed node did not answer question {ledger.name}: {ledger.end or ledger.final}")
     return Reference(said(ledger.final), ledger.final["usage"]["output_tokens"])
 
 
@@ -77,6 +88,7 @@ class Crowd:
     def __init__(self, room: Cluster, task: Task, size: int, seed: int, make: Make = Wire) -> None:
         self.room = room
         self.task = task
+        self.chained = CHAINED
         self.ended: list[Ledger] = []
         self.faults: list[Fault] = []
         random = Random(seed)
@@ -123,15 +135,23 @@ class Crowd:
 
     async def _life(self, at: int, client: Client) -> None:
         number = 0
+        question = client.random.choice(self.task.questions)
         await asyncio.sleep(client.random.uniform(0, 1))  # so that answers do not end all at once
         while self._asking:
             number += 1
             if client.random.random() < FRESH:
                 client.leave()
-            ledger = await client.ask(client.random.choice(self.task.questions), f"{self.name}-{at}-{number}", TURN)
+            ledger = await client.ask(question, f"{self.name}-{at}-{number}", TURN)
             if ledger.final is not None:
                 ledger.stored = await kept(self.room, ledger.id)
             self.ended.append(ledger)
+            question = self._next(client.random, question, ledger)
+
+    def _next(self, random: Random, question: Question, before: Ledger) -> Question:
+        """A chain is two questions long."""
+        if before.final is not None and question.after is None and random.random() < self.chained:
+            return self.task.further(before)
+        return random.choice(self.task.questions)
 
 
 async def kept(room: Cluster, id: str) -> Mapping[str, object] | None:
@@ -178,7 +198,7 @@ def tally(result: Row, ledgers: Sequence[Ledger], known: References) -> None:
     """Count turns and what is wrong with them."""
     refused: Counter[str] = Counter()
     for ledger in ledgers:
-        verdict = judge(ledger, known.get(ledger.prompt))
+        verdict = judge(ledger, known.get(ledger.name))
         result.turns += 1
         result.holes += verdict.holes
         for kind in ("lost", "repeated", "changed", "failed"):

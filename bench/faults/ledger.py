@@ -35,8 +35,8 @@ class Reference(msgspec.Struct, frozen=True):
 class Ledger:
     """Everything that one client saw of one turn."""
 
-    def __init__(self, prompt: str, asked: float) -> None:
-        self.prompt = prompt
+    def __init__(self, name: str, asked: float) -> None:
+        self.name = name  # of the question
         self.asked = asked  # when the client began to try
         self.id = ""  # of the response, once `response.created` came
         self.events: list[Event] = []  # in the order of arrival, from all sockets

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import msgspec
 
-from bench.faults.client import Fragile
+from bench.faults.client import Fragile, Question
 from bench.faults.cluster import DRAIN, Cluster, cluster
 from bench.faults.crowd import Crowd, Task, row, scripted, task
 from bench.faults.table import Row
@@ -17,17 +17,18 @@ from bench.wire import OnText
 
 SETTLE = 1.0  # seconds between two faults, in which the nodes share the turns anew
 QUESTIONS = 64
-REAL = ["Tell me a long story.", "What can you do?", "Write a poem about the sea.", "Explain how rain comes about."]
+REAL = ("Tell me a long story.", "What can you do?", "Write a poem about the sea.", "Explain how rain comes about.")
 
 
 class Scale(msgspec.Struct, frozen=True):
     """How much of everything."""
 
-    times: int  # injections
+    times: int  # injections at least
     clients: int
     tokens: int  # of an answer
     seed: int
     longest: float  # seconds that something is frozen or stalled
+    turns: int = 0  # at least; then there are more injections
     engine: str = "scripted"
     keep: bool = False  # what the programs wrote
 
@@ -44,7 +45,7 @@ async def room_and_task(scale: Scale, *, cut: bool = False) -> AsyncIterator[tup
         if scale.engine == "scripted":
             yield room, await task(room.nodes[0].url, scripted(QUESTIONS, scale.tokens))
         else:
-            yield room, Task(REAL, {})
+            yield room, Task([Question(text, text) for text in REAL], {})
 
 
 def breaking(name: str, fault: Fault, *, cut: bool = False, durable: bool = True) -> Scenario:
@@ -57,7 +58,9 @@ def breaking(name: str, fault: Fault, *, cut: bool = False, durable: bool = True
             room_and_task(scale, cut=cut) as (room, asked),
             Crowd(room, asked, scale.clients, scale.seed) as crowd,
         ):
-            for at in range(scale.times):
+            if not durable:
+                crowd.chained = 0.0  # there would be nothing to go on from
+            while (at := len(crowd.faults)) < scale.times or len(crowd.ended) < scale.turns:
                 await crowd.settle()
                 begin = perf_counter()
                 complaints.append(await fault(room, at, random, scale))

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import orjson
 
-from bench.faults.client import Client
+from bench.faults.client import Client, Question
 from bench.faults.cluster import Cluster, Node, cluster
 from bench.faults.crowd import TURN, Task, eventually, inspect, kept, logged, scripted, tally, task
 from bench.faults.ledger import TERMINAL, Ledger
@@ -19,6 +19,7 @@ from bench.wire import Wire, type_of
 QUICK = 200  # tokens per second, where answers need not take long
 SLOW = 2  # where thousands look on
 REPLAY = 1000  # tokens
+LONG = Question("long", f"Everything, please. [tokens={REPLAY}]")
 BEHIND = 5  # events that a client missed before it comes back elsewhere
 IDLE = 5.0  # seconds within which no turn may be in any engine, once all have ended
 ENDS = frozenset(name.encode() for name in TERMINAL)
@@ -28,13 +29,13 @@ async def resume(scale: Scale) -> Row:
     """Look on at the node that does not run the turn."""
     async with cluster(2, rate=QUICK, keep=scale.keep) as room:
         here, there = room.nodes
-        asked = await task(here.url, [*scripted(QUESTIONS, scale.tokens), _long()])
+        asked = await task(here.url, [*scripted(QUESTIONS, scale.tokens), LONG])
         result, ledgers, first, replay = Row("resume", injected=2 * scale.times), [], [], []
         for at in range(scale.times):
             async with _turn(here, asked.questions[at % QUESTIONS], f"resume-{at}", 20) as (_, ledger):
                 first.append(await _missed(there, ledger))
             ledgers.append(ledger)
-        looking = await Client([here.url], Random(0)).ask(_long(), "resume-long", TURN)
+        looking = await Client([here.url], Random(0)).ask(LONG, "resume-long", TURN)
         for _ in range(scale.times):
             ledger, seconds = await _replay(there, looking)
             ledgers.append(ledger)
@@ -44,15 +45,11 @@ async def resume(scale: Scale) -> Row:
         return await _judged(result, ledgers, room, asked)
 
 
-def _long() -> str:
-    return f"Everything, please. [tokens={REPLAY}]"
-
-
 @asynccontextmanager
-async def _turn(node: Node, prompt: str, key: str, number: int) -> AsyncIterator[tuple[Client, Ledger]]:
+async def _turn(node: Node, question: Question, key: str, number: int) -> AsyncIterator[tuple[Client, Ledger]]:
     """A turn that is at this number; afterwards it has ended."""
     client = Client([node.url], Random(0))
-    asking = asyncio.create_task(client.ask(prompt, key, TURN))
+    asking = asyncio.create_task(client.ask(question, key, TURN))
     try:
         await eventually(lambda: client.turn is not None and client.turn.number >= number, TURN)
         assert client.turn is not None
@@ -83,7 +80,7 @@ async def _missed(node: Node, ledger: Ledger) -> float:
 
 async def _replay(node: Node, done: Ledger) -> tuple[Ledger, float]:
     """A whole turn on an open socket, and the seconds that it took. Raises TimeoutError."""
-    ledger = Ledger(done.prompt, perf_counter())
+    ledger = Ledger(done.name, perf_counter())
     ended = asyncio.Event()
     frames: list[tuple[bytes, float]] = []
 
@@ -141,8 +138,8 @@ async def storm(scale: Scale) -> Row:
         random = Random(scale.seed)
         owners = [Client([room.balancer.url], Random(random.random())) for _ in range(turns)]
         asking = [
-            asyncio.create_task(owner.ask(prompt, f"storm-{prompt}", 3 * TURN))
-            for owner, prompt in zip(owners, asked.questions, strict=True)
+            asyncio.create_task(owner.ask(question, f"storm-{question.name}", 3 * TURN))
+            for owner, question in zip(owners, asked.questions, strict=True)
         ]
         await eventually(lambda: all(owner.turn is not None and owner.turn.id for owner in owners), TURN)
         ids = [owner.turn.id for owner in owners if owner.turn is not None]

@@ -10,12 +10,13 @@ import orjson
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from bench.faults.client import Client, Fragile
+from bench.faults.client import Client, Fragile, Question
 from bench.faults.ledger import Ledger, Reference, judge
 from bench.wire import OnText, Wire
 from tests.bench.test_ledger import REFERENCE, frames
 
 EVENTS = frames()
+HELLO = Question("greeting", "hello")
 
 
 class Node:
@@ -53,7 +54,7 @@ async def serving(node: Node) -> AsyncIterator[Node]:
 async def ask(node: Node, seconds: float = 10.0, make: Callable[[OnText], Wire] = Wire) -> tuple[Ledger, Client]:
     async with serving(node):
         client = Client([node.url], Random(1), make)
-        ledger = await client.ask("hello", "key", seconds)
+        ledger = await client.ask(HELLO, "key", seconds)
         client.leave()
         return ledger, client
 
@@ -72,6 +73,14 @@ async def test_a_question_and_its_answer() -> None:
     assert is_whole(ledger)
     assert node.asked == [{"type": "response.create", "input": "hello", "idempotency_key": "key"}]
     assert not client.closes
+
+
+async def test_a_further_question_names_the_answer_before_it() -> None:
+    async with serving(node := Node(EVENTS)):
+        client = Client([node.url], Random(1))
+        await client.ask(Question("further", "and then?", "resp_0"), "key", 10.0)
+        client.leave()
+    assert (node.asked[0]["input"], node.asked[0]["previous_response_id"]) == ("and then?", "resp_0")
 
 
 @pytest.mark.parametrize("code", [0, 1012, 1011])
@@ -145,7 +154,7 @@ async def test_a_second_question_goes_over_the_same_socket() -> None:
     async with serve(both, "127.0.0.1", 0) as server:
         url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/"
         client = Client([url], Random(1))
-        ledgers = [await client.ask("hello", key, 10.0) for key in "ab"]
+        ledgers = [await client.ask(HELLO, key, 10.0) for key in "ab"]
         assert len(server.connections) == 1
         client.leave()
     assert all(map(is_whole, ledgers))
@@ -173,7 +182,7 @@ async def test_a_fragile_socket_delivers_what_came_before_the_cut(allowance: int
 async def test_cancelling_it_cuts_its_socket() -> None:
     async with serving(node := Node(EVENTS[:3])):
         client = Client([node.url], Random(1))
-        asking = asyncio.create_task(client.ask("hello", "key", 10.0))
+        asking = asyncio.create_task(client.ask(HELLO, "key", 10.0))
         while client.turn is None or client.turn.number < 2:  # noqa: ASYNC110 - the ledger has no event to wait for
             await asyncio.sleep(0.01)
         asking.cancel()
