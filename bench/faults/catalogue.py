@@ -77,6 +77,13 @@ CATALOGUE = (
         _size(50, 40),
     ),
     Entry(
+        "redis-empty-cut",
+        "the same, and all sockets are cut as it comes back",
+        breaking("redis-empty-cut", scenarios.empty_redis_and_cut, durable=False),
+        _size(5, 40),
+        _size(50, 40),
+    ),
+    Entry(
         "connections",
         "CLIENT KILL TYPE normal",
         breaking("connections", scenarios.kill_connections),

@@ -129,6 +129,11 @@ class Crowd:
         self._asking = False
         await asyncio.gather(*self._tasks)
 
+    def cut(self) -> None:
+        """Every client loses its socket."""
+        for client in self.clients:
+            client.cut()
+
     def broke(self, begin: float) -> None:
         """Note a fault that is over now."""
         self.faults.append(Fault(begin, perf_counter()))

@@ -34,7 +34,7 @@ class Scale(msgspec.Struct, frozen=True):
 
 
 Complaint = str | None
-Fault = Callable[[Cluster, int, Random, Scale], Awaitable[Complaint]]
+Fault = Callable[[Crowd, int, Random, Scale], Awaitable[Complaint]]
 Scenario = Callable[[Scale], Awaitable[Row]]
 
 
@@ -63,7 +63,7 @@ def breaking(name: str, fault: Fault, *, cut: bool = False, durable: bool = True
             while (at := len(crowd.faults)) < scale.times or len(crowd.ended) < scale.turns:
                 await crowd.settle()
                 begin = perf_counter()
-                complaints.append(await fault(room, at, random, scale))
+                complaints.append(await fault(crowd, at, random, scale))
                 crowd.broke(begin)
                 await asyncio.sleep(SETTLE)
             await crowd.finish()
@@ -74,17 +74,17 @@ def breaking(name: str, fault: Fault, *, cut: bool = False, durable: bool = True
     return run
 
 
-async def kill(room: Cluster, at: int, random: Random, scale: Scale) -> Complaint:
+async def kill(crowd: Crowd, at: int, random: Random, scale: Scale) -> Complaint:
     """SIGKILL one of the nodes and start it again; the other one is next."""
-    node = room.nodes[at % len(room.nodes)]
+    node = crowd.room.nodes[at % 2]
     await node.program.end(signal.SIGKILL)
     await node.start()
     return None
 
 
-async def freeze(room: Cluster, at: int, random: Random, scale: Scale) -> Complaint:
+async def freeze(crowd: Crowd, at: int, random: Random, scale: Scale) -> Complaint:
     """SIGSTOP one, and SIGCONT when others have long gone on with its turns: it must notice."""
-    node = room.nodes[at % len(room.nodes)]
+    node = crowd.room.nodes[at % 2]
     node.program.signal(signal.SIGSTOP)
     await asyncio.sleep(random.uniform(min(3.0, scale.longest), scale.longest))
     node.program.signal(signal.SIGCONT)
@@ -92,9 +92,9 @@ async def freeze(room: Cluster, at: int, random: Random, scale: Scale) -> Compla
     return None
 
 
-async def roll(room: Cluster, at: int, random: Random, scale: Scale) -> Complaint:
+async def roll(crowd: Crowd, at: int, random: Random, scale: Scale) -> Complaint:
     """SIGTERM one, wait for its end, start it again: what a new version costs."""
-    node = room.nodes[at % len(room.nodes)]
+    node = crowd.room.nodes[at % 2]
     begin = perf_counter()
     status = await node.program.end(signal.SIGTERM, DRAIN)
     took = perf_counter() - begin
@@ -102,54 +102,62 @@ async def roll(room: Cluster, at: int, random: Random, scale: Scale) -> Complain
     return None if status == 0 else f"{node.name} ended with {status} {took:.1f} s after SIGTERM"
 
 
-async def stall(room: Cluster, at: int, random: Random, scale: Scale) -> Complaint:
+async def stall(crowd: Crowd, at: int, random: Random, scale: Scale) -> Complaint:
     """Redis answers nobody for 1, 3, 10 s, by turns paused and frozen."""
     seconds = min((1.0, 3.0, 10.0)[at // 2 % 3], scale.longest)
     if at % 2:
-        await room.redis.call("CLIENT", "PAUSE", str(round(seconds * 1000)), "ALL")
+        await crowd.room.redis.call("CLIENT", "PAUSE", str(round(seconds * 1000)), "ALL")
         await asyncio.sleep(seconds)
     else:
-        room.redis.program.signal(signal.SIGSTOP)
+        crowd.room.redis.program.signal(signal.SIGSTOP)
         await asyncio.sleep(seconds)
-        room.redis.program.signal(signal.SIGCONT)
+        crowd.room.redis.program.signal(signal.SIGCONT)
     return None
 
 
-async def kill_redis(room: Cluster, at: int, random: Random, scale: Scale) -> Complaint:
+async def kill_redis(crowd: Crowd, at: int, random: Random, scale: Scale) -> Complaint:
     """SIGKILL redis-server, and start it on its append-only file."""
-    await room.redis.kill()
+    await crowd.room.redis.kill()
     await asyncio.sleep(random.uniform(0, 1))
-    await room.redis.start()
+    await crowd.room.redis.start()
     return None
 
 
-async def empty_redis(room: Cluster, at: int, random: Random, scale: Scale) -> Complaint:
+async def empty_redis(crowd: Crowd, at: int, random: Random, scale: Scale) -> Complaint:
     """SIGKILL redis-server, and start it with nothing: the nodes put back what they run."""
-    await room.redis.kill()
-    room.redis.forget()
+    await crowd.room.redis.kill()
+    crowd.room.redis.forget()
     await asyncio.sleep(random.uniform(0, 1))
-    await room.redis.start()
+    await crowd.room.redis.start()
     return None
 
 
-async def kill_connections(room: Cluster, at: int, random: Random, scale: Scale) -> Complaint:
+async def empty_redis_and_cut(crowd: Crowd, at: int, random: Random, scale: Scale) -> Complaint:
+    """The same, and all clients lose their sockets as it comes back: they resume what Redis does not know yet."""
+    await empty_redis(crowd, at, random, scale)
+    await asyncio.sleep(random.uniform(0, 0.2))
+    crowd.cut()
+    return None
+
+
+async def kill_connections(crowd: Crowd, at: int, random: Random, scale: Scale) -> Complaint:
     """Every connection to Redis ends at once."""
-    await room.redis.call("CLIENT", "KILL", "TYPE", "normal")
+    await crowd.room.redis.call("CLIENT", "KILL", "TYPE", "normal")
     await asyncio.sleep(random.uniform(0, 0.5))
     return None
 
 
-async def flush_scripts(room: Cluster, at: int, random: Random, scale: Scale) -> Complaint:
+async def flush_scripts(crowd: Crowd, at: int, random: Random, scale: Scale) -> Complaint:
     """Redis forgets its scripts, as a promoted replica does."""
-    await room.redis.call("SCRIPT", "FLUSH", "SYNC")
+    await crowd.room.redis.call("SCRIPT", "FLUSH", "SYNC")
     await asyncio.sleep(random.uniform(0, 0.5))
     return None
 
 
-async def anything(room: Cluster, at: int, random: Random, scale: Scale) -> Complaint:
+async def anything(crowd: Crowd, at: int, random: Random, scale: Scale) -> Complaint:
     """One of all the others."""
     faults = (kill, freeze, roll, stall, kill_redis, kill_connections, flush_scripts)
-    return await random.choice(faults)(room, at, random, scale)
+    return await random.choice(faults)(crowd, at, random, scale)
 
 
 async def cuts(scale: Scale) -> Row:
