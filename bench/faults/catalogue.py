@@ -3,6 +3,7 @@
 import msgspec
 
 from bench.faults import scenarios, timed
+from bench.faults.double import double
 from bench.faults.scenarios import Scale, Scenario, breaking
 
 
@@ -96,6 +97,13 @@ CATALOGUE = (
         breaking("scripts", scenarios.flush_scripts),
         _size(10, 40),
         _size(100, 40),
+    ),
+    Entry(
+        "double",
+        "two of them at once, one pair after the other",
+        breaking("double", double),
+        _size(14, 40),
+        _size(140, 40),
     ),
     Entry(
         "mixed",
