@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from time import perf_counter
+from typing import Any
 
 import msgspec
 import orjson
@@ -26,6 +27,7 @@ class Question(msgspec.Struct, frozen=True):
     name: str
     text: str
     after: str | None = None  # the id of a response
+    more: Mapping[str, Any] = {}  # further fields of the request
 
 
 class Client:
@@ -46,7 +48,7 @@ class Client:
 
     async def ask(self, question: Question, key: str, seconds: float) -> Ledger:
         """A turn up to its end, or to the deadline. Cancellation cuts the socket."""
-        body = {"type": "response.create", "input": question.text, "idempotency_key": key}
+        body = {"type": "response.create", "input": question.text, "idempotency_key": key, **question.more}
         if question.after is not None:
             body["previous_response_id"] = question.after
         self._frame = orjson.dumps(body)

@@ -16,7 +16,7 @@ from bench.faults.redis import Redis
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
-START = {"scripted": 60.0, "vllm": 180.0}  # seconds that an engine's start may take
+START = {"scripted": 60.0, "vllm": 300.0}  # seconds that an engine's start may take
 DRAIN = 60.0  # seconds that a node may take to end
 
 # Sockets live long: the tunnel's timeout is an hour, and the node with the fewest gets the next. A node that is not

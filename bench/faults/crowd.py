@@ -23,6 +23,7 @@ FURTHER = "And then? [tokens=30]"
 CHAINED = 0.4  # share of answers after which a client asks further
 FRESH = 0.5  # share of questions that are asked on a new socket, so that the nodes share them anew
 AT_ONCE = 16  # requests
+WORRYING = ("Traceback", "never awaited", "never retrieved")  # in lines that are no log entries
 SHOWN = 10  # sentences about what went wrong
 
 References = Mapping[str, Reference]
@@ -251,16 +252,18 @@ def follows(ids: Sequence[tuple[int, ...]]) -> bool:
 
 
 def logged(result: Row, room: Cluster) -> None:
-    """What nodes logged as errors, and what they printed besides."""
-    events: Counter[str] = Counter()
-    for node in room.nodes:
-        for line in node.program.output.read_text(errors="replace").splitlines():
-            try:
-                entry = msgspec.json.decode(line, type=dict[str, object])
-            except msgspec.DecodeError:
-                entry = {"level": "error", "event": line[:200]}
-            if entry.get("level") in {"error", "critical"}:
-                events[str(entry.get("event"))] += 1
+    """What nodes logged as errors, and what should never be printed besides."""
+    lines = (line for node in room.nodes for line in node.program.output.read_text(errors="replace").splitlines())
+    events = Counter(filter(None, map(worry, lines)))
     result.errors += events.total()
     if events:
         result.notes.append("errors that nodes logged: " + counts(Counter(dict(events.most_common(SHOWN)))))
+
+
+def worry(line: str) -> str:
+    """What is bad about a line of output; empty if nothing is."""
+    try:
+        entry = msgspec.json.decode(line, type=dict[str, object])
+    except msgspec.DecodeError:
+        return line[:200] if any(word in line for word in WORRYING) else ""
+    return str(entry.get("event")) if entry.get("level") in {"error", "critical"} else ""

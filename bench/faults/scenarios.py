@@ -2,10 +2,11 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from random import Random
 from time import perf_counter
+from typing import Any
 
 import msgspec
 
@@ -17,6 +18,7 @@ from bench.wire import OnText
 
 SETTLE = 1.0  # seconds between two faults, in which the nodes share the turns anew
 QUESTIONS = 64
+LENGTHY: Mapping[str, Any] = {"ignore_eos": True, "max_output_tokens": 1000}  # so that there is something to interrupt
 REAL = ("Tell me a long story.", "What can you do?", "Write a poem about the sea.", "Explain how rain comes about.")
 
 
@@ -45,7 +47,7 @@ async def room_and_task(scale: Scale, *, cut: bool = False) -> AsyncIterator[tup
         if scale.engine == "scripted":
             yield room, await task(room.nodes[0].url, scripted(QUESTIONS, scale.tokens))
         else:
-            yield room, Task([Question(text, text) for text in REAL], {})
+            yield room, Task([Question(text, text, more=LENGTHY) for text in REAL], {})
 
 
 def breaking(name: str, fault: Fault, *, cut: bool = False, durable: bool = True) -> Scenario:
@@ -58,8 +60,8 @@ def breaking(name: str, fault: Fault, *, cut: bool = False, durable: bool = True
             room_and_task(scale, cut=cut) as (room, asked),
             Crowd(room, asked, scale.clients, scale.seed) as crowd,
         ):
-            if not durable:
-                crowd.chained = 0.0  # there would be nothing to go on from
+            if not durable or not asked.known:
+                crowd.chained = 0.0  # there would be nothing to go on from, or no telling what is right
             while (at := len(crowd.faults)) < scale.times or len(crowd.ended) < scale.turns:
                 await crowd.settle()
                 begin = perf_counter()

@@ -123,6 +123,11 @@ def test_an_end_that_nobody_asked_for_is_seen() -> None:
     assert kinds(judged(frames(final=response(REFERENCE.text, "incomplete")))[0]) == {"changed"}
 
 
+def test_a_real_model_may_talk_up_to_its_limit() -> None:
+    _, ledger = judged(frames(final=response(REFERENCE.text, "incomplete")))
+    assert judge(ledger, None) == Verdict()
+
+
 def test_a_stopped_turn_may_end_early() -> None:
     events = frames(WORDS[:2], response(" one two", "cancelled", 2))
     assert judged(events, stopped=True)[0] == Verdict()

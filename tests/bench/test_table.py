@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bench.faults.crowd import Fault, felt_gap, follows
+from bench.faults.crowd import Fault, felt_gap, follows, worry
 from bench.faults.ledger import Ledger
 from bench.faults.table import Row, percentile, render
 from tests.bench.test_ledger import frames
@@ -78,3 +78,17 @@ def turn(*times: float, cuts: tuple[float, ...] = ()) -> Ledger:
 )
 def test_who_felt_a_fault(ledger: Ledger, gap: float | None) -> None:
     assert felt_gap(ledger, Fault(2.0, 3.0)) == (None if gap is None else pytest.approx(gap))
+
+
+@pytest.mark.parametrize(
+    ("line", "worrying"),
+    [
+        ('{"event": "turn", "level": "info"}', ""),
+        ('{"event": "a turn\'s task failed", "level": "error"}', "a turn's task failed"),
+        ("Traceback (most recent call last):", "Traceback (most recent call last):"),
+        ("RuntimeWarning: coroutine 'f' was never awaited", "RuntimeWarning: coroutine 'f' was never awaited"),
+        ("a library's chatter", ""),
+    ],
+)
+def test_what_is_bad_about_a_line(line: str, worrying: str) -> None:
+    assert worry(line) == worrying
