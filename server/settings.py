@@ -42,8 +42,10 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         "REDIS_URL",
         "",
-        "`redis://`, `rediss://` or `unix://`. Empty: a Redis of our own in `DATA_DIR`.",
-        "url redis|rediss|unix",
+        "`redis://`, `rediss://` (TLS) or `unix://`; `redis+cluster://host:port,host:port` for a Redis Cluster;"
+        " `redis+sentinel://host:port,host:port/NAME` for a master that sentinels name. Empty: a Redis of our own in"
+        " `DATA_DIR`.",
+        "url redis|rediss|unix|redis+cluster|rediss+cluster|redis+sentinel|rediss+sentinel",
     ),
     Setting("DATA_DIR", "", "Data of our own Redis, and logs. Empty: `throughline` in the user's data folder."),
     Setting("ROLE", "all", "What this node does: sockets and engine.", "all"),

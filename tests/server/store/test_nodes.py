@@ -6,7 +6,7 @@ from server.protocol.status import Status
 from server.store.base import HOLE, Answer, Lease, Logged, Ref, Store
 from server.store.memory import MemoryStore
 from server.store.redis import RedisStore
-from tests.server.store.make import MINE, append, ending, new, ref
+from tests.server.store.make import ALICE, MINE, append, ending, new, ref
 
 OTHER = Lease(2, "node-b")
 
@@ -43,7 +43,7 @@ async def test_looks_are_counted(store: Store) -> None:
     turn = await store.turn(ref())
     assert turn is not None
     assert turn.looked == 2
-    assert [turn.looked for turn in await store.sweep(0)] == [2]
+    assert [turn.looked for turn in await store.sweep(store.partition(ALICE))] == [2]
     await store.look(ref("resp_2"))
     assert await store.turn(ref("resp_2")) is None
 
@@ -116,7 +116,7 @@ async def test_idle_claims_are_forgotten_when_the_log_grows(store: Store) -> Non
     grown = await store.turn(ref())
     assert grown is not None
     assert (grown.idle_claims, grown.claims) == (0, 1)
-    assert [msgspec.structs.replace(grown, record={})] == await store.sweep(0)
+    assert [msgspec.structs.replace(grown, record={})] == await store.sweep(store.partition(ALICE))
 
 
 async def another_run(store: Store) -> None:
@@ -125,6 +125,6 @@ async def another_run(store: Store) -> None:
         store.run = "2"
         return
     assert isinstance(store, RedisStore)
-    client = store._client
-    for key in await client.call("KEYS", "*:turn:*"):
-        await client.call("HSET", key, "run", "0" * 40)
+    async with store._client.at(store._keys.open(store.partition(ALICE))) as client:
+        for key in await client.call("KEYS", "*:turn:*"):
+            await client.call("HSET", key, "run", "0" * 40)
