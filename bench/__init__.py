@@ -1,1 +1,1 @@
-"""Measurements that anybody can repeat: load, comparison, faults. Imports neither the server nor the engine."""
+"""Load and fault runs: they talk to nodes over the network alone, and know nothing of what is inside."""

@@ -57,9 +57,9 @@ def parse(pid: int, stat: str, command: str) -> Entry:
     return Entry(pid, int(fields[1]), cpu, int(fields[21]) * PAGE, command.strip() or name)
 
 
-def family(root: int, entries: Mapping[int, Entry]) -> set[int]:
-    """A process and all its descendants, as far as they are in the table."""
-    found = {root} & entries.keys()
+def family(roots: Iterable[int], entries: Mapping[int, Entry]) -> set[int]:
+    """Processes and all their descendants, as far as they are in the table."""
+    found = set(roots) & entries.keys()
     while more := {each.pid for each in entries.values() if each.parent in found} - found:
         found |= more
     return found
@@ -80,10 +80,10 @@ def split(entries: Iterable[Entry], engine: str = ENGINE, engine_pids: Iterable[
     )
 
 
-def look(root: int, engine: str = ENGINE, engine_pids: Iterable[int] = ()) -> Split:
+def look(roots: Iterable[int], engine: str = ENGINE, engine_pids: Iterable[int] = ()) -> Split:
     """What a server's family has used up to now."""
     entries = table()
-    return split([entries[pid] for pid in family(root, entries)], engine, engine_pids)
+    return split([entries[pid] for pid in family(roots, entries)], engine, engine_pids)
 
 
 def per_token(before: Split, after: Split, tokens: int) -> dict[str, float | int]:

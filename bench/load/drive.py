@@ -51,7 +51,7 @@ class Drive:
 
     async def _worker(self, rest: Iterator[Session]) -> None:
         for session in rest:
-            now = time.monotonic()
+            now = time.perf_counter()
             if self._over(now):
                 return
             await self._session(session, now)
@@ -65,7 +65,7 @@ class Drive:
         try:
             line = await self.pool.take()
         except (OSError, Failed) as error:
-            now = time.monotonic()
+            now = time.perf_counter()
             self.samples.append(Sample(intended, now, ended=now, error=f"connect {type(error).__name__}"))
             return
         try:
@@ -86,9 +86,9 @@ class Drive:
                 await line.ask(conversation.body(ask, self.manner.asking), watch)
         except TimeoutError:
             line.close()
-            watch.fail("timeout", time.monotonic())
+            watch.fail("timeout", time.perf_counter())
         except Failed as error:
-            watch.fail(error.kind, time.monotonic())
+            watch.fail(error.kind, time.perf_counter())
         sample.sent = sample.sent or sample.ended
         self.samples.append(sample)
         conversation.said(ask, watch.text, watch.id)
@@ -96,6 +96,6 @@ class Drive:
 
 
 async def sleep_until(at: float) -> None:
-    """Return at a point of the monotonic clock, or at once where it is past."""
-    if (seconds := at - time.monotonic()) > 0:
+    """Return at a point of the clock, or at once where it is past."""
+    if (seconds := at - time.perf_counter()) > 0:
         await asyncio.sleep(seconds)

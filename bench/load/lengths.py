@@ -36,7 +36,9 @@ def parse(text: str) -> Length:
     except ValueError:
         numbers = []
     if kind not in DRAWS or len(numbers) != (1 if kind == "fixed" else 2) or not _sensible(kind, numbers):
-        raise ValueError(f"'{text}' is not a length: 128, uniform:LOW,HIGH, normal:MEAN,DEVIATION, lognormal:MEDIAN,SIGMA")
+        raise ValueError(
+            f"'{text}' is not a length: 128, uniform:LOW,HIGH, normal:MEAN,DEVIATION, lognormal:MEDIAN,SIGMA"
+        )
     return Length(kind, *numbers)
 
 

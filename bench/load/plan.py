@@ -7,10 +7,11 @@ import msgspec
 
 from bench.load.lengths import Length
 
-WORDS = (
+VOCABULARY = (
     "river stone window green quiet morning letter garden seven bridge winter music paper yellow harbor table engine "
     "forest silver question answer market island summer thunder candle mirror village orange shadow number story"
-).split()
+)
+WORDS = VOCABULARY.split()
 
 
 class Ask(msgspec.Struct, frozen=True):

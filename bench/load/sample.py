@@ -1,4 +1,6 @@
-"""What is kept of one request. Times are seconds of the monotonic clock, which all processes of a machine share."""
+"""What is kept of one request. Times are seconds of perf_counter, which the processes of one machine share on Linux."""
+
+from itertools import pairwise
 
 import msgspec
 
@@ -38,7 +40,7 @@ class Sample(msgspec.Struct):
     @property
     def gaps(self) -> list[float]:
         """Seconds between one text event and the next."""
-        return [later - earlier for earlier, later in zip(self.stamps, self.stamps[1:], strict=False)]
+        return [later - earlier for earlier, later in pairwise(self.stamps)]
 
     @property
     def stall(self) -> float:

@@ -35,9 +35,9 @@ class HttpLine(asyncio.Protocol):
         self._watch, self._sse, self.refusal = watch, Sse(), b""
         self._over = asyncio.get_running_loop().create_future()
         raw = request("POST", self.target.path, self.host, msgspec.json.encode(body), self.headers)
-        watch.sample.sent = time.monotonic()
+        watch.sample.sent = time.perf_counter()
         self._transport.write(raw)
-        await watch.done
+        await watch.over()
         if self.usable:
             await self._over
         self._watch = None
@@ -55,7 +55,7 @@ class HttpLine(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        now = time.monotonic()
+        now = time.perf_counter()
         try:
             for part in self._answers.feed(data):
                 self._take(part, now)
@@ -63,7 +63,7 @@ class HttpLine(asyncio.Protocol):
             self._break(f"bad {type(error).__name__}", now)
 
     def eof_received(self) -> None:
-        now = time.monotonic()
+        now = time.perf_counter()
         try:
             for part in self._answers.eof():
                 self._take(part, now)
@@ -71,7 +71,7 @@ class HttpLine(asyncio.Protocol):
             self._break("cut", now)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._break("connection lost", time.monotonic())
+        self._break("connection lost", time.perf_counter())
 
     # -- parts of an answer --------------------------------------------------------------------------------------
 

@@ -28,6 +28,10 @@ class Watch:
         """What was said."""
         return "".join(self.texts)
 
+    async def over(self) -> None:
+        """Return when it has ended; a cancelled wait leaves it open, so that it can still be said why."""
+        await asyncio.wait({self.done})
+
     def see(self, seen: Seen, now: float) -> None:
         """An event arrived at `now`."""
         self.id = seen.id or self.id
