@@ -1,5 +1,6 @@
 """Where the parts meet. Nobody imports this file but the command line and the tests."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -59,16 +60,30 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
     """
     auth = Auth(settings.api_keys, settings.allowed_hosts, settings.allowed_origins)
     async with AsyncExitStack() as stack:
+        alone = not settings.redis_url
         store = await _store(stack, settings)
         journal = await stack.enter_async_context(Journal(store))
         watcher = await stack.enter_async_context(Watcher(store, journal))
-        node = Node(engine, store, journal, telemetry, name=settings.served_name, queue=settings.max_queue)
+        node = Node(engine, store, journal, telemetry, name=settings.served_name, queue=settings.max_queue, alone=alone)
         sockets = Endpoint(Gate(auth, store), node, store, watcher)
-        sweep = Sweep(node, store, alone=not settings.redis_url)
+        sweep = Sweep(node, store)
         stack.push_async_callback(engine.close)
         stack.push_async_callback(node.close)
         stack.push_async_callback(sockets.close, 1012, "this node is stopping")
+        await stack.enter_async_context(_alive(node, sweep))
         yield Running(create_app(settings, auth, node, store, watcher, sockets), node, sockets, sweep)
+
+
+@asynccontextmanager
+async def _alive(node: Node, sweep: Sweep) -> AsyncIterator[None]:
+    """What a node does all the time: say that it lives, and look for turns that nobody runs."""
+    tasks = [asyncio.create_task(work) for work in (node.heart.run(), sweep.run())]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def create_app(

@@ -10,8 +10,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from server.admission import Admitted
 from server.gate import Gate
-from server.node import Admitted, Node
+from server.node import Node
 from server.prepare import Ask
 from server.protocol import errors
 from server.protocol.connection import position

@@ -1,72 +1,46 @@
-"""This node's work: what it has admitted, what it runs, what waits for a slot."""
+"""This node's work: what it runs, what waits for a slot, what it takes over and gives away."""
 
 import asyncio
 import secrets
 import time
-from collections import deque
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import msgspec
 import structlog
 
-from engine.base import Engine
-from server.persist import REPEAT, answered
-from server.prepare import Ask, Draft, draft
+from engine.base import Engine, EngineDead
+from server.admission import Admission, Admitted
+from server.line import Line, Place, place_of
+from server.persist import answered
+from server.prepare import Ask, draft
 from server.presence import Presence
-from server.protocol import errors, response
+from server.protocol import errors
 from server.protocol.errors import WireError
-from server.protocol.log import encode
 from server.protocol.request import Request
 from server.protocol.status import Status
-from server.record import Record, pack, unpack
-from server.runner import Runner, Verdict, first_events
-from server.store.base import (
-    Answer,
-    Item,
-    KeyReused,
-    Lease,
-    Locked,
-    Logged,
-    Missing,
-    Moved,
-    NewTurn,
-    Outcome,
-    Ref,
-    Store,
-    StoreDown,
-    StoreError,
-)
+from server.record import Record
+from server.runner import Runner, Verdict
+from server.store.base import Answer, Lease, Logged, NewTurn, Outcome, Ref, Store, StoreError
+from server.store.beats import Heart, Note, Tempo
 from server.store.journal import Journal
 from server.telemetry import Facts, Telemetry
 
 T = TypeVar("T")
 
-READS = 5  # of a history that grows while it is read
 CLOSING = 2.0  # seconds that turns which are being ended get when the node closes
 WHOLE = 1_000_000  # entries: no log is longer
+IDLE_CLAIMS = 3  # from dead owners since the log last grew: so many nodes it may have killed
+CLAIMS = 20  # from dead owners in all
 OTHER_MODEL = Verdict(
     Status.FAILED,
     error=("cannot_continue", "The answer was cut and cannot be continued: another model is loaded now."),
 )
+POISON = Verdict(
+    Status.FAILED,
+    error=("cannot_continue", "The answer was given up: every node that wrote it died."),
+)
 
 log = structlog.get_logger(__name__)
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """A turn that has an end ahead of it."""
-
-    ref: Ref
-    record: Record
-
-
-class Place(msgspec.Struct, frozen=True):
-    """A turn that this node is to run. `seen` is the lease that it had before, None in the queue."""
-
-    ref: Ref
-    record: Record
-    facts: Facts
-    seen: Lease | None = None
 
 
 class Node:
@@ -83,6 +57,8 @@ class Node:
         queue: int,
         grace: float = 30.0,
         patience: float = 5.0,
+        alone: bool = False,
+        tempo: Tempo | None = None,
     ) -> None:
         self.name = name  # of the model, as clients know it
         self.born = int(time.time())
@@ -92,15 +68,21 @@ class Node:
         self.telemetry = telemetry
         self.owner = secrets.token_hex(8)  # this process start
         self.queue = queue  # turns that may wait
-        self.patience = patience  # seconds for which an admission is repeated while the store does not answer
+        self.alone = alone  # nobody else uses this store: what another process left is an orphan
         self.presence = Presence(grace, self._give_up)
-        self.state = "loading"  # loading | ready | failed | stopped
+        self.admission = Admission(engine, store, telemetry, self, patience=patience)
+        self.news = asyncio.Event()  # a node's state changed: time to look for turns that nobody runs
+        self.heart = Heart(store, self.owner, self.note, changed=self.news.set, mail=self._called, tempo=tempo)
+        self.state = "loading"  # loading | ready | draining | failed | stopped
         self.error = ""  # why the state is `failed`
+        self.failed = asyncio.Event()
         self.since = time.monotonic()  # when loading began
         self.took = 0.0  # seconds that loading took, once ready
         self.running: dict[Ref, Runner] = {}
         self.busy = 0  # slots that are taken, or promised to a turn that is being admitted or claimed
-        self.waiting: deque[Place] = deque()
+        self.waiting = Line()
+        self.claiming: set[Ref] = set()  # turns on their way from `waiting` to `running`
+        self.suspects: set[Ref] = set()  # of those that run or are being claimed
         self.usual = 0.0  # seconds that a turn takes, on average; 0 until one has ended
         self.tasks: set[asyncio.Task[Any]] = set()
 
@@ -114,8 +96,12 @@ class Node:
         log.info("ready", model=self.engine.model.name, seconds=round(self.took, 1), slots=self.engine.model.slots)
 
     def fail(self, reason: str) -> None:
-        """The engine did not start, or ended."""
+        """The engine did not start, or ended. Others take what it ran, as from a node that died."""
+        if self.state in {"failed", "stopped"}:
+            return
         self.state, self.error = "failed", reason
+        self.failed.set()
+        self.spawn(self.heart.beat())
         log.error("the engine failed", reason=reason)
 
     async def close(self) -> None:
@@ -128,11 +114,24 @@ class Node:
                 task.cancel()
             if late:
                 _, late = await asyncio.wait(late, timeout=wait)
+        await self.heart.beat()
 
     @property
     def seconds(self) -> float:
         """How long loading took, or takes."""
         return self.took or time.monotonic() - self.since
+
+    def note(self) -> Note:
+        """What others are told."""
+        if self.state not in {"ready", "draining"}:
+            return Note(self.state)
+        return Note(self.state, self.engine.model.version, max(0, self.engine.model.slots - self.busy))
+
+    def is_gone(self, owner: str) -> bool:
+        """Whether this process will never write again."""
+        if owner == self.owner:
+            return False
+        return self.alone or self.heart.census.is_gone(owner, time.monotonic())
 
     # -- turns ---------------------------------------------------------------------------------------------------
 
@@ -141,14 +140,14 @@ class Node:
 
         Cancelling it during admission leaves a turn that runs like any other: it cannot be known whether it was one.
         """
-        before = await self._before(ask)
+        before = await self.admission.before(ask)
         if before is not None:
-            return await self._existing(before)
+            return await self.admission.existing(before)
         self._ready(ask.request)
         id = f"resp_{secrets.token_hex(12)}"
         facts = self.telemetry.begin(id, self.engine.model.name, time.time(), ask.headers)
         try:
-            return await self._accept(ask, id, facts)
+            return await self.admission.accept(ask, id, facts)
         except (WireError, StoreError) as error:
             self.telemetry.refused(facts, error.code if isinstance(error, WireError) else "server_overloaded")
             raise
@@ -164,86 +163,88 @@ class Node:
         if runner is not None:
             runner.stop()
         outcome = await self.store.cancel(ref)
-        for place in [place for place in self.waiting if place.ref == ref]:
-            self.waiting.remove(place)
-            self._take(place, stop=True)
+        if outcome.answer is Answer.OK and ref not in self.running:
+            await self._stop_elsewhere(ref, outcome.lease)
         return outcome
+
+    async def _stop_elsewhere(self, ref: Ref, lease: Lease | None) -> None:
+        """Tell the owner. A turn without a living one is ended here."""
+        place = self.waiting.leave(ref)
+        if place is not None:
+            self._take(place, stop=True)
+        elif lease is None or self.is_gone(lease.owner):
+            await self.adopt(ref, stop=True)
+        elif lease.owner != self.owner:
+            await self.store.tell(lease.owner, ref)
+
+    def _called(self, ref: Ref) -> None:
+        """Another node says that this turn is to be stopped."""
+        if ref in self.running:
+            self.running[ref].stop()
 
     def whereabouts(self, ref: Ref, *, begun: bool) -> tuple[str, dict[str, Any]]:
         """What a viewer who sees nothing is told: its place in the queue, or what it waits for."""
-        places = [place.ref for place in self.waiting]
-        if ref in places:
-            position = places.index(ref) + 1
+        position = self.waiting.position(ref)
+        if position is not None:
             return "throughline:queue", {"position": position, "estimated_seconds": self._estimate(position)}
         reason = "log" if self.journal.stalled else "takeover" if begun and ref not in self.running else "prefill"
         return "throughline:waiting", {"reason": reason}
 
-    async def adopt(self, ref: Ref, seen: Lease | None) -> bool:
-        """Go on with a turn that nobody runs, as soon as there is a slot. False: it is gone."""
+    def knows(self, ref: Ref) -> bool:
+        """Whether this node runs it, or is about to."""
+        return ref in self.running or ref in self.claiming or self.waiting.position(ref) is not None
+
+    async def adopt(self, ref: Ref, *, stop: bool = False, other_model: bool = False) -> bool:
+        """Go on with a turn that nobody runs, as soon as there is a slot; to stop it none is needed.
+
+        False: it is gone, or written for another model, which is failed only with `other_model`.
+        """
         turn = await self.store.turn(ref)
-        if turn is None or ref in self.running or any(place.ref == ref for place in self.waiting):
+        if turn is None or self.knows(ref):
             return False
-        record = unpack(turn.record)
-        facts = self.telemetry.resume(ref.id, record.response["model"], record.asked, record.trace)
-        self._expect(ref, record)
-        self.waiting.append(Place(ref, record, facts, seen))
-        self._fill()
+        place = place_of(turn)
+        if place.record.model != self.engine.model.version and not (stop or other_model):
+            return False
+        self._expect(ref, place.record)
+        if stop or turn.stop:
+            self._take(place, stop=True)
+        else:
+            self.waiting.join(place)
+            self._fill()
         return True
 
     def _estimate(self, position: int) -> float | None:
         """Seconds until a place in the queue is at a slot, if turns go on as they went."""
         return round(self.usual * position / self.engine.model.slots, 1) if self.usual else None
 
-    # -- admitting -----------------------------------------------------------------------------------------------
-
     def _ready(self, request: Request) -> None:
+        if self.state == "loading":
+            raise errors.loading(2)
         if self.state != "ready":
-            raise errors.loading(2) if self.state == "loading" else errors.overloaded("The model is not available.", 5)
+            draining = self.state == "draining"
+            raise errors.overloaded("This node is stopping." if draining else "The model is not available.", 1)
         name = self.engine.model.name
         if request.model not in {None, name}:
             raise errors.unknown_model(str(request.model), name)
 
-    async def _before(self, ask: Ask) -> Ref | None:
-        """The turn that the same request with the same key made, whatever its history is by now."""
-        key = ask.request.idempotency_key
-        made = None if key is None else await self.store.made(ask.caller, key)
-        return None if made is None or made[1] != ask.fingerprint else Ref(ask.caller, made[0])
+    def _expect(self, ref: Ref, record: Record) -> None:
+        if not record.response["store"]:
+            self.presence.expect(ref)
 
-    async def _accept(self, ask: Ask, id: str, facts: Facts) -> Admitted:
-        for _ in range(READS):
-            with self.telemetry.step(facts, "render"):
-                ready = await draft(self.engine, self.store, ask, id)
-            try:
-                with self.telemetry.step(facts, "admit"):
-                    return await asyncio.shield(self._spawn(self._admit(ask, id, ready, facts)))
-            except Moved:
-                continue
-        raise errors.locked(ask.request.conversation_id or "")
+    def _give_up(self, ref: Ref) -> None:
+        self.spawn(self._end_unwatched(ref))
 
-    async def _admit(self, ask: Ask, id: str, ready: Draft, facts: Facts) -> Admitted:
-        leased = self._promise()
-        lease = Lease(1, self.owner) if leased else None
-        launched = False
-        try:
-            record = self._record(ask, id, ready, facts)
-            entry = encode(None, first_events(leased=leased))
-            place = Place(Ref(ask.caller, id), record, facts)
-            existing = await self._create(self._new(ask, place, entry, lease, ready))
-            if existing is not None:
-                return await self._existing(Ref(ask.caller, existing))
-            self._expect(place.ref, record)
-            if lease is not None:
-                launched = self._launch(place, lease, [Logged(1, entry)])
-            else:
-                self.waiting.append(place)
-        finally:
-            if leased and not launched:
-                self.busy -= 1
-            self._fill()
-        return Admitted(place.ref, place.record)
+    async def _end_unwatched(self, ref: Ref) -> None:
+        """Unless somebody looks at it elsewhere."""
+        turn = await answered(lambda: self.store.turn(ref))
+        if turn is None or not self.presence.news(ref, turn.looked):
+            log.info("nobody looks at an unkept turn", response_id=ref.id)
+            await answered(lambda: self.cancel(ref))
 
-    def _promise(self) -> bool:
-        """Take a slot, or a place in the queue. Raises WireError when both are gone."""
+    # -- slots, for admission ------------------------------------------------------------------------------------
+
+    def promise(self) -> bool:
+        """Take a slot (True), or a place in the queue. Raises WireError when both are gone."""
         if self.busy < self.engine.model.slots and not self.waiting:
             self.busy += 1
             return True
@@ -252,86 +253,39 @@ class Node:
             raise errors.overloaded(message, max(1, round(self._estimate(1) or 2)))
         return False
 
-    def _record(self, ask: Ask, id: str, ready: Draft, facts: Facts) -> Record:
-        model = self.engine.model
-        return Record(
-            response=response.created(ask.request, id, int(facts.asked), model.name),
-            prompt=ready.prompt,
-            params=ready.params,
-            model=model.version,
-            lane=ask.lane,
-            generates=ask.request.generates,
-            input=() if ask.request.kept else (*ready.past, *ready.input),
-            asked=facts.asked,
-            trace=self.telemetry.traceparent(facts),
-        )
+    def run(self, admitted: Admitted, facts: Facts, lease: Lease, entries: list[Logged], origin: NewTurn) -> None:
+        """Run it in the slot that was promised."""
+        self._expect(admitted.ref, admitted.record)
+        self._launch(Place(admitted.ref, admitted.record, facts), lease, entries, origin=origin)
 
-    def _new(self, ask: Ask, place: Place, entry: bytes, lease: Lease | None, ready: Draft) -> NewTurn:
-        return NewTurn(
-            ref=place.ref,
-            fingerprint=ask.fingerprint,
-            record=pack(place.record),
-            entry=entry,
-            top=1,
-            lease=lease,
-            kept=ask.request.kept,
-            idempotency_key=ask.request.idempotency_key,
-            conversation=ask.request.conversation_id,
-            parent=ready.parent,
-            input=tuple(Item(item["id"], msgspec.json.encode(item)) for item in ready.input),
-        )
+    def wait(self, admitted: Admitted, facts: Facts) -> None:
+        """Queue it."""
+        self._expect(admitted.ref, admitted.record)
+        self.waiting.join(Place(admitted.ref, admitted.record, facts))
+        self._fill()
 
-    async def _create(self, new: NewTurn) -> str | None:
-        """Repeated for a while: without an answer nobody knows whether the turn is there."""
-        until = time.monotonic() + self.patience
-        while True:
-            try:
-                return (await self.store.create(new)).existing
-            except StoreDown:
-                if time.monotonic() > until:
-                    self._spawn(self._withdraw(new))
-                    raise
-                await asyncio.sleep(REPEAT)
-            except Locked as error:
-                raise errors.locked(error.conversation) from None
-            except KeyReused:
-                raise errors.key_reused() from None
-            except Missing as error:
-                raise errors.not_found(error.kind, error.id) from None
-
-    async def _withdraw(self, new: NewTurn) -> None:
-        """The client was told that this turn was refused; a late call may still have made it."""
-        created = await answered(lambda: self.store.create(new))
-        if created.existing is None:
-            await answered(lambda: self.store.delete(new.ref))
-
-    async def _existing(self, ref: Ref) -> Admitted:
-        turn = await self.store.turn(ref)
-        if turn is not None:
-            return Admitted(ref, unpack(turn.record))
-        stored = await self.store.stored(ref)
-        kept = None if stored is None else msgspec.json.decode(stored.response)
-        raise errors.position_lost("This request was answered before; its events are no longer kept.", kept)
-
-    def _expect(self, ref: Ref, record: Record) -> None:
-        if not record.response["store"]:
-            self.presence.expect(ref)
-
-    def _give_up(self, ref: Ref) -> None:
-        log.info("nobody looks at an unkept turn", response_id=ref.id)
-        self._spawn(answered(lambda: self.cancel(ref)))
+    def take_back(self) -> None:
+        """A slot that was promised is not needed."""
+        self.busy -= 1
+        self._fill()
 
     # -- running -------------------------------------------------------------------------------------------------
 
     def _fill(self) -> None:
         """Give free slots to those who wait longest."""
-        while self.waiting and self.state == "ready" and self.busy < self.engine.model.slots:
-            self._take(self.waiting.popleft())
+        while self.state == "ready" and self.busy < self.engine.model.slots:
+            place = self.waiting.next(self.suspects)
+            if place is None:
+                break
+            self._take(place)
         self._count()
 
     def _take(self, place: Place, *, stop: bool = False) -> None:
         self.busy += 1
-        self._spawn(self._start(place, stop=stop))
+        self.claiming.add(place.ref)
+        if place.suspect:
+            self.suspects.add(place.ref)
+        self.spawn(self._start(place, stop=stop))
 
     async def _start(self, place: Place, *, stop: bool) -> None:
         """Claim a turn that waited, and run it."""
@@ -344,38 +298,76 @@ class Node:
             page = await answered(lambda: self.store.read(place.ref, -1, WHOLE))
             if place.ref in self.running or not page.entries:
                 return
-            launched = self._launch(place, outcome.lease, list(page.entries), stop=stop or outcome.stop)
+            self._launch(place, outcome.lease, list(page.entries), claim=outcome, stop=stop or outcome.stop)
+            launched = True
         finally:
+            self.claiming.discard(place.ref)
             if not launched:
-                self.busy -= 1
-                self._fill()
+                self._free(place.ref)
 
-    def _launch(self, place: Place, lease: Lease, entries: list[Logged], *, stop: bool = False) -> bool:
+    def _launch(
+        self,
+        place: Place,
+        lease: Lease,
+        entries: list[Logged],
+        *,
+        origin: NewTurn | None = None,
+        claim: Outcome | None = None,
+        stop: bool = False,
+    ) -> None:
         """Run in a slot that is already counted."""
-        verdict = None if place.record.model == self.engine.model.version else OTHER_MODEL
         runner = Runner(
-            self.engine, self.journal, self.telemetry, place.ref, lease, place.record, entries, place.facts, verdict
+            self.engine,
+            self.journal,
+            self.telemetry,
+            place.ref,
+            lease,
+            place.record,
+            entries,
+            place.facts or self._resumed(place),
+            self._verdict(place, claim),
+            hole=claim is not None and claim.hole,
+            origin=origin,
         )
         if stop:
             runner.stop()
         self.running[place.ref] = runner
-        self._spawn(self._run(runner))
+        self.spawn(self._run(runner))
+        if self.state == "draining":
+            self.spawn(answered(lambda: self.store.offer(place.ref, lease)))
         self._count()
-        return True
+
+    def _resumed(self, place: Place) -> Facts:
+        record = place.record
+        return self.telemetry.resume(place.ref.id, record.response["model"], record.asked, record.trace)
+
+    def _verdict(self, place: Place, claim: Outcome | None) -> Verdict | None:
+        """What is known of a turn's end before it runs."""
+        if claim is not None and (claim.idle_claims >= IDLE_CLAIMS or claim.claims >= CLAIMS):
+            log.error("turn given up", response_id=place.ref.id, claims=claim.claims, idle_claims=claim.idle_claims)
+            return POISON
+        return None if place.record.model == self.engine.model.version else OTHER_MODEL
 
     async def _run(self, runner: Runner) -> None:
         began = time.monotonic()
         try:
             await runner.run()
+        except EngineDead as error:
+            self.fail(str(error))
         finally:
             took = time.monotonic() - began
             self.usual += (took - self.usual) * (0.1 if self.usual else 1)
             del self.running[runner.ref]
             self.presence.forget(runner.ref)
-            self.busy -= 1
-            self._fill()
+            self._free(runner.ref)
 
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    def _free(self, ref: Ref) -> None:
+        self.busy -= 1
+        self.suspects.discard(ref)
+        self._fill()
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Do something that nobody waits for."""
         task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self._done)

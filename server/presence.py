@@ -17,15 +17,29 @@ class Presence:
         self._viewers: Counter[Ref] = Counter()
         self._expected: set[Ref] = set()
         self._timers: dict[Ref, asyncio.TimerHandle] = {}  # of turns without a viewer
+        self._looks: dict[Ref, int] = {}  # how often other nodes had said that they have viewers
 
     def expect(self, ref: Ref) -> None:
         """From now on somebody must look at this turn."""
         self._expected.add(ref)
         self._arm(ref)
 
+    def news(self, ref: Ref, looks: int) -> bool:
+        """Take how often other nodes said that they have viewers. More than before: somebody looks, wait on."""
+        if looks <= self._looks.get(ref, 0) or ref not in self._expected:
+            return False
+        self._looks[ref] = looks
+        self._arm(ref)
+        return True
+
+    def is_viewed(self, ref: Ref) -> bool:
+        """Whether somebody looks at it here."""
+        return ref in self._viewers
+
     def forget(self, ref: Ref) -> None:
         """The turn is over, or not ours."""
         self._expected.discard(ref)
+        self._looks.pop(ref, None)
         self._disarm(ref)
 
     @contextmanager

@@ -16,7 +16,7 @@ from server.protocol.response import Usage, ended
 from server.protocol.status import Status
 from server.protocol.turn import Answer
 from server.record import Record
-from server.store.base import Item, Lease, Logged, Ref, StoreError
+from server.store.base import HOLE, Item, Lease, Logged, NewTurn, Ref, StoreError
 from server.store.journal import Journal, Writer, WriterError
 from server.telemetry import Facts, Telemetry
 
@@ -47,6 +47,9 @@ class Runner:
         log: Sequence[Logged],
         facts: Facts,
         verdict: Verdict | None = None,
+        *,
+        hole: bool = False,
+        origin: NewTurn | None = None,
     ) -> None:
         self.engine = engine
         self.telemetry = telemetry
@@ -61,10 +64,11 @@ class Runner:
         self.task: asyncio.Task[Any] | None = None  # set while `run` is running
         self.facts = facts
         self.verdict = verdict  # known before it ran: this node cannot run it
-        self.writer = self._replay(journal, log)
+        # With a hole, numbers may have been used that are not in the log; `origin` is what it was admitted with, here.
+        self.writer = self._replay(journal, log, HOLE if hole else 0, origin)
 
     async def run(self) -> None:
-        """The whole turn. Cancelling it leaves the turn unfinished for another owner."""
+        """The whole turn. Cancelling it leaves the turn unfinished for another owner. Raises EngineDead, likewise."""
         self.task = asyncio.current_task()
         try:
             self._begin()
@@ -88,12 +92,12 @@ class Runner:
         if self.task is not None:
             self.task.cancel()
 
-    def _replay(self, journal: Journal, log: Sequence[Logged]) -> Writer:
+    def _replay(self, journal: Journal, log: Sequence[Logged], skip: int, origin: NewTurn | None) -> Writer:
         open: Open | None = None
         for logged in log:
             self.answer.replay(decode(logged.entry).events)
             open = self.answer.open
-        return journal.open(self.ref, self.lease, log[-1].top, open, log, told=self._told)
+        return journal.open(self.ref, self.lease, log[-1].top + skip, open, log, told=self._told, origin=origin)
 
     def _told(self, writer: Writer) -> None:
         """News from the log: a stop was asked for, or the turn is no longer ours."""
@@ -116,6 +120,8 @@ class Runner:
             return await self._generate()
         except asyncio.CancelledError:
             return self._interrupted()
+        except EngineDead:
+            raise  # not this turn's fault: another engine goes on with it
         except EngineError as error:
             return Verdict(Status.FAILED, error=_explain(error))
         except StoreError:
@@ -186,8 +192,6 @@ def first_events(*, leased: bool) -> list[Event]:
 
 
 def _explain(error: EngineError) -> tuple[str, str]:
-    if isinstance(error, EngineDead):
-        return "server_error", "The model's engine ended while it was writing this answer."
     if isinstance(error, CannotContinue):
         return "cannot_continue", f"The answer was cut and cannot be continued: {error}."
     return "server_error", f"The model could not finish this answer: {error}."

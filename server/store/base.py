@@ -2,17 +2,7 @@
 
 Everything of one caller lies in one partition, so that each method here is atomic: it happens whole or not at all,
 also when the answer is lost. Every write names what it expects (lease, position, status); repeated or late it answers
-`DUPLICATE`, `FENCED`, `GAP` or `FINISHED` and changes nothing.
-
-    StoreError
-    ├── StoreDown        no answer; the write may or may not have been applied: repeat it
-    ├── StoreFull        the store refuses writes (memory)
-    └── Conflict         the caller's own doing, answered with a wire error
-        ├── Locked           the conversation has a running turn
-        ├── Moved            the conversation has grown since its end was read
-        ├── KeyReused        an idempotency key came with another body
-        ├── Missing          no such turn, response, item or conversation of this caller
-        └── PositionLost     the log cannot be followed from there: it is gone, or events are missing
+`DUPLICATE`, `FENCED`, `GAP` or `FINISHED` and changes nothing. Errors are in `errors.py`.
 """
 
 from collections.abc import Sequence
@@ -22,64 +12,15 @@ from typing import Any, Protocol
 import msgspec
 
 from server.protocol.status import Status
-
-
-class StoreError(Exception):
-    """Anything a store raises on purpose."""
-
-
-class StoreDown(StoreError):  # noqa: N818
-    """No answer in time. Writes are safe to repeat."""
-
-
-class StoreFull(StoreError):  # noqa: N818
-    """Writes are refused until memory is freed."""
-
-
-class Conflict(StoreError):  # noqa: N818
-    """What the caller asked for does not go with what is stored."""
-
-
-class Locked(Conflict):
-    """One turn at a time in a conversation."""
-
-    def __init__(self, conversation: str, turn: str) -> None:
-        super().__init__(conversation, turn)
-        self.conversation = conversation
-        self.turn = turn
-
-
-class Moved(Conflict):
-    """The conversation does not end where the new turn's input was read. Read again."""
-
-
-class KeyReused(Conflict):
-    """The idempotency key belongs to a different request."""
-
-
-class Missing(Conflict):
-    """Nothing of that id belongs to this caller."""
-
-    def __init__(self, kind: str, id: str) -> None:
-        super().__init__(kind, id)
-        self.kind = kind
-        self.id = id
-
-
-class PositionLost(Conflict):
-    """Nothing can be shown that is sure to follow on `after`. `status` None: the turn is gone, `top` means nothing."""
-
-    def __init__(self, ref: "Ref", after: int, status: Status | None, top: int) -> None:
-        super().__init__(ref, after, status, top)
-        self.ref = ref
-        self.after = after
-        self.status = status
-        self.top = top
-
-    def __str__(self) -> str:
-        if self.status is None:
-            return f"the log of {self.ref.id} is gone"
-        return f"no event follows on number {self.after} in the log of {self.ref.id}, which is {self.status}"
+from server.store.errors import Conflict as Conflict
+from server.store.errors import KeyReused as KeyReused
+from server.store.errors import Locked as Locked
+from server.store.errors import Missing as Missing
+from server.store.errors import Moved as Moved
+from server.store.errors import PositionLost as PositionLost
+from server.store.errors import StoreDown as StoreDown
+from server.store.errors import StoreError as StoreError
+from server.store.errors import StoreFull as StoreFull
 
 
 class Ref(msgspec.Struct, frozen=True, gc=False):
@@ -94,6 +35,9 @@ class Lease(msgspec.Struct, frozen=True, gc=False):
 
     fence: int  # rises with every claim, from 1
     owner: str  # incarnation: random per process start
+
+
+HOLE = 1000  # numbers that a claim skips where the store may have lost entries
 
 
 class Answer(StrEnum):
@@ -115,6 +59,9 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     top: int = -1  # number of the last event in the log
     stop: bool = False  # a cancel was asked for
     lease: Lease | None = None  # the lease that is stored now
+    hole: bool = False  # a claim: the next event's number is HOLE higher, entries may have been lost
+    claims: int = 0  # a claim: from dead owners, in all, and
+    idle_claims: int = 0  # since the log last grew
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -191,6 +138,7 @@ class Turn(msgspec.Struct, frozen=True):
     created_at: float = 0.0  # seconds, by the store's clock
     claims: int = 0  # from dead owners, in all
     idle_claims: int = 0  # from dead owners, since the log last grew
+    looked: int = 0  # rises while other nodes have viewers of it
 
 
 class Logged(msgspec.Struct, frozen=True, gc=False):
@@ -236,6 +184,14 @@ class Slice(msgspec.Struct, frozen=True):
     more: bool
 
 
+class Roll(msgspec.Struct, frozen=True):
+    """What a node reads when it counts itself up."""
+
+    counts: dict[str, int]  # by owner: rises while its process lives
+    notes: dict[str, bytes]  # what each says of itself
+    mail: tuple[Ref, ...] = ()  # turns of this owner that it should look at
+
+
 class Store(Protocol):
     """The backends are interchangeable; the contract suite in the tests says what each method must do."""
 
@@ -268,6 +224,9 @@ class Store(Protocol):
         Repeated by the same owner it answers DUPLICATE with that owner's lease; FENCED if the lease is another one.
         `above` is the fence that an owner has, who finds a store that is older: the new one is higher, and the claim
         does not count as one from a dead owner.
+
+        Where the store is not the one that the turn was last claimed from (another Redis process), entries that viewers
+        saw may be missing: the outcome says `hole`, and the first entry that follows begins HOLE numbers higher.
         """
         ...
 
@@ -285,6 +244,10 @@ class Store(Protocol):
 
     async def finish(self, ending: Ending) -> Outcome:
         """Write the terminal event, the response, the history and the unlock; only an open turn has an end."""
+        ...
+
+    async def look(self, ref: Ref) -> None:
+        """Say that a node which does not run this turn has viewers of it."""
         ...
 
     async def delete(self, ref: Ref) -> bool:
@@ -365,6 +328,20 @@ class Store(Protocol):
 
     async def drop_item(self, caller: str, conversation: str, id: str) -> bool:
         """Take one item out. Raises Missing for the conversation, Locked while a turn runs in it."""
+        ...
+
+    # -- nodes ---------------------------------------------------------------------------------------------------
+
+    async def beat(self, owner: str, note: bytes) -> Roll:
+        """Count this process up, and read what all of them count and note. Its mail is taken with it."""
+        ...
+
+    async def tell(self, owner: str, ref: Ref) -> None:
+        """Have an owner look at one of its turns with its next beat."""
+        ...
+
+    async def retire(self, owner: str, count: int) -> None:
+        """Strike out a process that is dead, if its count is still this one."""
         ...
 
     # -- odds ----------------------------------------------------------------------------------------------------

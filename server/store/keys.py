@@ -101,6 +101,16 @@ class Keys:
         return f"{digest(caller)}:{id}"
 
     @staticmethod
+    def nodes() -> str:
+        """Hash: every process by its incarnation, with its count and its note."""
+        return "tl:{nodes}:beats"
+
+    @staticmethod
+    def mail(owner: str) -> str:
+        """List: turns that an owner should look at."""
+        return f"tl:{{nodes}}:mail:{owner}"
+
+    @staticmethod
     def ticket(ticket: str) -> str:
         """String: the caller that a single-use ticket stands for. The ticket is a secret: only its digest shows."""
         return f"tl:ticket:{digest(ticket)}"

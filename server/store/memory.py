@@ -8,6 +8,7 @@ import msgspec
 
 from server.protocol.status import FINAL, Status
 from server.store.base import (
+    HOLE,
     Answer,
     Append,
     Checkpoint,
@@ -23,6 +24,7 @@ from server.store.base import (
     Outcome,
     Page,
     Ref,
+    Roll,
     Turn,
 )
 from server.store.memory_history import MemoryHistory
@@ -37,6 +39,14 @@ class MemoryStore(MemoryHistory):
         self._once: dict[tuple[str, str], tuple[str, str]] = {}
         # What a deleted turn leaves.
         self._gone: set[Ref] = set()
+        # Which process of the store each turn was last claimed from; a test that changes `run` starts it anew.
+        self.run = "1"
+        self._runs: dict[Ref, str] = {}
+        # Where a hole begins, once a claim has found one.
+        self._holes: dict[Ref, int] = {}
+        self._counts: dict[str, int] = {}
+        self._notes: dict[str, bytes] = {}
+        self._mail: dict[str, list[Ref]] = {}
         # Set and replaced whenever a log grows or somebody calls wake().
         self._news: dict[int, asyncio.Event] = {}
 
@@ -77,6 +87,7 @@ class MemoryStore(MemoryHistory):
             new.ref, status, new.top, new.lease, False, new.kept, new.conversation, new.record, created_at=time.time()
         )
         self._fences[new.ref] = new.lease.fence if new.lease else 0
+        self._runs[new.ref] = self.run
         self._logs[new.ref] = [Logged(new.top, new.entry)]
         self._parents[new.ref] = new.parent
         self._inputs[new.ref] = new.input
@@ -105,7 +116,8 @@ class MemoryStore(MemoryHistory):
             return self._say(Answer.DUPLICATE if again else Answer.FINISHED, one.ref)
         if turn.lease != one.lease:
             return self._say(Answer.FENCED, one.ref)
-        if turn.top != one.after:
+        over_hole = self._holes.get(one.ref) == turn.top and one.after == turn.top + HOLE
+        if turn.top != one.after and not over_hole:
             again = turn.top >= one.top and not ends
             return self._say(Answer.DUPLICATE if again else Answer.GAP, one.ref)
         return None
@@ -127,18 +139,28 @@ class MemoryStore(MemoryHistory):
             return self._say(Answer.FINISHED, ref)
         if turn.lease != seen:
             mine = turn.lease is not None and turn.lease.owner == owner
-            return self._say(Answer.DUPLICATE if mine else Answer.FENCED, ref)
+            return self._claimed(Answer.DUPLICATE if mine else Answer.FENCED, ref)
         if not above:
             self._count(turn)
-        self._claimed_at[ref] = turn.top
+            if turn.lease is not None and self._runs[ref] != self.run:
+                self._holes[ref] = turn.top
+        self._claimed_at[ref], self._runs[ref] = turn.top, self.run
         self._fences[ref] = max(self._fences[ref], above) + 1
         self._change(ref, lease=Lease(self._fences[ref], owner), status=Status.IN_PROGRESS, offered=False)
-        return self._say(Answer.OK, ref)
+        return self._claimed(Answer.OK, ref)
+
+    def _claimed(self, answer: Answer, ref: Ref) -> Outcome:
+        turn = self._turns[ref]
+        hole = self._holes.get(ref) == turn.top
+        said = self._say(answer, ref)
+        return msgspec.structs.replace(said, hole=hole, claims=turn.claims, idle_claims=turn.idle_claims)
 
     def _count(self, turn: Turn) -> None:
         if turn.lease is not None and not turn.offered:
-            idle = turn.idle_claims if self._claimed_at.get(turn.ref) == turn.top else 0
-            self._change(turn.ref, claims=turn.claims + 1, idle_claims=idle + 1)
+            self._change(turn.ref, claims=turn.claims + 1, idle_claims=self._idle(turn) + 1)
+
+    def _idle(self, turn: Turn) -> int:
+        return turn.idle_claims if self._claimed_at.get(turn.ref) == turn.top else 0
 
     async def offer(self, ref: Ref, lease: Lease) -> Outcome:
         """Mark a running turn as free to claim."""
@@ -182,6 +204,11 @@ class MemoryStore(MemoryHistory):
             return self._say(Answer.OK, ref)
         return outcome
 
+    async def look(self, ref: Ref) -> None:
+        """Say that somebody looks at it elsewhere."""
+        if ref in self._turns:
+            self._change(ref, looked=self._turns[ref].looked + 1)
+
     async def delete(self, ref: Ref) -> bool:
         """Forget a response."""
         if ref not in self._turns:
@@ -195,7 +222,8 @@ class MemoryStore(MemoryHistory):
 
     async def turn(self, ref: Ref) -> Turn | None:
         """Read a turn."""
-        return self._turns.get(ref)
+        turn = self._turns.get(ref)
+        return None if turn is None else msgspec.structs.replace(turn, idle_claims=self._idle(turn))
 
     async def read(self, ref: Ref, after: int, limit: int) -> Page:
         """Part of a log."""
@@ -231,10 +259,25 @@ class MemoryStore(MemoryHistory):
     async def sweep(self, partition: int) -> list[Turn]:
         """All unfinished turns of a partition."""
         return [
-            msgspec.structs.replace(turn, record={})
+            msgspec.structs.replace(turn, record={}, idle_claims=self._idle(turn))
             for ref, turn in self._turns.items()
             if turn.status not in FINAL and self.partition(ref.caller) == partition
         ]
+
+    async def beat(self, owner: str, note: bytes) -> Roll:
+        """Count this process up."""
+        self._counts[owner] = self._counts.get(owner, 0) + 1
+        self._notes[owner] = note
+        return Roll(dict(self._counts), dict(self._notes), tuple(self._mail.pop(owner, ())))
+
+    async def tell(self, owner: str, ref: Ref) -> None:
+        """Have an owner look at a turn."""
+        self._mail.setdefault(owner, []).append(ref)
+
+    async def retire(self, owner: str, count: int) -> None:
+        """Strike out a dead process."""
+        if self._counts.get(owner) == count:
+            del self._counts[owner], self._notes[owner]
 
     async def check(self) -> None:
         """It is always there."""

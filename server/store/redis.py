@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+import msgspec
 from redis.asyncio.connection import AbstractConnection
 
 from server.protocol.status import Status
@@ -24,6 +25,7 @@ from server.store.base import (
     Outcome,
     Page,
     Ref,
+    Roll,
     StoreError,
     Turn,
 )
@@ -34,24 +36,40 @@ from server.store.redis_history import RedisHistory, pack
 SCHEMES = ("redis", "rediss", "unix")
 DEPTH = 8  # segments that one history may span before a fork is copied flat
 MARGIN = 1.0  # seconds that a blocking read may be answered late
-SWEPT = ("caller", "status", "top", "lease", "stop", "kept", "conversation", "offered", "created", "claims", "idle")
+SWEPT = (
+    *("caller", "status", "top", "lease", "stop", "kept", "conversation", "offered", "created"),
+    *("claims", "idle", "claimed_at", "looked"),
+)
+BEATS = 60  # seconds after which the last trace of all nodes is gone
+MAIL = 10  # seconds that a message waits for its owner
 
 
-def connect(url: str, lifetimes: Lifetimes | None = None, *, timeout: float = 2.0, partitions: int = 1) -> "RedisStore":
+def connect(
+    url: str,
+    lifetimes: Lifetimes | None = None,
+    *,
+    timeout: float = 2.0,
+    partitions: int = 1,
+    lossless: bool = False,
+) -> "RedisStore":
     """A store at `redis://`, `rediss://` or `unix://`. Nothing is opened before the first call; `check()` is one."""
     scheme = urlsplit(url).scheme
     if scheme not in SCHEMES:
         raise StoreError(f"{scheme}:// is not supported as a Redis address; use one of redis://, rediss://, unix://")
-    return RedisStore(url, lifetimes or Lifetimes(), timeout=timeout, partitions=partitions)
+    return RedisStore(url, lifetimes or Lifetimes(), timeout=timeout, partitions=partitions, lossless=lossless)
 
 
 class RedisStore(RedisHistory):
     """The store that every node of a deployment shares."""
 
-    def __init__(self, url: str, lifetimes: Lifetimes, *, timeout: float = 2.0, partitions: int = 1) -> None:
+    def __init__(
+        self, url: str, lifetimes: Lifetimes, *, timeout: float = 2.0, partitions: int = 1, lossless: bool = False
+    ) -> None:
         super().__init__(Client(url, timeout=timeout), Keys(partitions), lifetimes)
         # Blocking reads: their connections wait longer than a command may take.
         self._blocking = Client(url, timeout=timeout)
+        # Nothing is ever lost between two processes of this Redis.
+        self._lossless = lossless
         # The connection, by its number in Redis, on which a partition is being followed now.
         self._following: dict[int, int] = {}
         self._numbers: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
@@ -63,6 +81,8 @@ class RedisStore(RedisHistory):
         self._delete = Script("delete")
         self._read = Script("read")
         self._sweep = Script("sweep")
+        self._beat = Script("beat")
+        self._retire = Script("retire")
 
     async def create(self, new: NewTurn) -> Created:
         """Admit a turn."""
@@ -138,8 +158,10 @@ class RedisStore(RedisHistory):
 
     async def claim(self, ref: Ref, seen: Lease | None, owner: str, *, above: int = 0) -> Outcome:
         """Take a turn."""
-        args: list[Arg] = [_lease(seen), owner, Status.IN_PROGRESS, above]
-        return _outcome(await self._client.run(self._claim, [self._keys.turn(ref.caller, ref.id)], args))
+        args: list[Arg] = [_lease(seen), owner, Status.IN_PROGRESS, above, "1" if self._lossless else ""]
+        reply = await self._client.run(self._claim, [self._keys.turn(ref.caller, ref.id)], args)
+        hole, claims, idle = reply[4:]
+        return msgspec.structs.replace(_outcome(reply), hole=bool(hole), claims=claims, idle_claims=idle)
 
     async def offer(self, ref: Ref, lease: Lease) -> Outcome:
         """Mark a running turn as free to claim."""
@@ -152,6 +174,10 @@ class RedisStore(RedisHistory):
     async def cancel(self, ref: Ref) -> Outcome:
         """Ask for a stop."""
         return await self._marked(ref, "stop", None)
+
+    async def look(self, ref: Ref) -> None:
+        """Say that somebody looks at it elsewhere."""
+        await self._marked(ref, "look", None)
 
     async def _marked(self, ref: Ref, what: str, lease: Lease | None) -> Outcome:
         keys = [self._keys.turn(ref.caller, ref.id)]
@@ -244,6 +270,25 @@ class RedisStore(RedisHistory):
             found.append(_turn(member.decode().split(":", 1)[1], fields))
         return found
 
+    async def beat(self, owner: str, note: bytes) -> Roll:
+        """Count this process up."""
+        keys = [self._keys.nodes(), self._keys.mail(owner)]
+        fields, mail = await self._client.run(self._beat, keys, [owner, note, BEATS])
+        said = {name.decode(): value.split(b" ", 1) for name, value in zip(fields[::2], fields[1::2], strict=True)}
+        counts = {name: int(count) for name, (count, _) in said.items()}
+        refs = tuple(Ref(*letter.decode().rsplit(" ", 1)) for letter in mail)
+        return Roll(counts, {name: note for name, (_, note) in said.items()}, refs)
+
+    async def tell(self, owner: str, ref: Ref) -> None:
+        """Have an owner look at a turn."""
+        key = self._keys.mail(owner)
+        await self._client.call("RPUSH", key, f"{ref.caller} {ref.id}")
+        await self._client.call("EXPIRE", key, MAIL)
+
+    async def retire(self, owner: str, count: int) -> None:
+        """Strike out a dead process."""
+        await self._client.run(self._retire, [self._keys.nodes()], [owner, count])
+
     async def check(self) -> None:
         """Raises StoreDown, or StoreError for a Redis that is too old or evicts keys."""
         await self._client.check()
@@ -298,5 +343,6 @@ def _turn(id: str, fields: dict[str, bytes]) -> Turn:
         offered="offered" in fields,
         created_at=float(fields["created"]),
         claims=int(fields.get("claims", 0)),
-        idle_claims=int(fields.get("idle", 0)),
+        idle_claims=int(fields.get("idle", 0)) if fields.get("claimed_at") == fields["top"] else 0,
+        looked=int(fields.get("looked", 0)),
     )

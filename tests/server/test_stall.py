@@ -76,7 +76,7 @@ async def test_who_asks_during_a_stall_is_answered_late(own_redis: Server, node:
 
 async def test_who_asks_while_redis_is_gone_is_told_so(own_redis: Server, node: Served) -> None:
     """And what the client was told not to have asked for never runs."""
-    node.node.patience = 0.2
+    node.node.admission.patience = 0.2
     async with socket(node) as peer, client(node) as http:
         own_redis.kill()
         await peer.ask("[tokens=3]")
@@ -97,7 +97,7 @@ async def test_who_asks_while_redis_is_gone_is_told_so(own_redis: Server, node: 
 
 
 async def test_a_refused_turn_that_was_made_all_the_same_is_withdrawn(own_redis: Server, node: Served) -> None:
-    node.node.patience = 0.0
+    node.node.admission.patience = 0.0
     async with client(node) as http:
         conversation = (await http.post("conversations", json={})).json()["id"]
         with stalled(own_redis):

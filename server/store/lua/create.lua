@@ -31,7 +31,7 @@ local now = redis.call('TIME')
 local fence = string.match(ARGV[8], '^(%d+):') or '0'
 local turn = {'caller', ARGV[3], 'status', ARGV[9], 'top', ARGV[10], 'lease', ARGV[8], 'fence', fence,
   'fingerprint', ARGV[5], 'kept', ARGV[12], 'created', now[1] .. '.' .. string.format('%06d', now[2]),
-  'renewed', now[1]}
+  'renewed', now[1], 'run', string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')}
 local function note(field, value) turn[#turn + 1] = field; turn[#turn + 1] = value end
 if ARGV[6] == '1' then note('once', KEYS[5]) end
 for n = 16, #ARGV, 2 do note('r:' .. ARGV[n], ARGV[n + 1]) end

@@ -122,9 +122,10 @@ async def test_queued_turn_is_claimed_with_nothing_seen(store: Store) -> None:
 
 async def test_claim_raises_the_fence_once(store: Store) -> None:
     await store.create(new())
-    assert await store.claim(ref(), MINE, "node-b") == Outcome(Answer.OK, 1, False, OTHER)
-    assert await store.claim(ref(), MINE, "node-b") == Outcome(Answer.DUPLICATE, 1, False, OTHER)
-    assert await store.claim(ref(), MINE, "node-c") == Outcome(Answer.FENCED, 1, False, OTHER)
+    counted = Outcome(Answer.OK, 1, False, OTHER, claims=1, idle_claims=1)
+    assert await store.claim(ref(), MINE, "node-b") == counted
+    assert await store.claim(ref(), MINE, "node-b") == msgspec.structs.replace(counted, answer=Answer.DUPLICATE)
+    assert await store.claim(ref(), MINE, "node-c") == msgspec.structs.replace(counted, answer=Answer.FENCED)
     assert (await store.append([append()]))[0].answer is Answer.FENCED
     assert (await store.append([append(lease=OTHER)]))[0].answer is Answer.OK
 

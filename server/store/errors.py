@@ -1,0 +1,77 @@
+"""What a store raises.
+
+StoreError
+├── StoreDown        no answer; the write may or may not have been applied: repeat it
+├── StoreFull        the store refuses writes (memory)
+└── Conflict         the caller's own doing, answered with a wire error
+    ├── Locked           the conversation has a running turn
+    ├── Moved            the conversation has grown since its end was read
+    ├── KeyReused        an idempotency key came with another body
+    ├── Missing          no such turn, response, item or conversation of this caller
+    └── PositionLost     the log cannot be followed from there: it is gone, or events are missing
+"""
+
+from typing import TYPE_CHECKING
+
+from server.protocol.status import Status
+
+if TYPE_CHECKING:
+    from server.store.base import Ref
+
+
+class StoreError(Exception):
+    """Anything a store raises on purpose."""
+
+
+class StoreDown(StoreError):  # noqa: N818
+    """No answer in time. Writes are safe to repeat."""
+
+
+class StoreFull(StoreError):  # noqa: N818
+    """Writes are refused until memory is freed."""
+
+
+class Conflict(StoreError):  # noqa: N818
+    """What the caller asked for does not go with what is stored."""
+
+
+class Locked(Conflict):
+    """One turn at a time in a conversation."""
+
+    def __init__(self, conversation: str, turn: str) -> None:
+        super().__init__(conversation, turn)
+        self.conversation = conversation
+        self.turn = turn
+
+
+class Moved(Conflict):
+    """The conversation does not end where the new turn's input was read. Read again."""
+
+
+class KeyReused(Conflict):
+    """The idempotency key belongs to a different request."""
+
+
+class Missing(Conflict):
+    """Nothing of that id belongs to this caller."""
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(kind, id)
+        self.kind = kind
+        self.id = id
+
+
+class PositionLost(Conflict):
+    """Nothing can be shown that is sure to follow on `after`. `status` None: the turn is gone, `top` means nothing."""
+
+    def __init__(self, ref: "Ref", after: int, status: Status | None, top: int) -> None:
+        super().__init__(ref, after, status, top)
+        self.ref = ref
+        self.after = after
+        self.status = status
+        self.top = top
+
+    def __str__(self) -> str:
+        if self.status is None:
+            return f"the log of {self.ref.id} is gone"
+        return f"no event follows on number {self.after} in the log of {self.ref.id}, which is {self.status}"
