@@ -180,7 +180,7 @@ async def measure(job: Job, barrier: Barrier, pipe: Connection) -> None:
     manner = _manner(options)
     try:
         await _warm_up(job, pool, manner)
-        await pool.fill(max(-(-options.connections // options.processes), 0 if options.open_loop else job.concurrency))
+        await _fill(job, pool)
         await asyncio.to_thread(barrier.wait, READY)
         drive = Drive(pool, manner)
         telling = asyncio.create_task(_tell(drive, pipe))
@@ -192,6 +192,14 @@ async def measure(job: Job, barrier: Barrier, pipe: Connection) -> None:
         pipe.send(Part(began, used, drive.samples))
     finally:
         pool.close()
+
+
+async def _fill(job: Job, pool: Pool) -> None:
+    wanted = -(-job.options.connections // job.options.processes)
+    try:
+        await pool.fill(wanted if job.options.open_loop else max(wanted, job.concurrency))
+    except OSError as error:
+        raise LoadError(f"{job.options.url} cannot be reached: {error}") from error
 
 
 def _manner(options: Options) -> Manner:

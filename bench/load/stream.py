@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import cast
 
 import msgspec
 
@@ -51,8 +52,7 @@ class HttpLine(asyncio.Protocol):
     # -- asyncio's side ------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
 
     def data_received(self, data: bytes) -> None:
         now = time.perf_counter()
