@@ -49,14 +49,14 @@ def bins(values: Sequence[float], high: float, count: int = BINS) -> list[int]:
     return counts
 
 
-def histogram(values: Sequence[float], marks: dict[str, float], unit: str) -> str:
+def histogram(values: Sequence[float], marks: dict[str, float], unit: str, what: str) -> str:
     """Bars over the values up to a little above the last mark, with named lines."""
     high = max([*marks.values(), 0.0]) * 1.15 or 1.0
     counts = bins(values, high)
     frame = Frame(0.0, high, max(counts) * 1.08 or 1)
     width = (WIDTH - LEFT - RIGHT) / BINS
     bars = "".join(_bar(frame, high * index / BINS, count, width) for index, count in enumerate(counts) if count)
-    return _svg(_axes(frame, unit, "answers" if unit == "" else "count") + bars + _marks(frame, marks))
+    return _svg(_axes(frame, unit, what) + bars + _marks(frame, marks))
 
 
 def curve(points: Sequence[Point], x_unit: str, y_unit: str, marks: dict[str, float] | None = None) -> str:

@@ -91,10 +91,13 @@ def _charts(result: dict[str, Any], done: Sequence[Sample], began: float) -> Ite
     itls = [gap * 1000 for sample in done for gap in sample.gaps]
     stalls = [sample.stall * 1000 for sample in done]
     bucket = 0.25 if result["duration"] < 20 else 1.0
-    rates = [(index * bucket, rate) for index, rate in enumerate(token_rate(done, began, bucket))]
-    yield _chart("Time to first token", histogram(ttfts, _marks(result, "ttft"), "ms"))
-    yield _chart("Time between events", histogram(itls, _marks(result, "itl"), "ms"))
-    yield _chart("Throughput over time", curve(rates, "s", "tokens/s"))
+    rates = token_rate(done, began, bucket)
+    whole = rates[:-1] or rates  # the last bucket is cut by the end
+    yield _chart("Time to first token", histogram(ttfts, _marks(result, "ttft"), "ms", "answers"))
+    yield _chart("Time between events", histogram(itls, _marks(result, "itl"), "ms", "events"))
+    yield _chart(
+        "Throughput over time", curve([(index * bucket, rate) for index, rate in enumerate(whole)], "s", "tokens/s")
+    )
     limit = result["stall_limit_ms"]
     marks = {f"{limit:g} ms": limit} if limit <= max(stalls, default=0.0) else {}
     yield _chart("Longest gap of each answer", curve(cumulative(stalls), "ms", "% of answers", marks))

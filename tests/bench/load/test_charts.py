@@ -33,6 +33,9 @@ def test_a_cumulative_curve_rises_to_all() -> None:
 
 @pytest.mark.parametrize("values", [[], [0.0], [1.0, 2.0, 900.0]])
 def test_pictures_are_well_formed_and_stay_in_their_frame(values: list[float]) -> None:
-    for picture in (histogram(values, {"p50 <x>": 2.0}, "ms"), curve(cumulative(values), "s", "%", {"a": 1.0})):
+    for picture in (
+        histogram(values, {"p50 <x>": 2.0}, "ms", "answers"),
+        curve(cumulative(values), "s", "%", {"a": 1.0}),
+    ):
         for node in ET.fromstring(picture).iter():
             assert all(-1 <= float(node.get(name, "0")) <= 561 for name in ("x", "y", "x1", "x2", "y1", "y2"))
