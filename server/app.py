@@ -29,7 +29,7 @@ from server.protocol import errors
 from server.protocol.errors import WireError
 from server.settings import Settings
 from server.store.base import Store, StoreError
-from server.store.embedded import embedded
+from server.store.embedded import embedded, intact
 from server.store.journal import Journal
 from server.store.keys import Lifetimes
 from server.store.redis import connect
@@ -105,10 +105,12 @@ def create_app(
 
 
 async def _store(stack: AsyncExitStack, settings: Settings) -> Store:
-    url = settings.redis_url
+    url, lossless = settings.redis_url, False
     if not url:
+        lossless = intact(settings.folder)
         url = await stack.enter_async_context(embedded(settings.folder))
-    store = connect(url, Lifetimes(session=settings.session_days * 86_400, log=settings.log_minutes * 60))
+    lifetimes = Lifetimes(session=settings.session_days * 86_400, log=settings.log_minutes * 60)
+    store = connect(url, lifetimes, lossless=lossless)
     stack.push_async_callback(store.close)
     await store.check()
     return store

@@ -99,14 +99,21 @@ class Node:
         """The engine did not start, or ended. Others take what it ran, as from a node that died."""
         if self.state in {"failed", "stopped"}:
             return
-        self.state, self.error = "failed", reason
+        self.leave("failed")
+        self.error = reason
         self.failed.set()
         self.spawn(self.heart.beat())
         log.error("the engine failed", reason=reason)
 
+    def leave(self, state: str) -> None:
+        """Begin nothing any more. What waits here is in the store too, for everybody."""
+        self.state = state
+        self.waiting = Line()
+        self._count()
+
     async def close(self) -> None:
         """Stop running; what is unfinished stays in the log for whoever comes next."""
-        self.state = "stopped"
+        self.leave("stopped")
         self.presence.close()
         late = set(self.tasks)
         for wait in (CLOSING, None):  # a turn that was being stopped takes its first cancel for that

@@ -4,13 +4,14 @@ import asyncio
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import structlog
 import uvicorn
 
-from engine.base import Engine, EngineError
+from engine.base import Engine, EngineDead, EngineError
 from server.app import Running, running
+from server.drain import drain
 from server.node import Node
 from server.settings import Settings
 from server.telemetry import Telemetry
@@ -21,19 +22,28 @@ log = structlog.get_logger("throughline")
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its signal handlers: it raises the signal again in the end, which looks like a crash."""
+    """uvicorn without its signal handlers: it would close every socket within 50 ms, and raise the signal again."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.asked = asyncio.Event()  # a signal came
+        self.forced = asyncio.Event()  # and another one
+        self.number = signal.SIGTERM  # the first one
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """The first signal ends politely, the second at once."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end)
+            loop.add_signal_handler(number, self._end, number)
         yield
 
-    def _end(self) -> None:
-        self.force_exit = self.should_exit
-        self.should_exit = True
+    def _end(self, number: signal.Signals) -> None:
+        if self.asked.is_set():
+            self.force_exit = self.should_exit = True
+            self.forced.set()
+        self.number = self.number if self.asked.is_set() else number
+        self.asked.set()
 
 
 async def run(settings: Settings, engine: Engine, telemetry: Telemetry, listener: socket.socket) -> int:
@@ -43,13 +53,30 @@ async def run(settings: Settings, engine: Engine, telemetry: Telemetry, listener
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         log.info("listening", url=f"http://{settings.host}:{settings.port}", model=node.node.name, state="loading")
         working = asyncio.create_task(_work(node))
-        await asyncio.wait({serving, working}, return_when=asyncio.FIRST_COMPLETED)
+        asked = asyncio.create_task(server.asked.wait())
+        await asyncio.wait({serving, working, asked}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
         failed = working.done()
+        if server.asked.is_set() and not failed:
+            await _drain(node, server, settings)
         server.should_exit = True
         await serving
         working.cancel()
         await asyncio.gather(working, return_exceptions=not failed)
     return 1 if failed else 0
+
+
+async def _drain(node: Running, server: Server, settings: Settings) -> None:
+    """A second signal ends it. Ctrl-C on a node without neighbours is quick: its answers go on at the next start."""
+    hurry = server.number is signal.SIGINT and node.node.alone
+    draining = asyncio.create_task(drain(node.node, node.sockets, 0.0 if hurry else float(settings.drain_seconds)))
+    forced = asyncio.create_task(server.forced.wait())
+    await asyncio.wait({draining, forced}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (draining, forced):
+        task.cancel()
+    for result in await asyncio.gather(draining, forced, return_exceptions=True):
+        if isinstance(result, Exception):
+            log.error("draining failed", exc_info=result)
 
 
 def config(node: Running, settings: Settings) -> uvicorn.Config:
@@ -81,6 +108,10 @@ async def _work(running: Running) -> None:
 
 
 async def _watch(node: Node) -> None:
+    """Raises EngineError; what a turn finds out counts too."""
     while True:
-        await asyncio.sleep(HEALTH_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HEALTH_SECONDS):
+                await node.failed.wait()
+            raise EngineDead(node.error)
         await node.engine.check()

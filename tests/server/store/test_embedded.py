@@ -14,7 +14,7 @@ import pytest
 from server.store import embedded as module
 from server.store.base import Answer, StoreError
 from server.store.client import Client
-from server.store.embedded import embedded, find
+from server.store.embedded import embedded, find, intact
 from server.store.redis import connect
 from tests.redis_server import BINARIES, binary
 from tests.server.store.make import append, new, ref
@@ -141,3 +141,14 @@ def test_find_refuses_what_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_version", lambda _: (6, 0))
     with pytest.raises(StoreError, match=r"6\.2"):
         find()
+
+
+@pytest.mark.parametrize("name", ["redis62", "redis7"])
+async def test_only_a_redis_that_was_killed_itself_may_have_lost_something(tmp_path: Path, name: str) -> None:
+    assert intact(tmp_path)
+    async with embedded(tmp_path, binary=binary(name)):
+        assert not intact(tmp_path)  # it runs
+    assert intact(tmp_path)
+    async with embedded(tmp_path, binary=binary(name)) as url:
+        os.kill(await pid_of(url), signal.SIGKILL)
+    assert not intact(tmp_path)

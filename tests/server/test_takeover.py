@@ -1,0 +1,197 @@
+"""Two nodes on one Redis: who goes on with what, and when."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx2
+import pytest
+
+from engine.scripted import ScriptedEngine
+from server.drain import drain
+from server.store.base import StoreDown
+from tests.server.conftest import Nodes
+from tests.server.peer import Event, client, final, numbered, numbers, said, socket, text_of, until
+from tests.serving import Served
+
+ASK = "[tokens=300]"
+
+
+@asynccontextmanager
+async def two(nodes: Nodes, *engines: ScriptedEngine) -> AsyncIterator[tuple[Served, Served]]:
+    """Each knows that the other lives."""
+    first, second = engines or (ScriptedEngine(rate=400), ScriptedEngine(rate=400))
+    async with nodes(first) as a, nodes(second) as b:
+        for one, other in ((a, b), (b, a)):
+            await until(lambda one=one, other=other: sees(one, other), "they know each other")  # type: ignore[misc]
+        yield a, b
+
+
+def sees(one: Served, other: Served) -> bool:
+    note = one.node.heart.census.notes.get(other.node.owner)
+    return note is not None and note.state == "ready"
+
+
+async def uncut(nodes: Nodes, ask: str = ASK) -> str:
+    async with nodes() as served, socket(served) as peer:
+        return text_of(await peer.answer(ask))
+
+
+async def through(
+    nodes: Nodes, served: Served, change: Callable[[str], Awaitable[None]], *, after: int = 40
+) -> list[Event]:
+    """All events of a turn on `served` that is changed in its middle, seen from one socket there."""
+    async with socket(served) as peer:
+        await peer.ask(ASK)
+        seen = [await peer.next() for _ in range(after)]
+        await change(seen[0]["response"]["id"])
+        return numbered([*seen, *await peer.turn()])
+
+
+def check(events: list[Event], text: str) -> None:
+    assert numbers(events) == list(range(len(events)))
+    assert said(events) == text_of(final(events)) == text
+    assert [event["type"] for event in events].count("response.in_progress") == 1
+
+
+async def test_a_draining_node_hands_over_and_its_viewers_see_no_seam(nodes: Nodes) -> None:
+    text = await uncut(nodes)
+    async with two(nodes) as (a, b):
+
+        async def end(id: str) -> None:
+            a.node.state = "draining"
+            await asyncio.gather(*(a.node.store.offer(r.ref, r.writer.lease) for r in a.node.running.values()))
+            await a.node.heart.beat()
+            await until(lambda: b.node.running, "the other one runs it")
+            await until(lambda: not a.node.running, "this one was fenced")
+
+        check(await through(nodes, a, end), text)
+
+
+async def test_drain_ends_when_others_have_taken_everything(nodes: Nodes) -> None:
+    async with two(nodes, ScriptedEngine(rate=60), ScriptedEngine(rate=60)) as (a, b), client(a) as http:
+        made = [(await http.post("responses", json={"input": ASK, "background": True})).json() for _ in range(4)]
+        async with asyncio.timeout(5):
+            await drain(a.node, a.running.sockets, 10.0)
+        assert not a.node.running
+        assert {ref.id for ref in b.node.running} == {each["id"] for each in made}
+
+
+async def test_drain_finishes_alone(nodes: Nodes) -> None:
+    async with nodes(ScriptedEngine(rate=400)) as served, socket(served) as peer:
+        await peer.ask("[tokens=100]")
+        await peer.until("response.output_text.delta")
+        await drain(served.node, served.running.sockets, 10.0)
+        events = await peer.turn()
+        assert final(events)["status"] == "completed"
+        assert await peer.closed() == 1012
+
+
+async def test_what_time_does_not_let_finish_is_given_back(nodes: Nodes) -> None:
+    async with nodes(ScriptedEngine(rate=50)) as served, client(served) as http:
+        made = (await http.post("responses", json={"input": ASK, "background": True})).json()
+        await drain(served.node, served.running.sockets, 0.1)
+        (turn,) = await served.node.store.sweep(0)
+        assert (turn.ref.id, turn.lease, served.node.running) == (made["id"], None, {})
+        refused = await http.post("responses", json={"input": "x"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "server_overloaded")
+
+
+async def test_a_dead_engine_s_turns_go_on_at_the_neighbour(nodes: Nodes) -> None:
+    text = await uncut(nodes)
+    async with two(nodes) as (a, b):
+        engine = a.engine
+        assert isinstance(engine, ScriptedEngine)
+
+        async def die(id: str) -> None:
+            engine.die("a test killed it")
+
+        check(await through(nodes, a, die), text)
+        assert (a.node.state, a.node.error, b.node.state) == ("failed", "a test killed it", "ready")
+
+
+async def test_a_node_that_is_silent_is_dead_and_a_zombie_writes_nothing(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its heart stops, its pen does not: the first append after the claim is refused."""
+    text = await uncut(nodes)
+    async with two(nodes) as (a, b):
+
+        async def silence(id: str) -> None:
+            async def mute(*_: object) -> None:
+                raise StoreDown("mute")
+
+            monkeypatch.setattr(a.node.store, "beat", mute)
+            await until(lambda: b.node.running, "the other one runs it")
+            await until(lambda: not a.node.running, "the zombie was fenced")
+
+        check(await through(nodes, a, silence), text)
+
+
+async def test_a_queue_is_everybody_s(nodes: Nodes) -> None:
+    engines = ScriptedEngine(slots=1, rate=50), ScriptedEngine(slots=4, rate=0)
+    async with two(nodes, *engines) as (a, b), client(a) as http:
+        await http.post("responses", json={"input": "[hang@1]", "background": True})
+        waiting = [(await http.post("responses", json={"input": "[hang@1]", "background": True})).json() for _ in "ab"]
+        await until(lambda: len(b.node.running) == 2, "the free one helps")
+        assert {ref.id for ref in b.node.running} == {each["id"] for each in waiting}
+        for each in waiting:
+            await http.post(f"responses/{each['id']}/cancel")
+        await until(lambda: not b.node.running, "a stop reaches the one who runs it")
+
+
+async def test_a_stop_reaches_another_node_before_its_first_token(nodes: Nodes) -> None:
+    async with two(nodes) as (a, b), client(a) as http, client(b) as other:
+        made = (await http.post("responses", json={"input": "[first=30]", "background": True})).json()
+        async with asyncio.timeout(2):
+            ended = (await other.post(f"responses/{made['id']}/cancel")).json()
+        assert ended["status"] == "cancelled"
+        await until(lambda: not a.node.running, "the slot is free")
+
+
+async def test_a_turn_that_is_viewed_elsewhere_only_goes_on(nodes: Nodes) -> None:
+    async with two(nodes, ScriptedEngine(rate=60), ScriptedEngine(rate=60)) as (a, b):
+        a.node.presence.grace = 0.6
+        b.running.sweep.pause = b.running.sweep.looks = 0.1
+        b.node.news.set()  # the pause that runs is the old one
+        async with socket(a) as peer:
+            await peer.ask("[tokens=150]", store=False)
+            id = (await peer.next())["response"]["id"]
+        async with socket(b, f"?resume={id}&starting_after=0") as peer:
+            assert final(await peer.turn())["status"] == "completed"
+
+
+async def test_a_turn_that_is_ours_and_does_not_run_is_given_back_and_run(nodes: Nodes) -> None:
+    """As after a claim whose answer was lost for good."""
+    async with two(nodes) as (a, b), socket(a) as peer:
+        await peer.ask("[hang@3]")
+        await peer.until("response.output_text.delta")
+        ((ref, runner),) = a.node.running.items()
+        assert runner.task is not None
+        runner.task.cancel()
+        await until(lambda: ref in a.node.running or ref in b.node.running, "somebody goes on")
+
+
+async def test_a_poison_turn_is_given_up_and_takes_no_neighbour_along(nodes: Nodes) -> None:
+    """It kills three engines before its first token. The answer beside it ends well."""
+    text = await uncut(nodes)
+    async with AsyncExitStack() as stack:
+        served = [await stack.enter_async_context(nodes(ScriptedEngine(rate=300))) for _ in range(4)]
+        await until(lambda: all(sees(one, two) for one in served for two in served if one is not two), "all know all")
+        http, last = [await stack.enter_async_context(client(one)) for one in (served[0], served[3])]
+        made = [
+            (await http.post("responses", json={"input": ask, "background": True})).json() for ask in (ASK, "[die@0]")
+        ]
+        beside, poison = await asyncio.gather(*(end_of(last, each["id"]) for each in made))
+        assert (poison["status"], poison["error"]["code"]) == ("failed", "cannot_continue")
+        assert text_of(beside) == text
+        assert [one.node.state for one in served].count("failed") == 3
+
+
+async def end_of(http: httpx2.AsyncClient, id: str) -> Event:
+    async with asyncio.timeout(15):
+        while True:
+            response: Event = (await http.get(f"responses/{id}")).json()
+            if response["status"] not in {"queued", "in_progress"}:
+                return response
+            await asyncio.sleep(0.05)
