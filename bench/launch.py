@@ -15,6 +15,8 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench.processes import table
+
 ROOT = Path(__file__).parents[1]
 POLL = 0.2  # seconds
 
@@ -62,6 +64,8 @@ class Running:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
+        while any(each.group == self.pid and each.rss for each in table().values()):
+            time.sleep(POLL / 10)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     pid: int
     parent: int
+    group: int
     cpu: float  # seconds, user and system
     rss: int  # bytes
     command: str
@@ -54,7 +55,7 @@ def parse(pid: int, stat: str, command: str) -> Entry:
     name = stat.partition("(")[2].rpartition(")")[0]
     fields = stat.rpartition(")")[2].split()
     cpu = (int(fields[11]) + int(fields[12])) / TICKS
-    return Entry(pid, int(fields[1]), cpu, int(fields[21]) * PAGE, command.strip() or name)
+    return Entry(pid, int(fields[1]), int(fields[2]), cpu, int(fields[21]) * PAGE, command.strip() or name)
 
 
 def family(roots: Iterable[int], entries: Mapping[int, Entry]) -> set[int]:

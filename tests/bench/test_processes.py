@@ -12,15 +12,15 @@ STAT = "7 (a ) name) S 3 7 7 0 -1 4194304 1 0 0 0 250 50 9 9 20 0 1 0 100 1000 4
 
 
 def test_a_name_may_hold_anything() -> None:
-    assert parse(7, STAT, "") == Entry(7, 3, 300 / TICKS, 42 * PAGE, "a ) name")
+    assert parse(7, STAT, "") == Entry(7, 3, 7, 300 / TICKS, 42 * PAGE, "a ) name")
     assert parse(7, STAT, "python -m server ").command == "python -m server"
 
 
-NODE = Entry(1, 0, 10.0, 100, "python -m server")
-REDIS = Entry(2, 1, 2.0, 20, "/usr/bin/redis-server unixsocket:/x")
-FORK = Entry(3, 1, 0.5, 5, "python -c from multiprocessing.forkserver import main")
-ENGINE = Entry(4, 3, 70.0, 700, "VLLM::EngineCore")
-OTHER = Entry(5, 9, 1.0, 1, "bash")
+NODE = Entry(1, 0, 1, 10.0, 100, "python -m server")
+REDIS = Entry(2, 1, 1, 2.0, 20, "/usr/bin/redis-server unixsocket:/x")
+FORK = Entry(3, 1, 3, 0.5, 5, "python -c from multiprocessing.forkserver import main")
+ENGINE = Entry(4, 3, 3, 70.0, 700, "VLLM::EngineCore")
+OTHER = Entry(5, 9, 9, 1.0, 1, "bash")
 ALL = {each.pid: each for each in (NODE, REDIS, FORK, ENGINE, OTHER)}
 
 
