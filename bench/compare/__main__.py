@@ -6,9 +6,10 @@ Rounds are interleaved and every ratio is taken within a round, since a machine 
 import argparse
 import json
 import platform
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from bench.load.result import line
 from bench.pin import pin_family, pinned
 
 SINGLE = 24  # answers of the phase with one stream
+PATIENCE = 900.0  # seconds for the bare engine's own measurement
 WARM = 2  # answers per stream that are not counted
 NO_SWITCH = "no switch: the server has none that turns the log off"
 
@@ -53,7 +55,8 @@ class Comparison:
     def _floor(self, name: str, number: int) -> Iterator[Cell]:
         path = self.folder / f"{name}-{number}.json"
         with started(floor(self.setup, name, path), self.folder) as running:
-            running.process.wait(900)
+            with suppress(subprocess.TimeoutExpired):
+                running.process.wait(PATIENCE)
             if not path.exists():
                 raise NotReady(f"no numbers: {running.tail()}")
         result = json.loads(path.read_text())

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -141,6 +142,12 @@ def _whole(writer: asyncio.StreamWriter, status: str, body: bytes) -> None:
     writer.write(f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
 
 
+async def serve_http(port: int) -> None:
+    """As a program of its own: `python -m tests.bench.load.fake PORT`."""
+    async with await asyncio.start_server(Fake().http, "127.0.0.1", port) as server:
+        await server.serve_forever()
+
+
 @asynccontextmanager
 async def fake() -> AsyncIterator[Fake]:
     """One that listens."""
@@ -154,3 +161,7 @@ async def fake() -> AsyncIterator[Fake]:
         finally:
             server.free.set()
             server.leave.set()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve_http(int(sys.argv[1])))
