@@ -115,6 +115,7 @@ def cell(name: str, number: int, loaded: dict[str, Any], single: dict[str, Any])
         ttft=loaded["median_ttft_ms"],
         single=single["median_ttft_ms"],
         failed=loaded["failed"] + single["failed"],
+        merged=loaded["total_output_tokens"] / (loaded["total_events"] or 1),
         rss=loaded["server_rss_bytes"],
     )
 

@@ -17,6 +17,7 @@ class Cell(msgspec.Struct, frozen=True):
     ttft: float  # milliseconds, median, loaded
     single: float  # milliseconds, median, one stream
     failed: int
+    merged: float = 1.0  # tokens per event: a server that is behind sends several at once
     rss: int = 0  # bytes of what serves
 
 
@@ -33,6 +34,17 @@ class Promise(msgspec.Struct, frozen=True):
     difference: bool = False  # instead of a ratio
 
 
+COLUMNS = (
+    "what serves",
+    "tokens/s",
+    "CPU per token",
+    "store in it",
+    "tokens per event",
+    "TTFT p50",
+    "one stream",
+    "failed",
+    "memory",
+)
 OURS = "Throughline, WebSocket"
 PROMISES = (
     Promise("N1", "tokens/s, against vLLM's server", OURS, "vLLM's server, SSE, /v1/responses", "tokens", least=1.2),
@@ -84,19 +96,26 @@ def verdict(promise: Promise, cells: Sequence[Cell]) -> str:
 
 def table(cells: Sequence[Cell], absent: Mapping[str, str]) -> str:
     """Medians as Markdown; what could not be measured has a row that says why."""
-    head = (
-        "| what serves | tokens/s | CPU per token | store in it | TTFT p50 | one stream | failed | memory |\n"
-        "|---|---|---|---|---|---|---|---|"
-    )
-    lines = [_row(name, each) for name, each in rows(cells).items()]
-    lines += [f"| {name} | {why} | | | | | | |" for name, why in absent.items()]
-    return "\n".join([head, *lines])
+    lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
+    lines += [_row(name, each) for name, each in rows(cells).items()]
+    lines += [_line([name, why] + [""] * (len(COLUMNS) - 2)) for name, why in absent.items()]
+    return "\n".join(lines)
 
 
 def _row(name: str, each: Sequence[Cell]) -> str:
     middle = {field: median(float(getattr(cell, field)) for cell in each) for field in Cell.__struct_fields__[2:]}
-    failed = sum(cell.failed for cell in each)
-    return (
-        f"| {name} | {middle['tokens']:,.0f} | {middle['cpu']:.1f} us | {middle['store']:.1f} us "
-        f"| {middle['ttft']:.1f} ms | {middle['single']:.1f} ms | {failed} | {middle['rss'] / 2**20:,.0f} MiB |"
-    )
+    numbers = [
+        f"{middle['tokens']:,.0f}",
+        f"{middle['cpu']:.1f} us",
+        f"{middle['store']:.1f} us",
+        f"{middle['merged']:.1f}",
+        f"{middle['ttft']:.1f} ms",
+        f"{middle['single']:.1f} ms",
+        str(sum(cell.failed for cell in each)),
+        f"{middle['rss'] / 2**20:,.0f} MiB",
+    ]
+    return _line([name, *numbers])
+
+
+def _line(words: Sequence[str]) -> str:
+    return f"| {' | '.join(words)} |"
