@@ -62,24 +62,26 @@ class Drive:
     async def _session(self, session: Session, intended: float) -> None:
         """Its turns in order, on one line; the first that fails ends it."""
         conversation = Conversation(self.manner.target)
+        asked = time.perf_counter()
         try:
             line = await self.pool.take()
         except (OSError, Failed) as error:
             now = time.perf_counter()
             self.samples.append(Sample(intended, now, ended=now, error=f"connect {type(error).__name__}"))
             return
+        connecting = time.perf_counter() - asked
         try:
             for turn, ask in enumerate(session.asks):
                 await sleep_until(intended)
-                sample = await self._turn(line, conversation, ask, Sample(intended, 0.0, turn=turn))
+                sample = Sample(intended, 0.0, [], turn=turn, connecting=0.0 if turn else connecting)
+                await self._turn(line, conversation, ask, sample)
                 if sample.error is not None:
                     return
                 intended = sample.ended + self.manner.think
         finally:
             self.pool.give(line)
 
-    async def _turn(self, line: Line, conversation: Conversation, ask: Ask, sample: Sample) -> Sample:
-        sample.stamps = []
+    async def _turn(self, line: Line, conversation: Conversation, ask: Ask, sample: Sample) -> None:
         watch = Watch(sample)
         try:
             async with asyncio.timeout(self.manner.timeout):
@@ -92,7 +94,6 @@ class Drive:
         sample.sent = sample.sent or sample.ended
         self.samples.append(sample)
         conversation.said(ask, watch.text, watch.id)
-        return sample
 
 
 async def sleep_until(at: float) -> None:

@@ -11,6 +11,7 @@ from bench.load.sample import Sample, rebuffer
 
 PERCENTILES = (50, 90, 95, 99)
 SLO_NAMES = ("ttft", "tpot", "e2el", "stall")
+LATE = 0.01  # seconds from which on a send counts as late
 BUCKET = 1.0  # seconds; of rates over time
 
 
@@ -113,7 +114,8 @@ def _stalls(done: Sequence[Sample], rules: Rules) -> dict[str, Any]:
 
 def _sends(samples: Sequence[Sample]) -> dict[str, Any]:
     late = [sample.late for sample in samples]
-    return spread("late_send", late) | {"late_sends": sum(seconds > 0.01 for seconds in late)}
+    connecting = spread("connecting", [sample.connecting for sample in samples if not sample.turn])
+    return spread("late_send", late) | {"late_sends": sum(seconds > LATE for seconds in late)} | connecting
 
 
 def token_rate(done: Iterable[Sample], began: float, bucket: float = BUCKET) -> list[float]:

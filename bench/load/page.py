@@ -41,6 +41,7 @@ TIMES = (
     ("tpot", "per token"),
     ("e2el", "whole answer"),
     ("stall", "longest gap"),
+    ("connecting", "connecting"),
     ("late_send", "sent late"),
 )
 COLUMNS = ("mean", "p50", "p90", "p95", "p99", "max")

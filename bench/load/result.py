@@ -32,7 +32,8 @@ def details(samples: list[Sample], began: float) -> dict[str, Any]:
         "itls": [sample.gaps for sample in samples],
         "latencies": [sample.latency for sample in samples],
         "start_times": [sample.intended - began for sample in samples],
-        "late_sends_s": [sample.late for sample in samples],
+        "late_by": [sample.late for sample in samples],
+        "connecting": [sample.connecting for sample in samples],
         "turns": [sample.turn for sample in samples],
         "errors": [sample.error or "" for sample in samples],
     }

@@ -15,12 +15,13 @@ class Sample(msgspec.Struct):
     input_tokens: int = 0
     output_tokens: int = 0  # as the server's usage says
     turn: int = 0  # its place in the session
+    connecting: float = 0.0  # seconds that it waited for a connection
     error: str | None = None  # its kind
 
     @property
     def late(self) -> float:
-        """Seconds between the intended and the real send: the client's own fault."""
-        return self.sent - self.intended
+        """Seconds between the intended and the real send, without those for a connection: the client's own fault."""
+        return self.sent - self.intended - self.connecting
 
     @property
     def ttft(self) -> float:

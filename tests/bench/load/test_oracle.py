@@ -11,6 +11,7 @@ import pytest
 
 from bench.load.metrics import peak
 from bench.load.plan import timed
+from bench.load.pool import Line
 from bench.load.sample import Sample
 from tests.bench.load.conftest import ALL, Sending, sessions
 from tests.bench.load.fake import Fake, Written
@@ -138,3 +139,18 @@ async def test_nothing_begins_after_the_duration(server: Fake, target: str) -> N
     samples = await sending.closed(sessions(1000), concurrency=2)
     assert 2 <= len(samples) < 1000
     assert all(sample.intended - sending.began < 0.2 for sample in samples)
+
+
+async def test_a_slow_handshake_counts_as_latency_and_not_as_lateness(server: Fake, target: str) -> None:
+    sending = Sending(server, target)
+    take = sending.pool.take
+
+    async def slowly() -> Line:
+        await asyncio.sleep(0.3)
+        return await take()
+
+    sending.pool.take = slowly  # type: ignore[method-assign]
+    (sample,) = await sending.open(timed(sessions(1), [0.0]))
+    assert sample.connecting >= 0.3
+    assert sample.late < 0.3
+    assert sample.ttft >= 0.3

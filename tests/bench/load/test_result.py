@@ -43,6 +43,7 @@ def test_details_are_one_entry_per_request() -> None:
     every = details(SAMPLES, 10.0)
     assert {len(each) for each in every.values()} == {2}
     assert (every["errors"], every["start_times"][0]) == (["", "http 503"], 0.0)
+    assert every.keys() & result().keys() == set()
 
 
 def test_costs_are_of_the_server_and_the_client() -> None:

@@ -11,6 +11,12 @@ def test_latencies_count_from_the_intended_time() -> None:
     assert (ANSWER.late, ANSWER.ttft, ANSWER.latency) == (0.5, 2.0, 6.0)
 
 
+def test_a_slow_handshake_is_not_the_clients_fault() -> None:
+    """It is part of the latency all the same."""
+    sample = Sample(10.0, 10.5, [12.0], ended=12.0, connecting=0.25)
+    assert (sample.late, sample.ttft) == (0.25, 2.0)
+
+
 def test_time_per_token_leaves_the_first_out() -> None:
     assert ANSWER.tpot == (6.0 - 2.0) / 8
 
