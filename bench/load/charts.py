@@ -88,16 +88,18 @@ def _bar(frame: Frame, at: float, count: int, width: float) -> str:
 
 
 def _marks(frame: Frame, marks: dict[str, float]) -> str:
-    """Upright lines; their names stand at different heights, since they may be close together."""
-    return "".join(
-        _mark(frame.x(value), TOP + 10 + 13 * index, name) for index, (name, value) in enumerate(marks.items())
-    )
+    """Upright lines; their names stand over them at different heights, since they may be close together."""
+    places = [(name, frame.x(value), TOP + 10 + 13 * index) for index, (name, value) in enumerate(marks.items())]
+    return "".join(_line(x) for _, x, _ in places) + "".join(_name(name, x, y) for name, x, y in places)
 
 
-def _mark(x: float, y: float, name: str) -> str:
+def _line(x: float) -> str:
+    return f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+
+
+def _name(name: str, x: float, y: float) -> str:
     beside = f'x="{x - 4:.1f}" text-anchor="end"' if x > WIDTH - 90 else f'x="{x + 4:.1f}"'
-    line = f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-    return f'{line}<text class="name" {beside} y="{y}">{escape(name)}</text>'
+    return f'<text class="name" {beside} y="{y}">{escape(name)}</text>'
 
 
 def _axes(frame: Frame, x_unit: str, y_unit: str) -> str:

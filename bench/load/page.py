@@ -19,7 +19,7 @@ body { margin: 0 auto; max-width: 1200px; padding: 28px 20px 60px; background: v
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 24px; margin: 0; } h2 { font-size: 15px; margin: 0 0 6px; } p { margin: 4px 0; }
 .soft { color: var(--soft); } .bad { color: var(--bad); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 22px 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 12px; margin: 22px 0; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); gap: 12px; }
 .card { background: var(--card); border: 1px solid var(--edge); border-radius: 10px; padding: 14px 16px; min-width: 0; }
 .tile b { display: block; font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums; }
@@ -30,7 +30,7 @@ th, td { text-align: right; padding: 5px 10px; border-bottom: 1px solid var(--ed
 th { color: var(--soft); font-weight: 500; } th:first-child, td:first-child { text-align: left; }
 tr:last-child td { border-bottom: 0; }
 svg { width: 100%; height: auto; display: block; } svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
-svg .name { fill: var(--mark); } .bar, .area { fill: var(--wash); } .bar { fill: var(--ink); }
+svg .name { fill: var(--mark); stroke: var(--card); stroke-width: 4px; paint-order: stroke; } .bar, .area { fill: var(--wash); } .bar { fill: var(--ink); }
 .line { fill: none; stroke: var(--ink); stroke-width: 1.8; } .grid { stroke: var(--edge); }
 .mark { stroke: var(--mark); stroke-dasharray: 3 3; }
 details { margin-top: 22px; } pre { overflow-x: auto; font-size: 12px; }
