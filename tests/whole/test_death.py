@@ -5,11 +5,13 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests.engine.real import require_vllm
-from tests.whole.client import connected, numbers, said
+from tests.whole.client import Client, connected, numbers, said
 from tests.whole.process import Program, alive, program, wait_until
 
 pytestmark = pytest.mark.redis
@@ -104,3 +106,58 @@ def test_a_redis_that_is_not_there_is_named() -> None:
 def _shared_memory() -> set[str]:
     folder = Path("/dev/shm")
     return set(os.listdir(folder)) if folder.is_dir() else set()
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_an_engine_that_dies_or_freezes_ends_the_node_and_no_answer(how: signal.Signals) -> None:
+    """The node is not ready within a second of knowing, and ends with an error; the next start goes on."""
+    require_vllm()
+    with program() as server:
+        server.start()
+        server.wait("/readyz")
+        engine = _engine(server)
+        assert server.process is not None
+        began = time.monotonic()
+        id, shown = asyncio.run(_begin_and_lose(server, engine, how))
+        status = server.process.wait(30)
+        print(f"{how.name}: ended with {status} after {time.monotonic() - began:.1f} s")
+        assert status == 1
+        server.start()
+        server.wait("/readyz")
+        asyncio.run(_go_on(server, id, shown))
+
+
+def _engine(server: Program) -> int:
+    """The process in which vLLM computes."""
+    (pid,) = (pid for pid in server.family() if Path(f"/proc/{pid}/comm").read_text().startswith("VLLM::EngineCor"))
+    return pid
+
+
+async def _begin_and_lose(server: Program, engine: int, how: signal.Signals) -> tuple[str, list[dict[str, object]]]:
+    async with connected(server.ws) as client:
+        await client.create("Tell me a long story about a fox.", ignore_eos=True, max_output_tokens=1500)
+        shown = [await client.event() for _ in range(60)]
+        os.kill(engine, how)
+        with pytest.raises(ConnectionClosed) as closed:
+            await _collect(client, shown)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
+    assert not [event for event in shown if str(event["type"]).endswith("failed")]
+    return str(_response(shown[0])["id"]), shown
+
+
+async def _collect(client: Client, shown: list[dict[str, object]]) -> None:
+    while True:
+        shown.append(await client.event())
+
+
+async def _go_on(server: Program, id: str, shown: list[dict[str, object]]) -> None:
+    async with connected(f"{server.ws}?resume={id}&starting_after={len(shown) - 1}") as client:
+        events = [*shown, *await client.events()]
+    assert numbers(events) == list(range(len(events)))
+    assert _response(events[-1])["output"][0]["content"][0]["text"] == said(events)
+
+
+def _response(event: dict[str, object]) -> Any:
+    return event["response"]

@@ -95,6 +95,17 @@ async def test_queued_turn_and_an_owner_who_comes_back_leave_no_hole(store: Stor
     assert not (await store.claim(ref("b"), MINE, MINE.owner, above=1)).hole
 
 
+async def test_an_owner_who_comes_back_writes_its_holes_again(store: Store) -> None:
+    """Redis forgot the claim that made the hole; the owner has the whole log, and gives it back as it was."""
+    await store.create(new())
+    claimed = await store.claim(ref(), MINE, "node-b", above=5)
+    assert claimed.lease == Lease(6, "node-b")
+    over = append(after=1 + HOLE, top=3 + HOLE, lease=Lease(6, "node-b"))
+    assert [one.answer for one in await store.append([over])] == [Answer.OK]
+    end = ending(after=3 + 2 * HOLE, lease=Lease(6, "node-b"))
+    assert (await store.finish(end)).answer is Answer.OK
+
+
 async def test_idle_claims_are_forgotten_when_the_log_grows(store: Store) -> None:
     await store.create(new())
     await store.claim(ref(), MINE, "node-b")
