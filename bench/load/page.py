@@ -30,7 +30,8 @@ th, td { text-align: right; padding: 5px 10px; border-bottom: 1px solid var(--ed
 th { color: var(--soft); font-weight: 500; } th:first-child, td:first-child { text-align: left; }
 tr:last-child td { border-bottom: 0; }
 svg { width: 100%; height: auto; display: block; } svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
-svg .name { fill: var(--mark); stroke: var(--card); stroke-width: 4px; paint-order: stroke; } .bar, .area { fill: var(--wash); } .bar { fill: var(--ink); }
+svg .name { fill: var(--mark); stroke: var(--card); stroke-width: 4px; paint-order: stroke; }
+.area { fill: var(--wash); } .bar { fill: var(--ink); }
 .line { fill: none; stroke: var(--ink); stroke-width: 1.8; } .grid { stroke: var(--edge); }
 .mark { stroke: var(--mark); stroke-dasharray: 3 3; }
 details { margin-top: 22px; } pre { overflow-x: auto; font-size: 12px; }
