@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from time import perf_counter
 
@@ -26,6 +26,7 @@ class Question(msgspec.Struct, frozen=True):
     name: str
     text: str
     after: str | None = None  # the id of a response
+    options: Mapping[str, object] = {}  # of the model
 
 
 class Client:
@@ -46,7 +47,7 @@ class Client:
 
     async def ask(self, question: Question, key: str, seconds: float) -> Ledger:
         """A turn up to its end, or to the deadline. Cancellation cuts the socket."""
-        body = {"type": "response.create", "input": question.text, "idempotency_key": key}
+        body = {"type": "response.create", "input": question.text, "idempotency_key": key, **question.options}
         if question.after is not None:
             body["previous_response_id"] = question.after
         self._frame = orjson.dumps(body)
