@@ -2,7 +2,7 @@
 
 import msgspec
 
-from bench.faults import scenarios, timed
+from bench.faults import scenarios, timed, twins
 from bench.faults.double import double
 from bench.faults.scenarios import Scale, Scenario, breaking
 
@@ -125,6 +125,13 @@ CATALOGUE = (
         timed.stop,
         _size(100),
         _size(1000),
+    ),
+    Entry(
+        "twins",
+        "with --engine vllm: kill the node that writes the only answer, a greedy one, at a random point",
+        twins.twins,
+        _size(3, 1),
+        _size(20, 1),
     ),
     Entry(
         "storm",
