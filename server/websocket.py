@@ -4,6 +4,7 @@ Written on bare ASGI: a node holds thousands of these, and every token passes he
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from contextlib import aclosing
@@ -57,6 +58,7 @@ class Endpoint:
         self.store = store
         self.watcher = watcher
         self.sockets: set[Socket] = set()
+        self.draining = False  # set when the node stops: nobody else gets in
 
     async def __call__(self, scope: Message, receive: Receive, send: SendMessage) -> None:
         """Serve one socket from its handshake to its end."""
@@ -64,7 +66,9 @@ class Endpoint:
         headers = Headers(scope=scope)
         query = parse_qsl(scope["query_string"].decode("latin-1"))
         try:
+            self._check_open()  # before a ticket is used up here
             caller = await self.gate.websocket(headers, dict(query).get("ticket"))
+            self._check_open()
         except WireError as error:
             await refuse(send, error)
             return
@@ -81,9 +85,27 @@ class Endpoint:
             self.sockets.discard(socket)
             self.node.telemetry.now.sockets = len(self.sockets)
 
-    async def close(self, code: int, reason: str) -> None:
-        """Close every socket."""
-        await asyncio.gather(*(socket.close(code, reason) for socket in list(self.sockets)))
+    async def close(self, code: int, reason: str, *, spread: float = 0.0) -> None:
+        """Close every socket, one after the other over `spread` seconds, so that their clients do not return at once.
+
+        The order is random: sockets that were opened together should not come back together.
+        """
+        sockets = random.sample(list(self.sockets), len(self.sockets))
+        await asyncio.gather(
+            *(_after(spread * n / len(sockets), each.close(code, reason)) for n, each in enumerate(sockets))
+        )
+
+    def _check_open(self) -> None:
+        if self.draining:
+            raise errors.overloaded("This node is stopping.")
+
+
+async def _after(seconds: float, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await asyncio.sleep(seconds)
+        await work
+    finally:
+        work.close()  # for one that was cancelled before it began
 
 
 async def refuse(send: SendMessage, error: WireError) -> None:
@@ -92,7 +114,11 @@ async def refuse(send: SendMessage, error: WireError) -> None:
     start = {
         "type": "websocket.http.response.start",
         "status": error.status,
-        "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())],
+        "headers": [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            *((name.encode(), value.encode()) for name, value in error.headers.items()),
+        ],
     }
     await send(start)
     await send({"type": "websocket.http.response.body", "body": body})
