@@ -177,6 +177,7 @@ class Socket:
             await self._resume_from(query)
             while (commands := await self._next()) is not None:
                 await self._perform(commands)
+                await asyncio.sleep(0)  # messages that have all arrived are read without a pause: others want a turn
         except Gone:
             await self._drain()
         finally:
@@ -290,6 +291,8 @@ class Socket:
             pass
         except Exception as error:
             await self._send_text(frame(_translated(error), lane))
+        finally:
+            self.connection.answered()
 
     async def _guard(self, lane: str | None, job: Coroutine[Any, Any, None]) -> None:
         """A lane's job ends in its last event or in one error, never in silence."""
@@ -326,6 +329,7 @@ class Socket:
         await self._send_text(orjson.dumps(event if lane is None else event | {"stream_id": lane}).decode())
 
     async def _heartbeat(self) -> None:
+        """Sends nothing itself: a send may wait for the peer, and this is who notices that."""
         while not self.closed:
             await asyncio.sleep(self.limits.beat)
             now = time.monotonic()
@@ -333,16 +337,19 @@ class Socket:
                 if now - self.blocked_since > self.limits.send:
                     await self.close(1013, "reader too slow")
             elif now - self.opened > self.limits.age:
-                await self._perform(self.connection.expire())
+                self._spawn(self._perform(self.connection.expire()))
             else:
-                await self._tell_quiet(now)
+                self._tell_quiet(now)
 
-    async def _tell_quiet(self, now: float) -> None:
-        for viewer, last in list(self.viewers.items()):
-            if now - last >= self.limits.quiet and viewer in self.viewers:
+    def _tell_quiet(self, now: float) -> None:
+        for viewer, last in self.viewers.items():
+            if now - last >= self.limits.quiet:
                 self.viewers[viewer] = now
-                type, about = self.node.whereabouts(viewer.ref, begun=viewer.begun)
-                await self._notice(type, max(viewer.number, 0), viewer.lane, {"response_id": viewer.ref.id, **about})
+                self._spawn(self._whereabouts(viewer))
+
+    async def _whereabouts(self, viewer: Viewer) -> None:
+        type, about = self.node.whereabouts(viewer.ref, begun=viewer.begun)
+        await self._notice(type, max(viewer.number, 0), viewer.lane, {"response_id": viewer.ref.id, **about})
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
