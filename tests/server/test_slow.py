@@ -27,7 +27,8 @@ LONG: dict[str, Any] = {"input": "[tokens=20000]", "max_output_tokens": 30000}
 
 def unsent(served: Served) -> int:
     """The most bytes that wait in this process for one client."""
-    return max(each.transport.get_write_buffer_size() for each in served.server.server_state.connections)
+    sizes = (each.transport.get_write_buffer_size() for each in served.server.server_state.connections)
+    return max(sizes, default=0)
 
 
 def narrow(served: Served) -> None:
