@@ -79,10 +79,15 @@ class Protocol(WebSocketsSansIOProtocol):
         super().resume_writing()
 
     async def send(self, message: Any) -> None:
-        """As uvicorn; but a goodbye never waits: it takes its place behind what is unsent."""
+        """As uvicorn; but a goodbye never waits: it takes its place behind what is unsent.
+
+        And a handshake that was refused is complete: uvicorn would log each of them as the application's error.
+        """
         if message["type"] == "websocket.close":
             self.writable.set()
         await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True
 
     def handle_cont(self, event: Frame) -> None:
         """Put pieces together as they come."""

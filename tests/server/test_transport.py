@@ -227,8 +227,11 @@ async def test_compression_is_not_offered(served: Served) -> None:
         assert await peer.closed() == 1002
 
 
-async def test_a_hundred_broken_sockets_leave_a_quiet_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_hundred_refused_and_as_many_broken_sockets_leave_a_quiet_log(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(100):
+        assert await status(served, UPGRADE.replace(b"127.0.0.1", b"evil.example")) == 403
         async with raw(served) as peer:
             await peer.write(frame(TEXT, b"\xff"), text({"type": "never read"}))
             assert await peer.closed() == 1007
