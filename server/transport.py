@@ -8,7 +8,6 @@ peer reads them; and a message in a million pieces is a million objects.
 
 import asyncio
 import socket
-from asyncio.transports import BaseTransport
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -22,7 +21,13 @@ LINGER = 10.0  # seconds in which the peer may read what was said to it before t
 
 
 class Http(HttpToolsProtocol):
-    """Before the handshake."""
+    """Before the handshake, and for everything that is not a WebSocket."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Limit what the kernel takes."""
+        super().connection_made(transport)
+        plain = transport.get_extra_info("socket")
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
 
     def _should_upgrade(self) -> bool:
         """RFC 6455, 4.1: over HTTP/1.1 only. What is older is answered as a plain request."""
@@ -37,12 +42,6 @@ class Protocol(WebSocketsSansIOProtocol):
         self.pong = b""  # the latest that wait for the peer to read
         self.pieces = bytearray()  # of a message whose end is still to come
         self.end: asyncio.TimerHandle | None = None  # once nothing more will be said
-
-    def connection_made(self, transport: BaseTransport) -> None:
-        """Limit what the kernel takes."""
-        super().connection_made(transport)
-        plain = transport.get_extra_info("socket")
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is left to be given up."""

@@ -100,16 +100,22 @@ def fragments(payload: bytes, size: int) -> Iterator[bytes]:
         yield frame(CONTINUATION if at else TEXT, payload[at : at + size], fin=last)
 
 
+async def dialled(port: int, buffer: int | None) -> socket.socket:
+    """A connection whose receive buffer is set before the handshake of TCP, which announces it."""
+    plain = socket.socket()
+    if buffer is not None:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    plain.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", port))
+    return plain
+
+
 @asynccontextmanager
 async def raw(
     served: Served, query: str = "", *, port: int | None = None, buffer: int | None = None, headers: bytes = b""
 ) -> AsyncIterator[Raw]:
     """`buffer` is the size of the kernel's receive buffer, in bytes: small, for a reader that stops."""
-    plain = socket.socket()
-    if buffer is not None:
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-    plain.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", port or served.port))
+    plain = await dialled(port or served.port, buffer)
     reader, writer = await asyncio.open_connection(sock=plain, limit=buffer or 1 << 16)
     writer.write(b"GET /v1/responses" + query.encode() + b" HTTP/1.1\r\n" + HANDSHAKE + headers + b"\r\n")
     async with asyncio.timeout(PATIENCE):

@@ -11,12 +11,13 @@ import orjson
 import pytest
 
 from engine.scripted import ScriptedEngine
+from server import http
 from server.protocol.connection import WAITING
 from server.store.base import Ref, Turn
 from server.websocket import Limits
 from tests.server.conftest import Nodes
-from tests.server.peer import Event, final, numbered, numbers, said, socket, text_of, until
-from tests.server.raw import PING, PONG, TEXT, Raw, frame, raw, text
+from tests.server.peer import Event, client, final, numbered, numbers, said, socket, sse, text_of, until
+from tests.server.raw import PING, PONG, TEXT, Raw, dialled, frame, raw, text
 from tests.server.wire import wired
 from tests.serving import Served
 
@@ -109,6 +110,22 @@ async def test_a_reader_of_a_trickle_is_cut_and_told_why(nodes: Nodes) -> None:
             slow.reader._buffer[:0] = read  # type: ignore[attr-defined]  # read again, as frames
             assert await slow.closed() == 1013
         await until(lambda: not served.node.running, "the turn ended")
+
+
+async def test_a_reader_of_sse_that_stops_is_cut_and_can_resume(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "SEND", 0.3)
+    async with nodes(ScriptedEngine(rate=0)) as served, client(served) as other:
+        narrow(served)
+        made = (await other.post("responses", json=LONG | {"background": True})).json()
+        at = f"responses/{made['id']}?stream=true"
+        plain = await dialled(served.port, SMALL)
+        plain.send(f"GET /v1/{at} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        await until(lambda: unsent(served) > 32 * 1024, "much waits")
+        assert unsent(served) < BOUND
+        assert served.node.presence.viewed()
+        await until(lambda: not served.node.presence.viewed(), "nobody looks any more")
+        plain.close()
+        check(sse((await other.get(at)).text))
 
 
 async def test_a_peer_that_vanished_is_noticed_by_its_silence(nodes: Nodes, slow: ScriptedEngine) -> None:
