@@ -1,8 +1,11 @@
 """Bytes that no good client sends: the right code or status, little memory, quiet logs, and a server that lives on."""
 
 import asyncio
+import fcntl
 import logging
 import struct
+import sys
+import termios
 from collections.abc import Sequence
 
 import orjson
@@ -148,6 +151,16 @@ async def test_pings_of_a_client_that_reads_nothing_do_not_pile_up(served: Serve
         while pongs[-1] != b"%0125d" % 99:
             pongs.append((await peer.frame())[1])
         assert len(pongs) < 50_000
+
+
+async def test_the_kernel_takes_little_for_a_reader_that_stopped(nodes: Nodes) -> None:
+    """It would take megabytes: its buffer grows while a reader is quick."""
+    async with nodes(ScriptedEngine(rate=0)) as served, raw(served, buffer=SMALL) as peer:
+        await peer.say("response.create", input="[tokens=9000]", max_output_tokens=10_000)
+        await until(lambda: unsent(served) > 32 * 1024, "much waits")
+        taken = bytearray(4)
+        fcntl.ioctl(protocol(served).transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, taken)
+        assert 0 < int.from_bytes(taken, sys.byteorder) < 256 * 1024
 
 
 async def test_a_goodbye_comes_behind_what_was_not_read_yet(nodes: Nodes) -> None:
