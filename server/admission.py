@@ -14,7 +14,20 @@ from server.protocol import errors, response
 from server.protocol.log import encode
 from server.record import Record, pack, unpack
 from server.runner import first_events
-from server.store.base import Item, KeyReused, Lease, Locked, Logged, Missing, Moved, NewTurn, Ref, Store, StoreDown
+from server.store.base import (
+    Checkpoint,
+    Item,
+    KeyReused,
+    Lease,
+    Locked,
+    Logged,
+    Missing,
+    Moved,
+    NewTurn,
+    Ref,
+    Store,
+    StoreDown,
+)
 from server.telemetry import Facts, Telemetry
 
 T = TypeVar("T")
@@ -168,3 +181,16 @@ def new_turn(ask: Ask, admitted: Admitted, entry: bytes, lease: Lease | None, re
         parent=ready.parent,
         input=tuple(Item(item["id"], msgspec.json.encode(item)) for item in ready.input),
     )
+
+
+def readmission(ref: Ref, record: Record, lease: Lease, first: Logged) -> NewTurn | None:
+    """What admits a turn again that was taken over, where Redis comes back empty. None: its conversation is gone too.
+
+    What it was asked with is not known here, so its parent is a place that does not exist: a later turn that continues
+    this one is told that the history is missing, instead of being given a shorter one.
+    """
+    if record.response.get("conversation"):
+        return None
+    kept = bool(record.response["store"])
+    parent = Checkpoint(f"{ref.id}-lost", 0)
+    return NewTurn(ref, "", pack(record), first.entry, first.top, lease, kept, parent=parent)

@@ -111,11 +111,12 @@ async def _ask_redis(settings: Settings) -> Finding:
         store = connect(settings.redis_url, Lifetimes())
         try:
             await store.check()
+            what = store.what
         finally:
             await store.close()
     except StoreError as error:
         return False, "Redis", f"REDIS_URL: {error}"
-    return True, "Redis", "REDIS_URL answers, and is fit for use"
+    return True, "Redis", f"REDIS_URL answers, is {what}, and is fit for use"
 
 
 def _port(settings: Settings) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import structlog
 
 from engine.base import Engine, EngineDead
-from server.admission import Admission, Admitted
+from server.admission import Admission, Admitted, readmission
 from server.line import Line, Place, place_of
 from server.persist import answered
 from server.prepare import Ask, draft
@@ -334,7 +334,7 @@ class Node:
             place.facts or self._resumed(place),
             self._verdict(place, claim),
             hole=claim is not None and claim.hole,
-            origin=origin,
+            origin=origin or readmission(place.ref, place.record, lease, entries[0]),
         )
         if stop:
             runner.stop()

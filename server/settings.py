@@ -42,8 +42,10 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         "REDIS_URL",
         "",
-        "`redis://`, `rediss://` or `unix://`. Empty: a Redis of our own in `DATA_DIR`.",
-        "url redis|rediss|unix",
+        "`redis://`, `rediss://` (TLS) or `unix://`; `redis+cluster://host:port,host:port` for a Redis Cluster;"
+        " `redis+sentinel://host:port,host:port/NAME` for a master that sentinels name. Empty: a Redis of our own in"
+        " `DATA_DIR`.",
+        "url redis|rediss|unix|redis+cluster|rediss+cluster|redis+sentinel|rediss+sentinel",
     ),
     Setting("DATA_DIR", "", "Data of our own Redis, and logs. Empty: `throughline` in the user's data folder."),
     Setting("ROLE", "all", "What this node does: sockets and engine.", "all"),
@@ -71,6 +73,7 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         "SCRIPTED_RATE", "50", "Tokens per second and stream of the scripted engine; 0: no limit.", "number 0-1000000"
     ),
+    Setting("SCRIPTED_SLOTS", "64", "Answers that the scripted engine gives at once.", "number 1-100000"),
     Setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "",
@@ -102,6 +105,7 @@ class Settings(msgspec.Struct, frozen=True):
     session_days: int
     log_minutes: int
     scripted_rate: int
+    scripted_slots: int
     otel_exporter_otlp_endpoint: str
     options: tuple[str, ...] = ()
 

@@ -1,6 +1,7 @@
 """A real redis-server on a Unix socket of its own, for tests."""
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -10,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from socket import AF_UNIX, socket
+from socket import AF_UNIX, create_server, socket
+from typing import Any
 
 import pytest
+from redis import Redis
 
 
 def bundled() -> str | None:
@@ -39,28 +42,37 @@ def binary(name: str) -> str:
 
 
 class Server:
-    """One redis-server that may be killed, stopped and started again on the same data."""
+    """One redis-server that may be killed, stopped and started again on the same data.
+
+    `path` may be followed by a configuration file.
+    """
 
     def __init__(self, path: str, folder: Path, *options: str) -> None:
         self.folder = folder
         self.socket = folder / "s"
         self.url = f"unix://{self.socket}"
-        self._path = path
+        self.urls = [self.url]
+        self._command = path.split()
         self._options = options
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start and wait until it has loaded its data."""
-        self.socket.unlink(missing_ok=True)
-        command = [self._path, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder)]
-        command += ["--save", ""]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([*command, *self._options], stdout=log, stderr=log)
+        self.launch()
+        assert self.process is not None
         deadline = time.monotonic() + 20
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"redis-server did not start: {(self.folder / 'log').read_text()}")
             time.sleep(0.01)
+
+    def launch(self) -> None:
+        """Start."""
+        self.socket.unlink(missing_ok=True)
+        command = [*self._command, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder)]
+        command += ["--save", ""]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([*command, *self._options], stdout=log, stderr=log)
 
     def _answers(self) -> bool:
         with socket(AF_UNIX) as peer, suppress(OSError):
@@ -83,14 +95,53 @@ class Server:
             self.process = None
 
 
+class Listening(Server):
+    """One that others reach over TCP, on this machine alone."""
+
+    def __init__(self, path: str, folder: Path, *options: str) -> None:
+        self.port = free_port()
+        super().__init__(path, folder, "--port", str(self.port), "--bind", "127.0.0.1", *options)
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.urls = [self.url]
+        self.admin = Redis(port=self.port)
+
+    def ask(self, *words: str | bytes | int) -> Any:
+        """One command."""
+        return self.admin.execute_command(*words)  # type: ignore[no-untyped-call]
+
+
+def free_port() -> int:
+    """A port that nobody listens on now, nor on the one 10,000 above it, where a cluster's servers talk."""
+    for port in random.sample(range(15_000, 30_000), 100):
+        with suppress(OSError), create_server(("127.0.0.1", port)), create_server(("127.0.0.1", port + 10_000)):
+            return port
+    pytest.fail("no free port")
+
+
 @contextmanager
 def running(path: str, *options: str) -> Iterator[Server]:
     """A server in a short folder (socket paths over 107 characters are truncated silently)."""
     folder = Path(tempfile.mkdtemp(prefix="tl", dir="/tmp"))
     server = Server(path, folder, *options)
-    server.start()
-    try:
+    with started(server):
         yield server
+
+
+@contextmanager
+def listening(path: str, *options: str) -> Iterator[Listening]:
+    """The same over TCP."""
+    server = Listening(path, Path(tempfile.mkdtemp(prefix="tl", dir="/tmp")), *options)
+    with started(server):
+        yield server
+    server.admin.close()
+
+
+@contextmanager
+def started(server: Server) -> Iterator[None]:
+    """Start it; at the end, end it and remove its folder."""
+    try:
+        server.start()
+        yield
     finally:
         server.kill()
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(server.folder, ignore_errors=True)

@@ -42,6 +42,10 @@ ADAPTERS = (
     "server.store.memory",
     "server.store.memory_history",
     "server.store.client",
+    "server.store.route",
+    "server.store.cluster",
+    "server.store.sentinel",
+    "server.store.blocking",
     "server.store.embedded",
     "server.store.keys",
 )

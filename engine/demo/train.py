@@ -141,10 +141,12 @@ class Training:
     """One training run. Threads take parts of each batch as they come free: on a busy machine this is far faster than
     splitting every operation over the cores, where each waits for the slowest."""
 
-    def __init__(self, recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, recipe: Recipe, tokenizer: PreTrainedTokenizerFast, start: Path | None = None) -> None:
         self.recipe = recipe
         self.tokenizer = tokenizer
         self.model = new_model(recipe, tokenizer)
+        if start is not None:
+            self.model.load_state_dict(LlamaForCausalLM.from_pretrained(start, dtype=torch.float32).state_dict())
         self.pool = ThreadPoolExecutor(THREADS, initializer=torch.set_num_threads, initargs=(1,))
         inner = [weight for name, weight in self.model.named_parameters() if weight.ndim == 2 and "embed" not in name]
         outer = [weight for name, weight in self.model.named_parameters() if weight.ndim == 1 or "embed" in name]
@@ -208,10 +210,11 @@ def main() -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     parser.add_argument("--folder", type=Path, default=MODEL)
     parser.add_argument("--save-every", type=int, default=500)
+    parser.add_argument("--start", type=Path, help="go on from these weights, with a schedule of its own")
     options = vars(parser.parse_args())
-    folder, save_every = options.pop("folder"), options.pop("save_every")
+    folder, save_every, start = (options.pop(name) for name in ("folder", "save_every", "start"))
     torch.set_num_threads(1)
-    Training(Recipe(**options), train_tokenizer()).run(folder, save_every)
+    Training(Recipe(**options), train_tokenizer(), start).run(folder, save_every)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ FULL = ("used memory > 'maxmemory'", "MISCONF")
 DOWN = (ConnectionError, TimedOut, OSError, ReadOnlyError, ClusterDownError, AskError, TryAgainError)
 DOWN_WORDS = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "BUSY ")
 OLDEST = (6, 2)
+ELSEWHERE = {"cluster": "redis+cluster://", "sentinel": "redis+sentinel://"}
 
 
 class Script:
@@ -55,7 +56,9 @@ def address(url: str) -> str:
 
 
 class Client:
-    """At most `limit` connections at a time; each call has one to itself."""
+    """One server. At most `limit` connections at a time; each call has one to itself."""
+
+    what = "one Redis"
 
     def __init__(self, url: str, *, timeout: float = 2.0, limit: int = 16) -> None:
         self.address = address(url)
@@ -84,6 +87,11 @@ class Client:
             return await self.call("EVALSHA", script.sha, len(names), *names, *args)
         except _Unknown:
             return await self.call("EVAL", script.source, len(names), *names, *args)
+
+    @asynccontextmanager
+    async def at(self, key: str) -> AsyncIterator["Client"]:
+        """The server that holds a key."""
+        yield self
 
     async def _answer(self, args: tuple[Arg, ...], timeout: float) -> Any:
         # A connection that had died in the pool is no reason to fail. Repeating is safe: every write is guarded.
@@ -123,9 +131,17 @@ class Client:
         for connection in idle:
             await connection.disconnect(nowait=True)
 
-    async def check(self) -> None:
-        """Raises StoreDown without an answer, StoreError for a server that we cannot rely on."""
-        facts = _facts(await self.call("INFO", "server")) | _facts(await self.call("INFO", "memory"))
+    async def check(self, mode: str = "standalone") -> None:
+        """Raises StoreDown without an answer, StoreError for a server that we cannot rely on, or of another mode."""
+        facts = _facts(await self.call("INFO"))
+        found = facts.get("redis_mode", mode)
+        if found != mode:
+            raise StoreError(
+                f"Redis at {self.address} is of the kind '{found}'; its address begins with"
+                f" {ELSEWHERE.get(found, 'redis://')}"
+            )
+        if facts.get("loading") == "1":
+            raise StoreDown(f"Redis at {self.address} is loading its data")
         version = facts.get("redis_version", "0.0")
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
             raise StoreError(f"Redis at {self.address} is version {version}; 6.2 or later is needed")

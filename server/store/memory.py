@@ -44,6 +44,8 @@ class MemoryStore(MemoryHistory):
         self._runs: dict[Ref, str] = {}
         # Where a hole begins, once a claim has found one.
         self._holes: dict[Ref, int] = {}
+        # Under which lease an owner writes again what this store had lost.
+        self._back: dict[Ref, Lease] = {}
         self._counts: dict[str, int] = {}
         self._notes: dict[str, bytes] = {}
         self._mail: dict[str, list[Ref]] = {}
@@ -116,7 +118,8 @@ class MemoryStore(MemoryHistory):
             return self._say(Answer.DUPLICATE if again else Answer.FINISHED, one.ref)
         if turn.lease != one.lease:
             return self._say(Answer.FENCED, one.ref)
-        over_hole = self._holes.get(one.ref) == turn.top and one.after == turn.top + HOLE
+        may_skip = self._holes.get(one.ref) == turn.top or self._back.get(one.ref) == one.lease
+        over_hole = may_skip and one.after == turn.top + HOLE
         if turn.top != one.after and not over_hole:
             again = turn.top >= one.top and not ends
             return self._say(Answer.DUPLICATE if again else Answer.GAP, one.ref)
@@ -146,6 +149,8 @@ class MemoryStore(MemoryHistory):
                 self._holes[ref] = turn.top
         self._claimed_at[ref], self._runs[ref] = turn.top, self.run
         self._fences[ref] = max(self._fences[ref], above) + 1
+        if above:
+            self._back[ref] = Lease(self._fences[ref], owner)
         self._change(ref, lease=Lease(self._fences[ref], owner), status=Status.IN_PROGRESS, offered=False)
         return self._claimed(Answer.OK, ref)
 

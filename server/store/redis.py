@@ -4,10 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 import msgspec
-from redis.asyncio.connection import AbstractConnection
 
 from server.protocol.status import Status
 from server.store.base import (
@@ -29,13 +27,22 @@ from server.store.base import (
     StoreError,
     Turn,
 )
-from server.store.client import Arg, Client, Script, exchange
+from server.store.blocking import Blocking
+from server.store.client import Arg, Client, Script
+from server.store.cluster import Cluster
 from server.store.keys import Keys, Lifetimes
 from server.store.redis_history import RedisHistory, pack
+from server.store.route import Routed
+from server.store.sentinel import Sentinels
 
-SCHEMES = ("redis", "rediss", "unix")
+KINDS: dict[str, type[Client | Cluster | Sentinels]] = {
+    **dict.fromkeys(("redis", "rediss", "unix"), Client),
+    **dict.fromkeys(("redis+cluster", "rediss+cluster"), Cluster),
+    **dict.fromkeys(("redis+sentinel", "rediss+sentinel"), Sentinels),
+}
+PARTITIONS = 16  # of a cluster; their hash tags lie in sixteen different slots
+BLOCKED = 2 * PARTITIONS  # connections to one server: each partition's reader, and those that wake them
 DEPTH = 8  # segments that one history may span before a fork is copied flat
-MARGIN = 1.0  # seconds that a blocking read may be answered late
 SWEPT = (
     *("caller", "status", "top", "lease", "stop", "kept", "conversation", "offered", "created"),
     *("claims", "idle", "claimed_at", "looked"),
@@ -45,34 +52,31 @@ MAIL = 10  # seconds that a message waits for its owner
 
 
 def connect(
-    url: str,
-    lifetimes: Lifetimes | None = None,
-    *,
-    timeout: float = 2.0,
-    partitions: int = 1,
-    lossless: bool = False,
+    url: str, lifetimes: Lifetimes | None = None, *, timeout: float = 2.0, lossless: bool = False
 ) -> "RedisStore":
-    """A store at `redis://`, `rediss://` or `unix://`. Nothing is opened before the first call; `check()` is one."""
+    """A store at `redis://`, `rediss://` or `unix://`; `redis+cluster://` and `redis+sentinel://`, also with `rediss`.
+
+    Nothing is opened before the first call; `check()` is one. Raises StoreError for an address that makes no sense.
+    """
+    return RedisStore(url, lifetimes or Lifetimes(), timeout=timeout, lossless=lossless)
+
+
+def _reach(url: str, *, timeout: float, limit: int = 16) -> Client | Routed:
     scheme = urlsplit(url).scheme
-    if scheme not in SCHEMES:
-        raise StoreError(f"{scheme}:// is not supported as a Redis address; use one of redis://, rediss://, unix://")
-    return RedisStore(url, lifetimes or Lifetimes(), timeout=timeout, partitions=partitions, lossless=lossless)
+    if scheme not in KINDS:
+        raise StoreError(f"{scheme}:// is not supported as a Redis address; use one of {', '.join(KINDS)}")
+    return KINDS[scheme](url, timeout=timeout, limit=limit)
 
 
 class RedisStore(RedisHistory):
     """The store that every node of a deployment shares."""
 
-    def __init__(
-        self, url: str, lifetimes: Lifetimes, *, timeout: float = 2.0, partitions: int = 1, lossless: bool = False
-    ) -> None:
-        super().__init__(Client(url, timeout=timeout), Keys(partitions), lifetimes)
-        # Blocking reads: their connections wait longer than a command may take.
-        self._blocking = Client(url, timeout=timeout)
+    def __init__(self, url: str, lifetimes: Lifetimes, *, timeout: float = 2.0, lossless: bool = False) -> None:
+        client = _reach(url, timeout=timeout)
+        super().__init__(client, Keys(PARTITIONS if isinstance(client, Cluster) else 1), lifetimes)
+        self._blocking = Blocking(_reach(url, timeout=timeout, limit=BLOCKED))
         # Nothing is ever lost between two processes of this Redis.
         self._lossless = lossless
-        # The connection, by its number in Redis, on which a partition is being followed now.
-        self._following: dict[int, int] = {}
-        self._numbers: WeakKeyDictionary[AbstractConnection, int] = WeakKeyDictionary()
         self._create = Script("create")
         self._append = Script("append")
         self._claim = Script("claim")
@@ -238,27 +242,13 @@ class RedisStore(RedisHistory):
         command: tuple[Arg, ...] = ("XREAD", "COUNT", 200, "BLOCK", wait_ms, "STREAMS", *refs)
         command += tuple(_position(number) for number in after.values())
         partition = self._keys.partition(next(iter(after)).caller)
-        async with self._blocking.lend() as connection:
-            self._following[partition] = await self._number(connection)
-            try:
-                timeout = wait_ms / 1000 + MARGIN
-                reply = await exchange(connection, command, timeout, self._blocking.address)
-            finally:
-                del self._following[partition]
+        key = self._keys.open(partition)
+        reply = await self._blocking.read(partition, key, command, wait_ms / 1000)
         return {refs[name]: _entries(entries) for name, entries in reply or ()}
-
-    async def _number(self, connection: AbstractConnection) -> int:
-        """What Redis calls this connection; asked once while it lasts."""
-        if not connection.is_connected or connection not in self._numbers:
-            where = self._blocking.address
-            self._numbers[connection] = await exchange(connection, ("CLIENT", "ID"), MARGIN, where)
-        return self._numbers[connection]
 
     async def wake(self, partition: int) -> None:
         """Make a follow return."""
-        number = self._following.get(partition)
-        if number is not None:
-            await self._client.call("CLIENT", "UNBLOCK", number)
+        await self._blocking.wake(partition)
 
     async def sweep(self, partition: int) -> list[Turn]:
         """All unfinished turns of a partition."""
@@ -289,13 +279,17 @@ class RedisStore(RedisHistory):
         """Strike out a dead process."""
         await self._client.run(self._retire, [self._keys.nodes()], [owner, count])
 
+    @property
+    def what(self) -> str:
+        """What kind of Redis this is, in words, once `check()` has asked it."""
+        return self._client.what
+
     async def check(self) -> None:
         """Raises StoreDown, or StoreError for a Redis that is too old or evicts keys."""
         await self._client.check()
 
     async def close(self) -> None:
         """Close all connections."""
-        self._numbers.clear()
         await asyncio.gather(self._client.close(), self._blocking.close())
 
 

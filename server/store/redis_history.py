@@ -9,6 +9,7 @@ from server.protocol.status import Status
 from server.store.base import Checkpoint, Conversation, Item, Locked, Missing, Ref, Slice, Stored
 from server.store.client import Arg, Client, Script
 from server.store.keys import Keys, Lifetimes
+from server.store.route import Routed
 
 PLACE = ("response", "status", "segment", "at", "first_input", "last_input")
 
@@ -16,7 +17,7 @@ PLACE = ("response", "status", "segment", "at", "first_input", "last_input")
 class RedisHistory:
     """What is left of a turn when it has ended."""
 
-    def __init__(self, client: Client, keys: Keys, lifetimes: Lifetimes) -> None:
+    def __init__(self, client: Client | Routed, keys: Keys, lifetimes: Lifetimes) -> None:
         self._client = client
         self._keys = keys
         self._lifetimes = lifetimes

@@ -256,7 +256,7 @@ async def test_a_restarted_node_goes_on_where_the_first_one_was_cut(nodes: Nodes
     await asyncio.gather(task, return_exceptions=True)
     async with nodes(ScriptedEngine(rate=2000)) as served:
         served.node.alone = True
-        assert await served.running.sweep.recover() == 1
+        await served.running.sweep.recover()
         rest = await resumed(served, seen[0]["response"]["id"], f"&starting_after={len(seen) - 1}")
         events = [*seen, *numbered(rest)]
         assert numbers(events) == list(range(len(events)))
@@ -292,9 +292,9 @@ async def test_orphans_wait_for_slots(nodes: Nodes) -> None:
     engine = ScriptedEngine(slots=2)
     async with nodes(engine) as served, client(served) as http:
         served.node.alone = True
-        assert await served.running.sweep.recover() == 8
+        await served.running.sweep.recover()
         await until(lambda: len(engine.running) == 2, "both slots are used")
-        assert (len(served.node.running), len(served.node.waiting)) == (2, 6)
+        await until(lambda: (len(served.node.running), len(served.node.waiting)) == (2, 6), "the others wait")
         for id in ids:
             ended = (await http.post(f"responses/{id}/cancel")).json()
             assert (ended["id"], ended["status"]) == (id, "cancelled")

@@ -2,7 +2,7 @@
 -- KEYS  turn, log of each
 -- ARGV  lease, after, top, entry of each
 -- RESULT  for each: 1 (ok, no stop asked for) | {answer, top, stop, lease} | {"broken", error}
--- The first entry after a hole begins 1,000 numbers above the top.
+-- The first entry after a hole begins 1,000 numbers above the top; an owner who came back writes its old ones again.
 -- An entry's id is "<number of its last event>-<how many it has>".
 -- A failure that concerns every write (memory, a read-only replica, a full disk) is raised instead: what was applied
 -- before it answers "duplicate" when the batch is repeated.
@@ -16,14 +16,16 @@ local function answer(turn, lease, after, top)
   return say('gap')
 end
 
-local function is_over_hole(turn, top, after)
-  return tonumber(after) == tonumber(top) + 1000 and redis.call('HGET', turn, 'hole') == top
+local function is_over_hole(turn, top, after, lease)
+  if tonumber(after) ~= tonumber(top) + 1000 then return false end
+  local h = redis.call('HMGET', turn, 'hole', 'back')
+  return h[1] == top or h[2] == lease
 end
 
 local function append(n)
   local turn, lease, after, top = KEYS[2 * n - 1], ARGV[4 * n - 3], ARGV[4 * n - 2], ARGV[4 * n - 1]
   local h = redis.call('HMGET', turn, 'lease', 'top', 'stop')
-  if h[1] ~= lease or (h[2] ~= after and not (h[2] and is_over_hole(turn, h[2], after))) then
+  if h[1] ~= lease or (h[2] ~= after and not (h[2] and is_over_hole(turn, h[2], after, lease))) then
     return answer(turn, lease, after, top)
   end
   if not redis.call('XADD', KEYS[2 * n], 'NOMKSTREAM', top .. '-' .. (top - after), 'e', ARGV[4 * n]) then

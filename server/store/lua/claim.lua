@@ -33,6 +33,8 @@ if h[1] ~= '' and ARGV[4] == '0' then
     note('hole', h[2])
   end
 end
+-- Who comes back writes again what it had written, holes included.
+if ARGV[4] ~= '0' then note('back', lease) end
 redis.call('HSET', KEYS[1], unpack(change))
 redis.call('HDEL', KEYS[1], 'offered')
 return say('ok', lease)

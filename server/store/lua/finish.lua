@@ -7,12 +7,12 @@
 -- RESULT  {answer, top, stop, lease}
 local id, lease, after, top = ARGV[1], ARGV[3], ARGV[4], ARGV[5]
 local h = redis.call('HMGET', KEYS[1], 'lease', 'top', 'stop', 'end', 'fence', 'kept', 'conversation', 'parent',
-  'parent_at', 'input', 'once', 'first_input', 'last_input', 'hole')
+  'parent_at', 'input', 'once', 'first_input', 'last_input', 'hole', 'back')
 if not h[5] then return {'lost', -1, 0, ''} end
 local function say(word) return {word, tonumber(h[2]), h[3] and 1 or 0, h[1]} end
 if h[4] then return say(h[4] == lease and h[2] == top and 'duplicate' or 'finished') end
 if h[1] ~= lease then return say('fenced') end
-local over_hole = h[14] == h[2] and tonumber(after) == tonumber(h[2]) + 1000
+local over_hole = (h[14] == h[2] or h[15] == lease) and tonumber(after) == tonumber(h[2]) + 1000
 if h[2] ~= after and not over_hole then return say('gap') end
 
 local kept, conversation, parent = h[6] == '1', h[7], h[8] or ''

@@ -1,4 +1,4 @@
-"""The three backends that the contract is checked against."""
+"""The backends that the contract is checked against."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -9,9 +9,10 @@ import pytest
 from server.store.client import Client
 from server.store.memory import MemoryStore
 from server.store.redis import RedisStore, connect
-from tests.redis_server import Server, binary, running
+from tests.redis_cluster import Masters, masters
+from tests.redis_server import Listening, Server, binary, listening, running
 
-BACKENDS = ("memory", "redis62", "redis7")
+REAL = [pytest.param(name, marks=pytest.mark.redis) for name in ("redis62", "redis7")]
 
 
 @pytest.fixture(scope="session")
@@ -26,11 +27,32 @@ def redis7() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.redis) for name in BACKENDS[1:]])
+@pytest.fixture(scope="session")
+def single() -> Iterator[Listening]:
+    """One that is reached over TCP."""
+    with listening(binary("redis7")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Masters]:
+    with masters(binary("redis7")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=REAL)
 def server(request: pytest.FixtureRequest) -> Server:
     """Each real redis-server in turn."""
     server: Server = request.getfixturevalue(request.param)
     return server
+
+
+@pytest.fixture(params=REAL)
+def own(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server that the test may break."""
+    lasting = ("--appendonly", "yes", "--appendfsync", "always", "--key-load-delay", "300")
+    with running(binary(request.param), *lasting) as server:
+        yield server
 
 
 @pytest.fixture
@@ -40,7 +62,7 @@ async def redis(server: Server) -> AsyncIterator[RedisStore]:
         yield store
 
 
-@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.redis) for name in BACKENDS[1:])])
+@pytest.fixture(params=["memory", *REAL, pytest.param("cluster", marks=pytest.mark.redis)])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[MemoryStore | RedisStore]:
     """Every backend, empty."""
     if request.param == "memory":
@@ -51,16 +73,18 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[MemoryStore | R
 
 
 @asynccontextmanager
-async def emptied(server: Server) -> AsyncIterator[RedisStore]:
-    """A store on an empty server, in which afterwards no key may live for ever."""
-    admin = Client(server.url)
-    await admin.call("FLUSHALL")
+async def emptied(server: Server | Masters) -> AsyncIterator[RedisStore]:
+    """A store on empty servers, in which afterwards no key may live for ever."""
+    admins = [Client(url) for url in server.urls]
+    for admin in admins:
+        await admin.call("FLUSHALL")
     store = connect(server.url)
     yield store
     await store.close()
-    for key in await admin.call("KEYS", "*"):
-        assert await admin.call("PTTL", key) > 0, f"{key.decode()} never expires"
-    await admin.close()
+    for admin in admins:
+        for key in await admin.call("KEYS", "*"):
+            assert await admin.call("PTTL", key) > 0, f"{key.decode()} never expires"
+        await admin.close()
 
 
 @pytest.fixture(autouse=True)

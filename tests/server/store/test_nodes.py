@@ -6,7 +6,7 @@ from server.protocol.status import Status
 from server.store.base import HOLE, Answer, Lease, Logged, Ref, Store
 from server.store.memory import MemoryStore
 from server.store.redis import RedisStore
-from tests.server.store.make import MINE, append, ending, new, ref
+from tests.server.store.make import ALICE, MINE, append, ending, new, ref
 
 OTHER = Lease(2, "node-b")
 
@@ -43,7 +43,7 @@ async def test_looks_are_counted(store: Store) -> None:
     turn = await store.turn(ref())
     assert turn is not None
     assert turn.looked == 2
-    assert [turn.looked for turn in await store.sweep(0)] == [2]
+    assert [turn.looked for turn in await store.sweep(store.partition(ALICE))] == [2]
     await store.look(ref("resp_2"))
     assert await store.turn(ref("resp_2")) is None
 
@@ -95,6 +95,17 @@ async def test_queued_turn_and_an_owner_who_comes_back_leave_no_hole(store: Stor
     assert not (await store.claim(ref("b"), MINE, MINE.owner, above=1)).hole
 
 
+async def test_an_owner_who_comes_back_writes_its_holes_again(store: Store) -> None:
+    """Redis forgot the claim that made the hole; the owner has the whole log, and gives it back as it was."""
+    await store.create(new())
+    claimed = await store.claim(ref(), MINE, "node-b", above=5)
+    assert claimed.lease == Lease(6, "node-b")
+    over = append(after=1 + HOLE, top=3 + HOLE, lease=Lease(6, "node-b"))
+    assert [one.answer for one in await store.append([over])] == [Answer.OK]
+    end = ending(after=3 + 2 * HOLE, lease=Lease(6, "node-b"))
+    assert (await store.finish(end)).answer is Answer.OK
+
+
 async def test_idle_claims_are_forgotten_when_the_log_grows(store: Store) -> None:
     await store.create(new())
     await store.claim(ref(), MINE, "node-b")
@@ -105,7 +116,7 @@ async def test_idle_claims_are_forgotten_when_the_log_grows(store: Store) -> Non
     grown = await store.turn(ref())
     assert grown is not None
     assert (grown.idle_claims, grown.claims) == (0, 1)
-    assert [msgspec.structs.replace(grown, record={})] == await store.sweep(0)
+    assert [msgspec.structs.replace(grown, record={})] == await store.sweep(store.partition(ALICE))
 
 
 async def another_run(store: Store) -> None:
@@ -114,6 +125,6 @@ async def another_run(store: Store) -> None:
         store.run = "2"
         return
     assert isinstance(store, RedisStore)
-    client = store._client
-    for key in await client.call("KEYS", "*:turn:*"):
-        await client.call("HSET", key, "run", "0" * 40)
+    async with store._client.at(store._keys.open(store.partition(ALICE))) as client:
+        for key in await client.call("KEYS", "*:turn:*"):
+            await client.call("HSET", key, "run", "0" * 40)

@@ -153,7 +153,7 @@ async def test_offered_turn_is_written_until_it_is_claimed(store: Store) -> None
     await store.create(new())
     assert (await store.offer(ref(), OTHER)).answer is Answer.FENCED
     assert await store.offer(ref(), MINE) == Outcome(Answer.OK, 1, False, MINE)
-    assert [turn.offered for turn in await store.sweep(0)] == [True]
+    assert [turn.offered for turn in await store.sweep(store.partition(ALICE))] == [True]
     assert (await store.append([append()]))[0].answer is Answer.OK
     assert (await store.claim(ref(), MINE, "node-b")).lease == OTHER
     turn = await store.turn(ref())
@@ -176,7 +176,7 @@ async def test_stop_comes_back_with_every_append_and_claim(store: Store) -> None
     assert await store.cancel(ref()) == Outcome(Answer.OK, 1, True, MINE)
     assert await store.append([append()]) == [Outcome(Answer.OK, 2, True, MINE)]
     assert (await store.claim(ref(), MINE, "node-b")).stop
-    assert [turn.stop for turn in await store.sweep(0)] == [True]
+    assert [turn.stop for turn in await store.sweep(store.partition(ALICE))] == [True]
 
 
 async def test_finish_ends_a_turn_once(store: Store) -> None:
@@ -219,7 +219,7 @@ async def test_deleted_turn_stays_deleted(store: Store) -> None:
     assert (await store.finish(ending())).answer is Answer.LOST
     await store.create(new())
     assert await store.turn(ref()) is None
-    assert await store.sweep(0) == []
+    assert await store.sweep(store.partition(ALICE)) == []
 
 
 @pytest.mark.parametrize(("after", "limit", "tops"), [(-1, 9, [1, 3, 6]), (0, 9, [1, 3, 6]), (1, 9, [3, 6]),
@@ -258,11 +258,11 @@ async def test_follow_gives_up_in_time(store: Store) -> None:
 
 
 async def test_follow_is_woken(store: Store) -> None:
-    await store.wake(0)
+    await store.wake(store.partition(ALICE))
     for _ in range(3):
         waiting = asyncio.create_task(store.follow({ref(): 1}, 60_000))
         for _ in range(500):  # one that comes before the read blocks wakes nobody
-            await store.wake(0)
+            await store.wake(store.partition(ALICE))
             if (await asyncio.wait({waiting}, timeout=0.01))[0]:
                 break
         assert waiting.done()
@@ -285,8 +285,9 @@ async def test_sweep_lists_what_is_unfinished(store: Store) -> None:
     await store.create(new("b", lease=None))
     await store.create(new("c", caller=BOB))
     await store.finish(ending("a"))
-    found = {turn.ref: turn for turn in await store.sweep(0)}
-    assert set(found) == {ref("b"), ref("c", BOB)}
+    found = {turn.ref: turn for turn in await store.sweep(store.partition(ALICE))}
+    others = [turn.ref for turn in await store.sweep(store.partition(BOB))]
+    assert found.keys() | set(others) == {ref("b"), ref("c", BOB)}
     assert found[ref("b")].record == {}
     whole = await store.turn(ref("b"))
     assert whole is not None

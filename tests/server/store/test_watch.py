@@ -239,13 +239,13 @@ async def test_cancelled_and_abandoned_watches_leave_nothing(store: Store, watch
         break
     gc.collect()
     await asyncio.sleep(0.05)
-    assert watcher._readers[0]._positions() == {}
+    assert [reader._positions() for reader in watcher._readers.values()] == [{}]
 
 
 async def cancelled(watcher: Watcher) -> None:
     seen = [asyncio.create_task(everything(watcher, 1)) for _ in range(20)]
     await asyncio.sleep(0.03)
-    assert watcher._readers[0]._positions() == {ref(): 1}
+    assert [reader._positions() for reader in watcher._readers.values()] == [{ref(): 1}]
     for one in seen:
         one.cancel()
     await asyncio.gather(*seen, return_exceptions=True)

@@ -1,0 +1,56 @@
+"""A turn that is written word by word while a test breaks things, and what its viewers saw."""
+
+import asyncio
+
+from server.protocol.log import Event, Kind
+from server.protocol.status import Status
+from server.store.base import Logged, Ref, Store
+from server.store.journal import Journal, Writer
+from server.store.watch import Notice, Watcher
+from tests.server.store.make import ALICE, MINE, ref
+
+DONE = [Event(Kind.COMPLETED, data={})]
+
+
+async def written(
+    journal: Journal, store: Store, disturb: "asyncio.Task[None]", *, caller: str = ALICE, words: int = 100
+) -> list[bytes]:
+    """Write a turn through a disturbance, at least so many words; what its log says then."""
+    writer = begun(journal, caller)
+    n = 0
+    async with asyncio.timeout(60):
+        while not disturb.done() or n < words:
+            writer.append([Event(Kind.TEXT, f"{n}", (n,))])
+            await writer.room()
+            await asyncio.sleep(0.003)
+            n += 1
+        await disturb
+        return await ended(store, writer)
+
+
+def begun(journal: Journal, caller: str = ALICE) -> Writer:
+    """A pen for the turn that `make.new()` makes."""
+    return journal.open(ref(caller=caller), MINE, 1, None, [Logged(1, b"first")])
+
+
+async def ended(store: Store, writer: Writer) -> list[bytes]:
+    """End it. Its log has every number once, and is what the writer wrote."""
+    await writer.finish(DONE, Status.COMPLETED, b"{}")
+    page = await store.read(writer.ref, -1, 100_000)
+    assert page.top == writer.top
+    tops = [-1, *(logged.top for logged in page.entries)]
+    assert [logged.after for logged in page.entries] == tops[:-1]
+    assert list(page.entries) == writer.tail.entries
+    return [logged.entry for logged in page.entries]
+
+
+async def viewed(watcher: Watcher, turn: Ref) -> tuple[list[bytes], list[Notice]]:
+    """What a viewer is shown of a turn, and told beside it."""
+    entries: list[bytes] = []
+    notices: list[Notice] = []
+    async for one in watcher.watch(turn, -1):
+        if isinstance(one, Logged):
+            entries.append(one.entry)
+        else:
+            notices.append(one)
+    return entries, notices

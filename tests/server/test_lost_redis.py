@@ -1,0 +1,74 @@
+"""Redis comes back without what it had acknowledged, while those who wrote it live: nobody sees it."""
+
+from engine.scripted import ScriptedEngine
+from server.store.client import Client
+from tests.server.conftest import Nodes
+from tests.server.peer import final, numbered, numbers, said, socket, text_of, until
+from tests.serving import Served
+
+ASK = "[tokens=400]"
+
+
+async def flush(url: str) -> None:
+    admin = Client(url)
+    await admin.call("FLUSHALL")
+    await admin.close()
+
+
+async def gone_and_on(served: Served, url: str, viewer: Served | None = None) -> dict[str, object]:
+    """Empties Redis in the middle of an answer that is read at `viewer`; the finished response."""
+    viewer = viewer or served
+    async with socket(served) as peer:
+        await peer.ask(ASK)
+        first = await peer.next()
+        id = first["response"]["id"]
+        async with socket(viewer, f"?resume={id}") as other:
+            seen = [await other.next() for _ in range(40)]
+            await flush(url)
+            seen += await other.turn()
+        mine = [first, *await peer.turn()]
+    for events in (numbered(seen), numbered(mine)):
+        assert numbers(events) == list(range(len(events)))
+        assert said(events) == text_of(final(events))
+    async with socket(served, f"?resume={id}") as again:
+        events = numbered(await again.turn())
+        assert (numbers(events), said(events)) == (list(range(len(events))), said(mine))
+    response: dict[str, object] = final(mine)
+    return response
+
+
+async def test_an_empty_redis_is_given_the_whole_log_again(nodes: Nodes, empty: str) -> None:
+    async with nodes(ScriptedEngine(rate=300)) as served:
+        assert (await gone_and_on(served, empty))["status"] == "completed"
+
+
+async def test_a_turn_that_was_taken_over_too(nodes: Nodes, empty: str) -> None:
+    """Its question is gone with Redis: who continues it is told so."""
+    first, second = ScriptedEngine(rate=200), ScriptedEngine(rate=200)
+    async with nodes(first) as a, nodes(second) as b, socket(b) as peer:
+        await until(lambda: b.node.owner in a.node.heart.census.notes, "they know each other")
+        async with socket(a) as asking:
+            await asking.ask(ASK)
+            id = (await asking.next())["response"]["id"]
+            first.die("a test killed it")
+            await until(lambda: b.node.running, "the other one goes on")
+        async with socket(b, f"?resume={id}") as viewer:
+            seen = await viewer.until("response.output_text.delta")
+            await flush(empty)
+            seen += await viewer.turn()
+        assert numbers(seen) == list(range(len(numbered(seen))))
+        assert said(seen) == text_of(final(seen))
+        await peer.ask("[tokens=3]", previous_response_id=id)
+        assert (await peer.error())["code"] == "previous_response_not_found"
+
+
+async def test_again_and_again(nodes: Nodes, empty: str) -> None:
+    async with nodes(ScriptedEngine(rate=300)) as served, socket(served) as peer:
+        await peer.ask(ASK)
+        events = [await peer.next() for _ in range(20)]
+        for _ in range(3):
+            await flush(empty)
+            events += [await peer.next() for _ in range(40)]
+        events = numbered([*events, *await peer.turn()])
+        assert numbers(events) == list(range(len(events)))
+        assert said(events) == text_of(final(events))
