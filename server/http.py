@@ -23,9 +23,9 @@ from server.protocol.log import Kind
 from server.protocol.request import fingerprint, parse_object, parse_request
 from server.protocol.status import FINAL
 from server.record import Record, unpack
-from server.store.base import Answer, PositionLost, Ref, Store, StoreError, Turn
+from server.store.base import Answer, PositionLost, Ref, Store, StoreError
 from server.store.watch import Watcher
-from server.viewer import Viewer
+from server.viewer import Viewer, turn_at
 
 log = structlog.get_logger(__name__)
 
@@ -87,9 +87,9 @@ class Responses:
     async def retrieve(self, http: HttpRequest) -> Response:
         """A response as it is now, or its events from a position."""
         ref = self._ref(http)
-        turn = await self.store.turn(ref)
         if http.query_params.get("stream") == "true":
-            return await self._replay(ref, turn, position(http.query_params.get("starting_after")))
+            return await self._replay(ref, position(http.query_params.get("starting_after")))
+        turn = await self.store.turn(ref)
         stored = await self.store.stored(ref)
         if stored is not None:
             return Response(stored.response, media_type="application/json")
@@ -193,7 +193,8 @@ class Responses:
         except (TimeoutError, PositionLost):
             return
 
-    async def _replay(self, ref: Ref, turn: Turn | None, after: int) -> Response:
+    async def _replay(self, ref: Ref, after: int) -> Response:
+        turn = await turn_at(self.store, ref, after)
         if turn is not None and (turn.top >= after or turn.status not in FINAL):
             return self._stream(self._viewer(ref, unpack(turn.record), after))
         stored = await self.store.stored(ref)

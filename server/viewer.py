@@ -1,18 +1,33 @@
 """Whoever follows a turn from a position: a socket's lane, an SSE stream, a caller who waits for the end."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from server.persist import REPEAT
 from server.presence import Presence
 from server.protocol.events import View
 from server.protocol.log import TERMINAL, Kind, decode
 from server.record import Record
-from server.store.base import Logged, Ref
+from server.store.base import Logged, Ref, Store, Turn
 from server.store.watch import Notice, Watcher
 
 AT_ONCE = 64  # events of a log in memory that are handed out before others get a turn
+
+RETURN = 2.0  # seconds for an owner to give its turn back to an empty Redis
+
+
+async def turn_at(store: Store, ref: Ref, after: int) -> Turn | None:
+    """A turn by its id. One of which somebody has seen events is looked for again for a while: where Redis came back
+    empty, its owner is giving it back."""
+    turn = await store.turn(ref)
+    until = time.monotonic() + RETURN
+    while turn is None and after >= 0 and time.monotonic() < until and await store.stored(ref) is None:
+        await asyncio.sleep(REPEAT)
+        turn = await store.turn(ref)
+    return turn
 
 
 class Viewer:

@@ -25,7 +25,7 @@ from server.protocol.errors import WireError, frame
 from server.record import Record, unpack
 from server.store.base import Answer, PositionLost, Ref, Store, StoreError, Turn
 from server.store.watch import Watcher
-from server.viewer import Viewer
+from server.viewer import Viewer, turn_at
 
 log = structlog.get_logger(__name__)
 
@@ -226,20 +226,20 @@ class Socket:
         await self._show(self._viewer(admitted.ref, admitted.record, -1, command.lane))
 
     async def _find(self, command: Find) -> None:
-        turn = await self._turn(Ref(self.caller, command.response_id))
+        turn = await self._turn(Ref(self.caller, command.response_id), command.after)
         await self._perform(self.connection.found(command, unpack(turn.record).lane))
 
     async def _follow(self, command: Follow) -> None:
         ref = Ref(self.caller, command.response_id)
-        turn = await self._turn(ref)
+        turn = await self._turn(ref, command.after)
         viewer = self._viewer(ref, unpack(turn.record), command.after, command.lane)
         about = {"response_id": ref.id, "status": turn.status, "last_sequence_number": turn.top}
         await self._notice("throughline:resumed", max(command.after, 0), command.lane, about)
         await self._show(viewer)
 
-    async def _turn(self, ref: Ref) -> Turn:
+    async def _turn(self, ref: Ref, after: int) -> Turn:
         """A turn whose events are kept. Raises WireError, with the stored response where that is all there is."""
-        turn = await self.store.turn(ref)
+        turn = await turn_at(self.store, ref, after)
         if turn is not None:
             return turn
         response = await self._stored(ref)
