@@ -72,7 +72,7 @@ def make_engine(settings: Settings) -> "Engine":
     if settings.engine == "scripted":
         from engine.scripted import ScriptedEngine
 
-        return ScriptedEngine(name=settings.served_name, rate=settings.scripted_rate)
+        return ScriptedEngine(name=settings.served_name, rate=settings.scripted_rate, slots=settings.scripted_slots)
     from engine.vllm import VllmEngine, preload
 
     path = model_path(settings)

@@ -16,6 +16,7 @@ from server.runner import Runner
 from server.websocket import Endpoint
 
 STEP = 0.01  # seconds between two looks at what is being claimed
+RETURNING = 500  # clients a second that the other nodes are to take in
 FORGIVE = 2.0  # seconds in which writes must be answered once the grace time is over
 
 log = structlog.get_logger(__name__)
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 async def drain(node: Node, sockets: Endpoint, grace: float) -> None:
     """Take nothing new, hand over or finish what runs within `grace` seconds, then close the sockets."""
     deadline = time.monotonic() + grace
+    sockets.draining = True
     if node.state in {"ready", "loading"}:
         node.leave("draining")
     log.info("draining", turns=len(node.running), sockets=len(sockets.sockets))
@@ -33,7 +35,7 @@ async def drain(node: Node, sockets: Endpoint, grace: float) -> None:
     await node.heart.beat()  # after the offers: whoever reads it sweeps at once
     await _ended(node, deadline)
     await asyncio.gather(*(_give_back(node, runner) for runner in list(node.running.values())))
-    await sockets.close(1012, "this node is stopping")
+    await sockets.close(1012, "this node is stopping", spread=min(len(sockets.sockets) / RETURNING, grace / 3))
 
 
 async def _offer(node: Node, runner: Runner) -> None:

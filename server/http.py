@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 import orjson
+import structlog
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Message, Send
 
 from server.admission import Admitted
 from server.gate import Gate
@@ -21,12 +23,15 @@ from server.protocol.log import Kind
 from server.protocol.request import fingerprint, parse_object, parse_request
 from server.protocol.status import FINAL
 from server.record import Record, unpack
-from server.store.base import Answer, PositionLost, Ref, Store, StoreError, Turn
+from server.store.base import Answer, PositionLost, Ref, Store, StoreError
 from server.store.watch import Watcher
-from server.viewer import Viewer
+from server.viewer import Viewer, turn_at
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+SEND = 30.0  # seconds that one send may take before the reader counts as gone
 KEEP_ALIVE = 15.0  # seconds between comments on a quiet stream
 CANCEL_WAIT = 5.0  # seconds that a cancel waits for the turn's end
 
@@ -82,9 +87,9 @@ class Responses:
     async def retrieve(self, http: HttpRequest) -> Response:
         """A response as it is now, or its events from a position."""
         ref = self._ref(http)
-        turn = await self.store.turn(ref)
         if http.query_params.get("stream") == "true":
-            return await self._replay(ref, turn, position(http.query_params.get("starting_after")))
+            return await self._replay(ref, position(http.query_params.get("starting_after")))
+        turn = await self.store.turn(ref)
         stored = await self.store.stored(ref)
         if stored is not None:
             return Response(stored.response, media_type="application/json")
@@ -188,7 +193,8 @@ class Responses:
         except (TimeoutError, PositionLost):
             return
 
-    async def _replay(self, ref: Ref, turn: Turn | None, after: int) -> Response:
+    async def _replay(self, ref: Ref, after: int) -> Response:
+        turn = await turn_at(self.store, ref, after)
         if turn is not None and (turn.top >= after or turn.status not in FINAL):
             return self._stream(self._viewer(ref, unpack(turn.record), after))
         stored = await self.store.stored(ref)
@@ -198,7 +204,7 @@ class Responses:
 
     def _stream(self, viewer: Viewer) -> Response:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(self._sse(viewer), media_type="text/event-stream", headers=headers)
+        return Stream(self._sse(viewer), media_type="text/event-stream", headers=headers)
 
     async def _sse(self, viewer: Viewer) -> AsyncIterator[str]:
         """Frames as they come, comments where nothing comes; an error is the last event."""
@@ -207,6 +213,22 @@ class Responses:
                 yield "".join(map(_event, frames)) if frames else ": keep-alive\n\n"
         except (PositionLost, StoreError) as error:
             yield _error(error)
+
+
+class Stream(StreamingResponse):
+    """A body that is cut off where its reader stops: it can be resumed, and nobody looks at the turn any more."""
+
+    async def stream_response(self, send: Send) -> None:
+        """Send it, each piece within `SEND` seconds."""
+
+        async def in_time(message: Message) -> None:
+            async with asyncio.timeout(SEND):
+                await send(message)
+
+        try:
+            await super().stream_response(in_time)
+        except TimeoutError:
+            log.info("reader too slow")
 
 
 async def quietly(frames: AsyncIterator[list[tuple[Kind, str]]], quiet: float) -> AsyncIterator[list[tuple[Kind, str]]]:

@@ -1,4 +1,4 @@
-"""The web server around a node: signals, the engine's loading and its health. The only importer of uvicorn."""
+"""The web server around a node: signals, the engine's loading and its health."""
 
 import asyncio
 import signal
@@ -15,6 +15,7 @@ from server.drain import drain
 from server.node import Node
 from server.settings import Settings
 from server.telemetry import Telemetry
+from server.transport import Http, Protocol
 
 HEALTH_SECONDS = 0.5  # between looks at the engine
 
@@ -83,7 +84,8 @@ def config(node: Running, settings: Settings) -> uvicorn.Config:
     """Pings every 20 s whatever the application does; no compression, which costs memory and time per token."""
     return uvicorn.Config(
         node.app,
-        ws="websockets-sansio",
+        http=Http,
+        ws=Protocol,
         ws_max_size=settings.max_message_bytes,
         ws_ping_interval=20.0,
         ws_ping_timeout=20.0,

@@ -73,6 +73,7 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         "SCRIPTED_RATE", "50", "Tokens per second and stream of the scripted engine; 0: no limit.", "number 0-1000000"
     ),
+    Setting("SCRIPTED_SLOTS", "64", "Answers that the scripted engine gives at once.", "number 1-100000"),
     Setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "",
@@ -104,6 +105,7 @@ class Settings(msgspec.Struct, frozen=True):
     session_days: int
     log_minutes: int
     scripted_rate: int
+    scripted_slots: int
     otel_exporter_otlp_endpoint: str
     options: tuple[str, ...] = ()
 

@@ -1,15 +1,33 @@
 """Whoever follows a turn from a position: a socket's lane, an SSE stream, a caller who waits for the end."""
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from server.persist import REPEAT
 from server.presence import Presence
 from server.protocol.events import View
 from server.protocol.log import TERMINAL, Kind, decode
 from server.record import Record
-from server.store.base import Logged, Ref
+from server.store.base import Logged, Ref, Store, Turn
 from server.store.watch import Notice, Watcher
+
+AT_ONCE = 64  # events of a log in memory that are handed out before others get a turn
+
+RETURN = 2.0  # seconds for an owner to give its turn back to an empty Redis
+
+
+async def turn_at(store: Store, ref: Ref, after: int) -> Turn | None:
+    """A turn by its id. One of which somebody has seen events is looked for again for a while: where Redis came back
+    empty, its owner is giving it back."""
+    turn = await store.turn(ref)
+    until = time.monotonic() + RETURN
+    while turn is None and after >= 0 and time.monotonic() < until and await store.stored(ref) is None:
+        await asyncio.sleep(REPEAT)
+        turn = await store.turn(ref)
+    return turn
 
 
 class Viewer:
@@ -31,6 +49,7 @@ class Viewer:
         self.record = record
         self.number = after  # of the last event that was handed out
         self.view = View(record.response, lane)
+        self.handed = 0  # events since others had a turn
         self.stalled = False  # the log does not answer at the moment
         self.begun = False  # an event other than created, queued and in_progress was handed out
         self.final: dict[str, Any] | None = None  # the finished response, once the terminal event was handed out
@@ -42,8 +61,19 @@ class Viewer:
                 async for each in seen:
                     if isinstance(each, Notice):
                         self.stalled = each is Notice.STALLED
-                    elif frames := self._render(each):
-                        yield frames
+                        continue
+                    frames = self._render(each)
+                    for at in range(0, len(frames), AT_ONCE):
+                        self.number = each.top - max(len(frames) - at - AT_ONCE, 0)
+                        yield frames[at : at + AT_ONCE]
+                        await self._pause(len(frames[at : at + AT_ONCE]))
+
+    async def _pause(self, handed: int) -> None:
+        """A fast reader of a long log never waits for anything by itself."""
+        self.handed += handed
+        if self.handed >= AT_ONCE:
+            self.handed = 0
+            await asyncio.sleep(0)
 
     async def end(self) -> dict[str, Any] | None:
         """Wait for the finished response; None when the position was behind its end. Raises PositionLost."""
@@ -54,7 +84,6 @@ class Viewer:
     def _render(self, logged: Logged) -> list[tuple[Kind, str]]:
         entry = decode(logged.entry)
         frames = list(self.view.frames(entry, logged.top, self.number))
-        self.number = max(self.number, logged.top)
         last = entry.events[-1]
         self.begun = self.begun or last.kind > Kind.IN_PROGRESS
         if last.kind in TERMINAL:

@@ -4,6 +4,7 @@ Written on bare ASGI: a node holds thousands of these, and every token passes he
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from contextlib import aclosing
@@ -24,7 +25,7 @@ from server.protocol.errors import WireError, frame
 from server.record import Record, unpack
 from server.store.base import Answer, PositionLost, Ref, Store, StoreError, Turn
 from server.store.watch import Watcher
-from server.viewer import Viewer
+from server.viewer import Viewer, turn_at
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +58,7 @@ class Endpoint:
         self.store = store
         self.watcher = watcher
         self.sockets: set[Socket] = set()
+        self.draining = False  # set when the node stops: nobody else gets in
 
     async def __call__(self, scope: Message, receive: Receive, send: SendMessage) -> None:
         """Serve one socket from its handshake to its end."""
@@ -64,7 +66,9 @@ class Endpoint:
         headers = Headers(scope=scope)
         query = parse_qsl(scope["query_string"].decode("latin-1"))
         try:
+            self._check_open()  # before a ticket is used up here
             caller = await self.gate.websocket(headers, dict(query).get("ticket"))
+            self._check_open()
         except WireError as error:
             await refuse(send, error)
             return
@@ -81,9 +85,27 @@ class Endpoint:
             self.sockets.discard(socket)
             self.node.telemetry.now.sockets = len(self.sockets)
 
-    async def close(self, code: int, reason: str) -> None:
-        """Close every socket."""
-        await asyncio.gather(*(socket.close(code, reason) for socket in list(self.sockets)))
+    async def close(self, code: int, reason: str, *, spread: float = 0.0) -> None:
+        """Close every socket, one after the other over `spread` seconds, so that their clients do not return at once.
+
+        The order is random: sockets that were opened together should not come back together.
+        """
+        sockets = random.sample(list(self.sockets), len(self.sockets))
+        await asyncio.gather(
+            *(_after(spread * n / len(sockets), each.close(code, reason)) for n, each in enumerate(sockets))
+        )
+
+    def _check_open(self) -> None:
+        if self.draining:
+            raise errors.overloaded("This node is stopping.")
+
+
+async def _after(seconds: float, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await asyncio.sleep(seconds)
+        await work
+    finally:
+        work.close()  # for one that was cancelled before it began
 
 
 async def refuse(send: SendMessage, error: WireError) -> None:
@@ -92,7 +114,11 @@ async def refuse(send: SendMessage, error: WireError) -> None:
     start = {
         "type": "websocket.http.response.start",
         "status": error.status,
-        "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())],
+        "headers": [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            *((name.encode(), value.encode()) for name, value in error.headers.items()),
+        ],
     }
     await send(start)
     await send({"type": "websocket.http.response.body", "body": body})
@@ -151,6 +177,7 @@ class Socket:
             await self._resume_from(query)
             while (commands := await self._next()) is not None:
                 await self._perform(commands)
+                await asyncio.sleep(0)  # messages that have all arrived are read without a pause: others want a turn
         except Gone:
             await self._drain()
         finally:
@@ -199,20 +226,20 @@ class Socket:
         await self._show(self._viewer(admitted.ref, admitted.record, -1, command.lane))
 
     async def _find(self, command: Find) -> None:
-        turn = await self._turn(Ref(self.caller, command.response_id))
+        turn = await self._turn(Ref(self.caller, command.response_id), command.after)
         await self._perform(self.connection.found(command, unpack(turn.record).lane))
 
     async def _follow(self, command: Follow) -> None:
         ref = Ref(self.caller, command.response_id)
-        turn = await self._turn(ref)
+        turn = await self._turn(ref, command.after)
         viewer = self._viewer(ref, unpack(turn.record), command.after, command.lane)
         about = {"response_id": ref.id, "status": turn.status, "last_sequence_number": turn.top}
         await self._notice("throughline:resumed", max(command.after, 0), command.lane, about)
         await self._show(viewer)
 
-    async def _turn(self, ref: Ref) -> Turn:
+    async def _turn(self, ref: Ref, after: int) -> Turn:
         """A turn whose events are kept. Raises WireError, with the stored response where that is all there is."""
-        turn = await self.store.turn(ref)
+        turn = await turn_at(self.store, ref, after)
         if turn is not None:
             return turn
         response = await self._stored(ref)
@@ -264,6 +291,8 @@ class Socket:
             pass
         except Exception as error:
             await self._send_text(frame(_translated(error), lane))
+        finally:
+            self.connection.answered()
 
     async def _guard(self, lane: str | None, job: Coroutine[Any, Any, None]) -> None:
         """A lane's job ends in its last event or in one error, never in silence."""
@@ -300,6 +329,7 @@ class Socket:
         await self._send_text(orjson.dumps(event if lane is None else event | {"stream_id": lane}).decode())
 
     async def _heartbeat(self) -> None:
+        """Sends nothing itself: a send may wait for the peer, and this is who notices that."""
         while not self.closed:
             await asyncio.sleep(self.limits.beat)
             now = time.monotonic()
@@ -307,16 +337,19 @@ class Socket:
                 if now - self.blocked_since > self.limits.send:
                     await self.close(1013, "reader too slow")
             elif now - self.opened > self.limits.age:
-                await self._perform(self.connection.expire())
+                self._spawn(self._perform(self.connection.expire()))
             else:
-                await self._tell_quiet(now)
+                self._tell_quiet(now)
 
-    async def _tell_quiet(self, now: float) -> None:
-        for viewer, last in list(self.viewers.items()):
-            if now - last >= self.limits.quiet and viewer in self.viewers:
+    def _tell_quiet(self, now: float) -> None:
+        for viewer, last in self.viewers.items():
+            if now - last >= self.limits.quiet:
                 self.viewers[viewer] = now
-                type, about = self.node.whereabouts(viewer.ref, begun=viewer.begun)
-                await self._notice(type, max(viewer.number, 0), viewer.lane, {"response_id": viewer.ref.id, **about})
+                self._spawn(self._whereabouts(viewer))
+
+    async def _whereabouts(self, viewer: Viewer) -> None:
+        type, about = self.node.whereabouts(viewer.ref, begun=viewer.begun)
+        await self._notice(type, max(viewer.number, 0), viewer.lane, {"response_id": viewer.ref.id, **about})
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

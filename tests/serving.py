@@ -19,12 +19,15 @@ from server.telemetry import Telemetry, instruments
 class Served:
     """A node that answers."""
 
-    def __init__(self, running: Running, engine: Engine, telemetry: Telemetry, port: int) -> None:
+    def __init__(
+        self, running: Running, engine: Engine, telemetry: Telemetry, port: int, server: uvicorn.Server
+    ) -> None:
         self.running = running
         self.node = running.node
         self.engine = engine
         self.telemetry = telemetry
         self.port = port
+        self.server = server
 
     @property
     def http(self) -> str:
@@ -57,7 +60,7 @@ async def serving(settings: Settings, engine: Engine | None = None, *, load: boo
                 await node.node.load()
                 await node.sweep.recover()
             try:
-                yield Served(node, engine, telemetry, listener.getsockname()[1])
+                yield Served(node, engine, telemetry, listener.getsockname()[1], server)
             finally:
                 await node.sockets.close(1012, "this node is stopping")
                 server.should_exit = True

@@ -28,7 +28,7 @@ CONFINED = {
     "starlette": tuple(
         f"server.{name}" for name in ("app", "http", "http_conversations", "websocket", "health", "page", "door")
     ),
-    "uvicorn": ("server.__main__", "server.serve"),
+    "uvicorn": ("server.__main__", "server.serve", "server.transport"),
 }
 # Where parts are put together, adapters may be named; everybody else sees the contracts.
 ASSEMBLES = ("server.app", "server.__main__", "server.doctor", "server.serve", "server.store.*")

@@ -115,6 +115,7 @@ class Connection:
         self.lanes: dict[str | None, Lane] = {None: Lane()}
         self.in_flight = 0
         self.waiting = 0  # frames in all lanes, not yet started
+        self.asked = 0  # questions beside the lanes, not yet answered
         self.number = 0  # of the last event that was sent, repeated by events that are not in the log
 
     # -- what the client says ------------------------------------------------------------------------------------
@@ -140,7 +141,7 @@ class Connection:
         known: str | None = None
         try:
             known = _lane({"stream_id": lane or None})
-            return [Find(response_id, position(after), known)]
+            return self._ask(Find(response_id, position(after), known))
         except WireError as error:
             return [Send(frame(error, known))]
 
@@ -153,6 +154,10 @@ class Connection:
             return self._enqueue(lane, Follow(lane, find.response_id, find.after))
         except WireError as error:
             return [Send(frame(error, lane))]
+
+    def answered(self) -> None:
+        """A `Find` or a `Cancel` was answered, or refused."""
+        self.asked -= 1
 
     def failed(self, lane: str | None, error: WireError) -> list[Command]:
         """A job ended before its turn was admitted, or without a terminal event."""
@@ -178,9 +183,9 @@ class Connection:
                 return self._create(body, lane)
             case "throughline:resume":
                 event = convert(body, ResumeEvent)
-                return [Find(event.response_id, _checked(event.starting_after), event.stream_id)]
+                return self._ask(Find(event.response_id, _checked(event.starting_after), event.stream_id))
             case "throughline:cancel":
-                return [Cancel(convert(body, CancelEvent).response_id)]
+                return self._ask(Cancel(convert(body, CancelEvent).response_id))
             case "response.steer":
                 return [Send(self._steer_failed(convert(body, SteerEvent), lane))]
             case None:
@@ -191,10 +196,15 @@ class Connection:
     def _create(self, body: dict[str, Any], lane: str | None) -> list[Command]:
         return self._enqueue(lane, Start(lane, parse_request(body), fingerprint(body), None))
 
+    def _ask(self, question: Find | Cancel) -> list[Command]:
+        if self.asked >= WAITING:
+            raise _too_many()
+        self.asked += 1
+        return [question]
+
     def _enqueue(self, lane: str | None, job: Start | Follow) -> list[Command]:
         if self.waiting >= WAITING:
-            message = f"More than {WAITING} messages wait on this connection."
-            raise WireError(429, "rate_limit_exceeded", message, type="rate_limit_error", headers={"retry-after": "1"})
+            raise _too_many()
         self._admit_lane(lane)
         self.lanes[lane].waiting.append(job)
         self.waiting += 1
@@ -257,6 +267,11 @@ class Connection:
         }
         failed = {"type": "response.steer.failed", "sequence_number": self.number, "steer": steer, "error": error}
         return orjson.dumps(failed if lane is None else failed | {"stream_id": lane}).decode()
+
+
+def _too_many() -> WireError:
+    message = f"More than {WAITING} messages wait on this connection."
+    return WireError(429, "rate_limit_exceeded", message, type="rate_limit_error", headers={"retry-after": "1"})
 
 
 def _lane(body: dict[str, Any]) -> str | None:

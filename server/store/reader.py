@@ -148,8 +148,9 @@ class Reader:
         mirror = self._mirrors.get(ref)
         if mirror is None or mirror.done:
             return
+        position = mirror.top  # it may grow while the answer is on its way
         try:
-            page = await self._store.read(ref, mirror.top, 500)
+            page = await self._store.read(ref, position, 500)
         except StoreDown:
             raise
         except Exception:
@@ -158,5 +159,5 @@ class Reader:
             return
         self._hear(ref)
         mirror.extend(page.entries)
-        if page.status is None or page.top < mirror.top or (page.status in FINAL and not page.entries):
+        if page.status is None or page.top < position or (page.status in FINAL and not page.entries):
             mirror.lose(PositionLost(ref, mirror.top, page.status, page.top))

@@ -1,9 +1,11 @@
 """Redis comes back without what it had acknowledged, while those who wrote it live: nobody sees it."""
 
+import asyncio
+
 from engine.scripted import ScriptedEngine
 from server.store.client import Client
 from tests.server.conftest import Nodes
-from tests.server.peer import final, numbered, numbers, said, socket, text_of, until
+from tests.server.peer import client, final, numbered, numbers, said, socket, sse, text_of, until
 from tests.serving import Served
 
 ASK = "[tokens=400]"
@@ -72,3 +74,26 @@ async def test_again_and_again(nodes: Nodes, empty: str) -> None:
         events = numbered([*events, *await peer.turn()])
         assert numbers(events) == list(range(len(events)))
         assert said(events) == text_of(final(events))
+
+
+async def test_who_comes_back_before_the_owner_has_given_it_back_waits(nodes: Nodes, empty: str) -> None:
+    """Between two tokens nobody writes, so Redis stays empty for a while."""
+    async with nodes(ScriptedEngine(rate=2)) as served, client(served) as http:
+        async with socket(served) as peer:
+            await peer.ask("[tokens=4]")
+            seen = await peer.until("response.output_text.delta")
+        await flush(empty)
+        place = f"starting_after={seen[-1]['sequence_number']}"
+        id = seen[0]["response"]["id"]
+        by_http = asyncio.create_task(http.get(f"responses/{id}?stream=true&{place}"))
+        async with socket(served, f"?resume={id}&{place}") as peer:
+            events = numbered([*seen, *await peer.turn()])
+        assert numbers(events) == list(range(len(events)))
+        rest = [event for event in sse((await by_http).text) if event["type"] != "[DONE]"]
+        assert numbers([*seen, *rest]) == numbers(events)
+
+
+async def test_who_never_was_is_not_found(nodes: Nodes) -> None:
+    async with nodes() as served, socket(served) as peer:
+        await peer.send("throughline:resume", response_id="resp_x", starting_after=3)
+        assert (await peer.error())["code"] == "not_found"

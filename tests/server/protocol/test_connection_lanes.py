@@ -1,8 +1,10 @@
 """One socket's lanes, and what they remember."""
 
-from server.protocol.connection import IN_FLIGHT, NAMED_LANES, WAITING, Connection, Find, Send, Start
+from server.protocol.connection import IN_FLIGHT, NAMED_LANES, WAITING, Cancel, Connection, Find, Send, Start
 from server.protocol.errors import WireError, overloaded, previous_not_found
 from tests.server.protocol.frames import NEW, OLD, continued, create, lanes_of, only_error, only_start
+
+CANCEL = '{"type":"throughline:cancel","response_id":"resp_1"}'
 
 
 class TestLanes:
@@ -159,3 +161,28 @@ class TestMemory:
         connection.ended("side", OLD)
         start = only_start(connection.receive(create(stream_id="side", previous_response_id="resp_old")))
         assert start.remembered == OLD
+
+
+class TestQuestions:
+    """Beside the lanes, and counted all the same."""
+
+    def test_the_sixty_fifth_unanswered_one_is_refused(self) -> None:
+        connection = Connection()
+        for _ in range(WAITING // 2):
+            assert connection.receive(CANCEL) == [Cancel("resp_1")]
+            assert connection.resume("resp_1", None, None) == [Find("resp_1", -1, None)]
+        for refused in (connection.receive(CANCEL), connection.resume("resp_1", "", "")):
+            assert only_error(refused)["error"]["code"] == "rate_limit_exceeded"
+
+    def test_an_answer_makes_room(self) -> None:
+        connection = Connection()
+        for _ in range(WAITING):
+            connection.receive(CANCEL)
+        connection.answered()
+        assert connection.receive(CANCEL) == [Cancel("resp_1")]
+
+    def test_turns_that_wait_leave_room_for_them(self) -> None:
+        connection = Connection()
+        for _ in range(WAITING + 1):
+            connection.receive(create())
+        assert connection.receive(CANCEL) == [Cancel("resp_1")]

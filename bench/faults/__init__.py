@@ -1,0 +1,1 @@
+"""Breaks nodes, Redis and connections while clients keep a ledger of every event: `python -m bench.faults --help`."""

@@ -1,0 +1,269 @@
+"""Many clients that ask one question after the other while things break, and what came of it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from time import perf_counter
+
+import msgspec
+
+from bench.faults import http
+from bench.faults.client import Client, Make, Question
+from bench.faults.cluster import HOST, Cluster
+from bench.faults.ledger import Ledger, Reference, judge, said, silence
+from bench.faults.process import POLL
+from bench.faults.table import Row
+from bench.wire import Wire
+
+TURN = 90.0  # seconds that a turn may take, its faults included
+STORED = 30.0  # seconds within which a finished response must be found
+FELT = 0.25  # seconds of silence from which on a turn felt a fault
+FURTHER = "And then? [tokens=30]"
+CHAINED = 0.4  # share of answers after which a client asks further
+FRESH = 0.5  # share of questions that are asked on a new socket, so that the nodes share them anew
+AT_ONCE = 16  # requests
+WORRYING = ("Traceback", "never awaited", "never retrieved")  # in lines that are no log entries
+SHOWN = 10  # sentences about what went wrong
+
+References = Mapping[str, Reference]
+
+
+class Fault(msgspec.Struct):
+    """Something was broken, and whole again `until` then; seconds of perf_counter."""
+
+    begin: float
+    until: float
+
+
+async def eventually(condition: Callable[[], bool], seconds: float) -> None:
+    """Wait for it. Raises TimeoutError."""
+    for _ in range(round(seconds / POLL)):
+        if condition():
+            return
+        await asyncio.sleep(POLL)
+    raise TimeoutError
+
+
+class Task(msgspec.Struct, frozen=True):
+    """What clients ask, and the right answers where they are known: a real model's may differ in a batch."""
+
+    questions: Sequence[Question]
+    known: References
+
+    def further(self, before: Ledger) -> Question:
+        """A question that goes on after an answer."""
+        return Question(f"{before.name}, then", FURTHER, before.id)
+
+
+def scripted(count: int, tokens: int) -> list[Question]:
+    """Different questions, of which every eighth thinks before it answers."""
+    thinks = (f" [reasoning={tokens // 4}]" if at % 8 == 7 else "" for at in range(count))
+    return [Question(str(at), f"Question {at}: what is new? [tokens={tokens}]{each}") for at, each in enumerate(thinks)]
+
+
+async def task(url: str, questions: Sequence[Question]) -> Task:
+    """Ask a node everything and further, while nothing is broken. Raises RuntimeError if it does not answer."""
+    alone = Task(questions, {})
+    pairs = await asyncio.gather(*(_undisturbed(url, alone, question) for question in questions))
+    return Task(questions, {ledger.name: _reference(ledger) for pair in pairs for ledger in pair})
+
+
+async def _undisturbed(url: str, alone: Task, question: Question) -> tuple[Ledger, Ledger]:
+    client = Client([url], Random(0))
+    first = await client.ask(question, f"reference-{question.name}", TURN)
+    second = await client.ask(alone.further(first), f"reference-{question.name}-then", TURN)
+    client.leave()
+    return first, second
+
+
+def _reference(ledger: Ledger) -> Reference:
+    if ledger.final is None or ledger.final["status"] != "completed":
+        raise RuntimeError(f"an undisturbed node did not answer question {ledger.name}: {ledger.end or ledger.final}")
+    return Reference(said(ledger.final), ledger.final["usage"]["output_tokens"])
+
+
+class Crowd:
+    """So many clients, asking until they are told to stop."""
+
+    def __init__(self, room: Cluster, task: Task, size: int, seed: int, make: Make = Wire) -> None:
+        self.room = room
+        self.task = task
+        self.chained = CHAINED
+        self.ended: list[Ledger] = []
+        self.faults: list[Fault] = []
+        random = Random(seed)
+        self.name = f"{random.getrandbits(64):x}"  # in idempotency keys, which the server keeps
+        self.clients = [Client([room.balancer.url], Random(random.random()), make) for _ in range(size)]
+        self._asking = True
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "Crowd":
+        self._tasks = [asyncio.create_task(self._life(at, client)) for at, client in enumerate(self.clients)]
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        """What still runs is given up."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for client in self.clients:
+            client.leave()
+
+    @property
+    def busy(self) -> int:
+        """Turns that run and have begun to show text."""
+        turns = (client.turn for client in self.clients)
+        return sum(turn is not None and turn.number > 3 and not turn.over for turn in turns)
+
+    async def settle(self, share: float = 0.5) -> None:
+        """Wait until so many clients are being answered. Raises TimeoutError."""
+        await eventually(lambda: self.busy >= share * len(self.clients), TURN)
+
+    async def until(self, turns: int) -> None:
+        """Wait for so many ended turns. Raises TimeoutError where none ends any more."""
+        while (before := len(self.ended)) < turns:
+            await eventually(lambda: len(self.ended) > before, TURN + STORED + 10)
+
+    async def finish(self) -> None:
+        """Ask nothing new, and wait for what runs: every turn has a deadline."""
+        self._asking = False
+        await asyncio.gather(*self._tasks)
+
+    def cut(self) -> None:
+        """Every client loses its socket."""
+        for client in self.clients:
+            client.cut()
+
+    def broke(self, begin: float) -> None:
+        """Note a fault that is over now."""
+        self.faults.append(Fault(begin, perf_counter()))
+
+    async def _life(self, at: int, client: Client) -> None:
+        number = 0
+        question = client.random.choice(self.task.questions)
+        await asyncio.sleep(client.random.uniform(0, 1))  # so that answers do not end all at once
+        while self._asking:
+            number += 1
+            if client.random.random() < FRESH:
+                client.leave()
+            ledger = await client.ask(question, f"{self.name}-{at}-{number}", TURN)
+            if ledger.final is not None:
+                ledger.stored = await kept(self.room, ledger.id)
+            self.ended.append(ledger)
+            question = self._next(client.random, question, ledger)
+
+    def _next(self, random: Random, question: Question, before: Ledger) -> Question:
+        """A chain is two questions long."""
+        if before.final is not None and question.after is None and random.random() < self.chained:
+            return self.task.further(before)
+        return random.choice(self.task.questions)
+
+
+async def kept(room: Cluster, id: str) -> Mapping[str, object] | None:
+    """What any node says is stored; None where all say nothing is, or none answers in time."""
+    try:
+        async with asyncio.timeout(STORED):
+            while True:
+                try:
+                    return await http.stored(HOST, room.balancer.port, id)
+                except (OSError, TimeoutError):
+                    await asyncio.sleep(0.1)
+    except TimeoutError:
+        return None
+
+
+async def row(name: str, crowd: Crowd, *, durable: bool = True) -> Row:
+    """Judge everything that a crowd saw; `durable`: what was stored must still be there."""
+    result = Row(name, injected=len(crowd.faults))
+    tally(result, crowd.ended, crowd.task.known)
+    for ledger in crowd.ended:
+        felt = [gap for fault in crowd.faults if (gap := felt_gap(ledger, fault)) is not None]
+        result.hit += bool(felt)
+        result.gaps += felt
+    codes = sum((client.closes for client in crowd.clients), Counter[int]())
+    if codes:
+        result.notes.append("sockets lost under a turn, by close code: " + counts(codes))
+    if durable:
+        await recheck(result, crowd)
+    await inspect(result, crowd.room)
+    logged(result, crowd.room)
+    return result
+
+
+async def recheck(result: Row, crowd: Crowd) -> None:
+    """Ask for everything that was stored once more."""
+    there = [ledger for ledger in crowd.ended if ledger.stored is not None]
+    for begin in range(0, len(there), AT_ONCE):
+        some = there[begin : begin + AT_ONCE]
+        again = await asyncio.gather(*(kept(crowd.room, ledger.id) for ledger in some))
+        result.wrong += [f"{a.id}: not stored any more" for a, b in zip(some, again, strict=True) if a.stored != b]
+
+
+def tally(result: Row, ledgers: Sequence[Ledger], known: References) -> None:
+    """Count turns and what is wrong with them."""
+    refused: Counter[str] = Counter()
+    for ledger in ledgers:
+        verdict = judge(ledger, known.get(ledger.name))
+        result.turns += 1
+        result.holes += verdict.holes
+        for kind in ("lost", "repeated", "changed", "failed"):
+            setattr(result, kind, getattr(result, kind) + bool(getattr(verdict, kind)))
+        if len(result.wrong) < SHOWN:
+            result.wrong += [f"{ledger.id or 'a turn without an id'}: {why}" for why in verdict.why]
+        refused.update(ledger.refused)
+    result.refused += refused.total()
+    if refused:
+        result.notes.append("refused, then asked again: " + counts(refused))
+
+
+def counts(counter: Counter[str] | Counter[int]) -> str:
+    """As `code x times`."""
+    return ", ".join(f"{key} x {count}" for key, count in sorted(counter.items(), key=str))
+
+
+def felt_gap(ledger: Ledger, fault: Fault) -> float | None:
+    """How long a turn that was running was silent: if it lost its socket, or was silent for longer than usual."""
+    begun = [event for event in ledger.events if event.arrived <= fault.begin]
+    if not begun or begun[-1] is ledger.events[-1]:
+        return None
+    gap = silence(ledger.events, fault.begin, fault.until)
+    cut = any(fault.begin <= at <= fault.until for at in ledger.cuts)
+    return gap if gap is not None and (cut or gap >= FELT) else None
+
+
+async def inspect(result: Row, room: Cluster) -> None:
+    """Every log in Redis: an entry's id names its last event and their count, so each must follow the one before."""
+    async for key, ids in room.redis.logs():
+        if not follows([tuple(map(int, id.split(b"-"))) for id in ids]):
+            result.broken += 1
+            if len(result.wrong) < SHOWN:
+                result.wrong.append(f"the log {key.decode()} is broken: {b' '.join(ids[:50]).decode()}")
+
+
+def follows(ids: Sequence[tuple[int, ...]]) -> bool:
+    """Whether entries stand one behind the other, holes aside."""
+    last = -1
+    for top, count in ids:
+        if top - count not in {last, last + 1000}:
+            return False
+        last = top
+    return True
+
+
+def logged(result: Row, room: Cluster) -> None:
+    """What nodes logged as errors, and what should never be printed besides."""
+    lines = (line for node in room.nodes for line in node.program.output.read_text(errors="replace").splitlines())
+    events = Counter(filter(None, map(worry, lines)))
+    result.errors += events.total()
+    if events:
+        result.notes.append("errors that nodes logged: " + counts(Counter(dict(events.most_common(SHOWN)))))
+
+
+def worry(line: str) -> str:
+    """What is bad about a line of output; empty if nothing is."""
+    try:
+        entry = msgspec.json.decode(line, type=dict[str, object])
+    except msgspec.DecodeError:
+        return line[:200] if any(word in line for word in WORRYING) else ""
+    return str(entry.get("event")) if entry.get("level") in {"error", "critical"} else ""

@@ -1,0 +1,62 @@
+"""`python -m bench.load`: send load, say what came of it."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from bench.load.crew import LoadError, Progress, Run, Show
+from bench.load.measure import measure
+from bench.load.options import Options, Outputs, parse
+from bench.load.page import page
+from bench.load.result import details, line
+
+BAR = 30  # characters
+
+
+def main(words: Sequence[str]) -> int:
+    """Run it; the exit status is 1 where no answer came to its end."""
+    options, outputs = parse(words)
+    try:
+        result, made = measure(options, _bar(options) if sys.stderr.isatty() else _silent)
+    except (LoadError, OSError, ValueError) as error:
+        print(f"bench.load: {error}", file=sys.stderr)
+        return 2
+    print(line(result))
+    write(outputs, result, made)
+    return 0 if result["completed"] else 1
+
+
+def write(outputs: Outputs, result: dict[str, Any], made: Run) -> None:
+    """The files that were asked for."""
+    if outputs.json:
+        whole = result | (details(made.samples, made.began) if outputs.detailed else {})
+        outputs.json.write_text(json.dumps(whole, indent=1) + "\n")
+    if outputs.html:
+        outputs.html.write_text(page(result, made.samples, made.began))
+
+
+def _silent(progress: Progress) -> None:
+    pass
+
+
+def _bar(options: Options) -> Show:
+    whole = options.sessions * options.turns
+    began = time.perf_counter()
+
+    def show(progress: Progress) -> None:
+        done = progress.done + progress.failed
+        filled = min(BAR, BAR * done // whole)
+        rate = progress.tokens / (time.perf_counter() - began)
+        end = "\n" if done >= whole else ""
+        text = (
+            f"\r[{'#' * filled}{'.' * (BAR - filled)}] {done}/{whole}, {progress.failed} failed, {rate:,.0f} tokens/s "
+        )
+        print(text, end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

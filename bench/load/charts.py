@@ -1,0 +1,123 @@
+"""Pictures as SVG text. Pure. Colours come from the page's style sheet, so that they suit light and dark."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+import msgspec
+
+WIDTH, HEIGHT = 560, 220
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 34
+BINS = 40
+
+Point = tuple[float, float]
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """From values to places in a picture; both axes begin at `low` and end at `high`."""
+
+    x_low: float
+    x_high: float
+    y_high: float
+
+    def x(self, value: float) -> float:
+        """Pixels from the left."""
+        return LEFT + (value - self.x_low) / (self.x_high - self.x_low or 1) * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        """Pixels from the top."""
+        return HEIGHT - BOTTOM - value / (self.y_high or 1) * (HEIGHT - TOP - BOTTOM)
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers that cover a range."""
+    if high <= low:
+        return [low]
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    first = math.ceil(low / step)
+    return [round(index * step, 10) for index in range(first, int(high / step + 1e-9) + 1)]
+
+
+def bins(values: Sequence[float], high: float, count: int = BINS) -> list[int]:
+    """How many values lie in each of `count` equal parts from 0 to `high`; those above are in none."""
+    counts = [0] * count
+    for value in values:
+        if 0 <= value <= high:
+            counts[min(count - 1, int(value / high * count))] += 1
+    return counts
+
+
+def histogram(values: Sequence[float], marks: dict[str, float], unit: str, what: str) -> str:
+    """Bars over the values up to a little above the last mark, with named lines."""
+    high = max([*marks.values(), 0.0]) * 1.15 or 1.0
+    counts = bins(values, high)
+    frame = Frame(0.0, high, max(counts) * 1.08 or 1)
+    width = (WIDTH - LEFT - RIGHT) / BINS
+    bars = "".join(_bar(frame, high * index / BINS, count, width) for index, count in enumerate(counts) if count)
+    return _svg(_axes(frame, unit, what) + bars + _marks(frame, marks))
+
+
+def curve(points: Sequence[Point], x_unit: str, y_unit: str, marks: dict[str, float] | None = None) -> str:
+    """A line over a filled area."""
+    if not points:
+        return _svg(_axes(Frame(0.0, 1.0, 1.0), x_unit, y_unit))
+    frame = Frame(0.0, max(x for x, _ in points) or 1.0, max(y for _, y in points) * 1.08 or 1.0)
+    path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in points)
+    first, last = frame.x(points[0][0]), frame.x(points[-1][0])
+    area = f'<polygon class="area" points="{first:.1f},{frame.y(0):.1f} {path} {last:.1f},{frame.y(0):.1f}"/>'
+    line = f'<polyline class="line" points="{path}"/>'
+    return _svg(_axes(frame, x_unit, y_unit) + area + line + _marks(frame, marks or {}))
+
+
+def cumulative(values: Sequence[float], most: int = 200) -> list[Point]:
+    """For each value, the percentage of values up to it; thinned to about `most` points."""
+    ordered = sorted(values)
+    step = max(1, len(ordered) // most)
+    chosen = sorted({*range(0, len(ordered), step), len(ordered) - 1} - {-1})
+    return [(ordered[index], 100 * (index + 1) / len(ordered)) for index in chosen]
+
+
+def _bar(frame: Frame, at: float, count: int, width: float) -> str:
+    top = frame.y(count)
+    height = HEIGHT - BOTTOM - top
+    title = f"<title>{count}</title>"
+    place = f'x="{frame.x(at):.1f}" y="{top:.1f}" width="{width - 1:.1f}" height="{height:.1f}"'
+    return f'<rect class="bar" {place}>{title}</rect>'
+
+
+def _marks(frame: Frame, marks: dict[str, float]) -> str:
+    """Upright lines; their names stand over them at different heights, since they may be close together."""
+    places = [(name, frame.x(value), TOP + 10 + 13 * index) for index, (name, value) in enumerate(marks.items())]
+    return "".join(_line(x) for _, x, _ in places) + "".join(_name(name, x, y) for name, x, y in places)
+
+
+def _line(x: float) -> str:
+    return f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+
+
+def _name(name: str, x: float, y: float) -> str:
+    beside = f'x="{x - 4:.1f}" text-anchor="end"' if x > WIDTH - 90 else f'x="{x + 4:.1f}"'
+    return f'<text class="name" {beside} y="{y}">{escape(name)}</text>'
+
+
+def _axes(frame: Frame, x_unit: str, y_unit: str) -> str:
+    across = "".join(
+        f'<text class="tick" x="{frame.x(value):.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:g}</text>'
+        for value in ticks(frame.x_low, frame.x_high)
+    )
+    up = "".join(
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{frame.y(value):.1f}" y2="{frame.y(value):.1f}"/>'
+        f'<text class="tick" x="{LEFT - 6}" y="{frame.y(value) + 4:.1f}" text-anchor="end">{value:,g}</text>'
+        for value in ticks(0.0, frame.y_high, 4)
+    )
+    names = (
+        f'<text class="unit" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{escape(x_unit)}</text>'
+        f'<text class="unit" x="4" y="{HEIGHT - 4}">{escape(y_unit)}</text>'
+    )
+    return up + across + names
+
+
+def _svg(inside: str) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{inside}</svg>'

@@ -1,0 +1,99 @@
+"""What processes cost, from the operating system's table (proc(5)): CPU seconds and memory of a server's family."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+ENGINE = r"EngineCore|VLLM::Worker"  # how vLLM names the processes that compute
+STORE = r"redis-server|valkey-server"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One process."""
+
+    pid: int
+    parent: int
+    group: int
+    cpu: float  # seconds, user and system
+    rss: int  # bytes
+    command: str
+
+
+class Split(msgspec.Struct, frozen=True):
+    """Sums over a family: what serves, the store among it, and the engine apart."""
+
+    serving_cpu: float = 0.0  # seconds, the store's included
+    store_cpu: float = 0.0
+    engine_cpu: float = 0.0
+    serving_rss: int = 0  # bytes
+    engine_rss: int = 0
+
+
+def table() -> dict[int, Entry]:
+    """All processes that can be read now."""
+    entries = (entry(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit())
+    return {each.pid: each for each in entries if each is not None}
+
+
+def entry(pid: int) -> Entry | None:
+    """One of them, or None where it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return None
+    return parse(pid, stat, command.replace(b"\0", b" ").decode(errors="replace"))
+
+
+def parse(pid: int, stat: str, command: str) -> Entry:
+    """An entry from the text of `/proc/PID/stat`; a command may hold spaces and parentheses."""
+    name = stat.partition("(")[2].rpartition(")")[0]
+    fields = stat.rpartition(")")[2].split()
+    cpu = (int(fields[11]) + int(fields[12])) / TICKS
+    return Entry(pid, int(fields[1]), int(fields[2]), cpu, int(fields[21]) * PAGE, command.strip() or name)
+
+
+def family(roots: Iterable[int], entries: Mapping[int, Entry]) -> set[int]:
+    """Processes and all their descendants, as far as they are in the table."""
+    found = set(roots) & entries.keys()
+    while more := {each.pid for each in entries.values() if each.parent in found} - found:
+        found |= more
+    return found
+
+
+def split(entries: Iterable[Entry], engine: str = ENGINE, engine_pids: Iterable[int] = ()) -> Split:
+    """Sum them up by what they are; `engine` is a pattern of command lines."""
+    own = set(engine_pids)
+    every = list(entries)
+    engines = [each for each in every if each.pid in own or re.search(engine, each.command)]
+    serving = [each for each in every if each not in engines]
+    return Split(
+        serving_cpu=sum(each.cpu for each in serving),
+        store_cpu=sum(each.cpu for each in serving if re.search(STORE, each.command)),
+        engine_cpu=sum(each.cpu for each in engines),
+        serving_rss=sum(each.rss for each in serving),
+        engine_rss=sum(each.rss for each in engines),
+    )
+
+
+def look(roots: Iterable[int], engine: str = ENGINE, engine_pids: Iterable[int] = ()) -> Split:
+    """What a server's family has used up to now."""
+    entries = table()
+    return split([entries[pid] for pid in family(roots, entries)], engine, engine_pids)
+
+
+def per_token(before: Split, after: Split, tokens: int) -> dict[str, float | int]:
+    """CPU between two looks over the tokens made in between, in microseconds."""
+    each = 1e6 / tokens if tokens else 0.0
+    return {
+        "server_cpu_us_per_token": (after.serving_cpu - before.serving_cpu) * each,
+        "store_cpu_us_per_token": (after.store_cpu - before.store_cpu) * each,
+        "engine_cpu_us_per_token": (after.engine_cpu - before.engine_cpu) * each,
+        "server_rss_bytes": after.serving_rss,
+        "engine_rss_bytes": after.engine_rss,
+    }

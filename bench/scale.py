@@ -1,0 +1,242 @@
+"""`python -m bench.scale streams` and `nodes`: how many streams one process carries, and what a second node adds.
+
+`streams`: the scripted engine says a token of each answer every 1/rate seconds, so it is known when each is due. What a
+token comes later is the server's (and this client's) doing. A due time counts from the question, so that the delay
+includes admission; it is the upper bound of what the server adds.
+`nodes`: tokens per second of one node, and of two that share a Redis, without a pace.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import msgspec
+import uvloop
+
+from bench.launch import POLL, NotReady, Running, free_port, python, scratch, started
+from bench.load.crew import Progress
+from bench.load.lengths import Length
+from bench.load.measure import measure
+from bench.load.metrics import percentile
+from bench.load.options import Options
+from bench.load.sample import Sample
+from bench.load.sockets import Lane, open_lanes
+from bench.load.watch import Failed, Watch
+from bench.pin import pin
+from bench.processes import look, per_token
+
+PIECE = re.compile(r" ?[bdfgklmnprstvz][aeiou]|\n|[^\x00-\x7f]")  # what the scripted engine says
+CHARACTER = 4  # tokens of the longest one
+SETTLE = 1.0  # seconds over which the streams begin, so that their tokens do not fall together
+BOUND = 25.0  # milliseconds
+
+
+class Delays(msgspec.Struct):
+    """Seconds by which tokens came later than they were due."""
+
+    asked: list[float] = []  # counted from the question
+    best: list[float] = []  # counted from the least delayed token of the same answer
+
+
+def ends(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """For each piece of text that can be seen: the event that brought it, and the index of its last token.
+
+    A character of several bytes is several tokens, and is seen with the last. Raises ValueError for other text.
+    """
+    index = -1
+    for event, text in enumerate(texts):
+        pieces = PIECE.findall(text)
+        if sum(map(len, pieces)) != len(text):
+            raise ValueError(f"this is not what the scripted engine says: {text!r}")
+        for piece in pieces:
+            index += 1 if piece.isascii() else len(piece.encode())
+            yield event, index
+
+
+def delays(sample: Sample, texts: Sequence[str], rate: float) -> Delays:
+    """Of one answer. Raises ValueError where its text does not have as many tokens as its usage says.
+
+    A forced length may cut the answer's last character; its first bytes are tokens that are never seen.
+    """
+    late = [sample.stamps[event] - sample.sent - index / rate for event, index in ends(texts)]
+    last = max((index for _, index in ends(texts)), default=-1) + 1
+    if not 0 <= sample.output_tokens - last < CHARACTER:
+        raise ValueError(f"{last} tokens were seen of {sample.output_tokens}")
+    least = min(late, default=0.0)
+    return Delays(late, [each - least for each in late])
+
+
+class Crowd:
+    """Streams that ask again as soon as they are answered."""
+
+    def __init__(self, rate: float, tokens: int) -> None:
+        self.rate = rate
+        self.tokens = tokens
+        self.seen = Delays([], [])
+        self.count = 0  # tokens
+        self.errors: list[str] = []
+
+    async def run(self, lanes: Sequence[Lane], seconds: float) -> None:
+        """Until the time is over; answers that are under way are still read."""
+        until = perf_counter() + seconds
+        await asyncio.gather(*(self._stream(lane, index / len(lanes), until) for index, lane in enumerate(lanes)))
+
+    async def _stream(self, lane: Lane, offset: float, until: float) -> None:
+        await asyncio.sleep(offset * SETTLE)
+        number = 0
+        while perf_counter() < until and lane.usable:
+            await self._turn(lane, f"{offset} {number} [tokens={self.tokens}]")
+            number += 1
+
+    async def _turn(self, lane: Lane, text: str) -> None:
+        now = perf_counter()
+        watch = Watch(Sample(now, now, []))
+        body = {"type": "response.create", "input": text, "store": False}
+        try:
+            async with asyncio.timeout(self.tokens / self.rate + 60):
+                await lane.ask(body | {"max_output_tokens": self.tokens, "ignore_eos": True}, watch)
+            self._keep(watch)
+        except (Failed, TimeoutError, ValueError) as error:
+            lane.close()
+            self.errors.append(str(error) or type(error).__name__)
+
+    def _keep(self, watch: Watch) -> None:
+        if watch.sample.error is not None:
+            raise Failed(watch.sample.error)
+        found = delays(watch.sample, watch.texts, self.rate)
+        self.seen.asked += found.asked
+        self.seen.best += found.best
+        self.count += watch.sample.output_tokens
+
+
+async def streams(url: str, pid: int, count: int, given: argparse.Namespace) -> str:
+    """One line about so many streams."""
+    lanes = [lane for _ in range(count) for lane in await open_lanes(f"{url}/v1/responses", 1, {})]
+    crowd = Crowd(given.rate, given.tokens)
+    before = look([pid])
+    await crowd.run(lanes, given.seconds)
+    costs = per_token(before, look([pid]), crowd.count)
+    for lane in lanes:
+        lane.close()
+    return line(count, crowd, costs["server_cpu_us_per_token"])
+
+
+def line(count: int, crowd: Crowd, cost: float) -> str:
+    """What was seen."""
+    asked = [each * 1000 for each in crowd.seen.asked]
+    best = [each * 1000 for each in crowd.seen.best]
+    late = percentile(asked, 99)
+    word = "within" if late <= BOUND and not crowd.errors else "ABOVE"
+    wrong = f", {len(crowd.errors)} failed ({crowd.errors[0]})" if crowd.errors else ""
+    return (
+        f"{count} streams, {crowd.count} tokens: added delay p50 {percentile(asked, 50):.1f} p99 {late:.1f} max "
+        f"{max(asked, default=0):.1f} ms ({word} {BOUND:g} ms), against the answer's best token p99 "
+        f"{percentile(best, 99):.1f} ms, server {cost:.1f} us/token{wrong}"
+    )
+
+
+# -- nodes -----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def node(folder: Path, name: str, flags: Sequence[str]) -> Iterator[tuple[str, Running]]:
+    """A scripted node; its address. Raises NotReady."""
+    port = free_port()
+    where = ["--port", str(port), "--data-dir", str(folder / name), "--engine", "scripted", "--log-level", "WARNING"]
+    with started(python({}, "-m", "server", *where, *flags), folder) as running:
+        running.wait_ready(f"http://127.0.0.1:{port}/readyz")
+        yield f"http://127.0.0.1:{port}", running
+
+
+@contextlib.contextmanager
+def redis(folder: Path) -> Iterator[str]:
+    """A Redis for several nodes, with an append-only file as a node's own has; its address."""
+    path = folder / "redis.sock"
+    words = ["redis-server", "--port", "0", "--unixsocket", str(path), "--dir", str(folder), "--save", ""]
+    with started([*words, "--appendonly", "yes", "--appendfsync", "everysec"], folder):
+        deadline = perf_counter() + 20
+        while not path.exists():
+            if perf_counter() > deadline:
+                raise NotReady("the Redis did not start")
+            time.sleep(POLL)
+        yield f"unix://{path}"
+
+
+def nodes(count: int, given: argparse.Namespace, flags: Sequence[str]) -> float:
+    """Tokens per second of so many nodes together, each on a core of its own where cores are named."""
+    with scratch() as folder, contextlib.ExitStack() as stack:
+        shared = ["--redis-url", stack.enter_context(redis(folder)), "--scripted-rate", "0"]
+        urls = []
+        for index in range(count):
+            url, running = stack.enter_context(node(folder, f"node{index}", [*shared, *flags]))
+            if given.cores:
+                pin(running.pid, {given.cores[index]})
+            urls.append(url)
+        return sum(float(result["output_throughput"]) for result in asyncio.run(_at_once(urls, given)))
+
+
+async def _at_once(urls: Sequence[str], given: argparse.Namespace) -> list[dict[str, Any]]:
+    """The same load on each, at the same time."""
+    runs = [asyncio.to_thread(measure, _load(url, given), _silent) for url in urls]
+    return [result for result, _ in await asyncio.gather(*runs)]
+
+
+def _load(url: str, given: argparse.Namespace) -> Options:
+    return Options(
+        "ws",
+        url,
+        concurrency=given.streams[0],
+        sessions=1_000_000,
+        duration=given.seconds,
+        warmup=given.streams[0],
+        output_tokens=Length("fixed", given.tokens),
+    )
+
+
+def _silent(progress: Progress) -> None:
+    pass
+
+
+def main(words: Sequence[str]) -> int:
+    """Measure, and say it."""
+    given, flags = _parse(words)
+    if given.what == "nodes":
+        pairs = [(nodes(1, given, flags), nodes(2, given, flags)) for _ in range(given.rounds)]
+        ratios = sorted(two / one for one, two in pairs)
+        print(*(f"one node {one:,.0f}, two {two:,.0f} tokens/s: {two / one:.2f}x" for one, two in pairs), sep="\n")
+        print(f"N15  two nodes against one: {ratios[len(ratios) // 2]:.2f}x (target >= 1.95x)")
+        return 0
+    room = ["--scripted-rate", f"{given.rate:g}", "--scripted-slots", str(max(given.streams))]
+    with scratch() as folder, node(folder, "node", [*room, *flags]) as (url, running):
+        for count in given.streams:
+            print(uvloop.run(streams(url, running.pid, count, given)), flush=True)
+    return 0
+
+
+def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, Sequence[str]]:
+    """The command line; what follows after `--` goes to the nodes."""
+    at = words.index("--") if "--" in words else len(words)
+    parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
+    parser.add_argument("what", choices=("streams", "nodes"))
+    parser.add_argument("--streams", type=_numbers, default="100,200,400,800", help="one or several numbers")
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--rate", type=float, default=30.0, help="streams: tokens per second of each")
+    parser.add_argument("--tokens", type=int, default=150, help="of an answer")
+    parser.add_argument("--rounds", type=int, default=5, help="nodes: of one and two")
+    parser.add_argument("--cores", type=_numbers, default=[], help="nodes: a core for each, as 0,1")
+    return parser.parse_args(words[:at]), words[at + 1 :]
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

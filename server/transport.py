@@ -1,0 +1,122 @@
+"""uvicorn's side of a WebSocket and of its handshake, with bounds where it has none.
+
+uvicorn's `send` waits while more than 64 KiB are unsent, and then takes one whole message.
+Four things would still let one client cost much: the kernel takes megabytes more for a reader that stopped; every ping
+is answered at once, also to a client that reads nothing; a connection that is closed with unsent bytes stays until its
+peer reads them; and a message in a million pieces is a million objects.
+"""
+
+import asyncio
+import socket
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+
+PONGS = 64  # that are written at once; RFC 6455, 5.5.3 asks only for the latest
+UNSENT = 64 * 1024  # bytes in the kernel that are not on their way yet, besides as many in this process
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+LINGER = 10.0  # seconds in which the peer may read what was said to it before the end
+
+
+class Http(HttpToolsProtocol):
+    """Before the handshake, and for everything that is not a WebSocket."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Limit what the kernel takes."""
+        super().connection_made(transport)
+        plain = transport.get_extra_info("socket")
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+
+    def _should_upgrade(self) -> bool:
+        """RFC 6455, 4.1: over HTTP/1.1 only. What is older is answered as a plain request."""
+        return self.parser.get_http_version() == "1.1" and super()._should_upgrade()
+
+
+class Protocol(WebSocketsSansIOProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.pong = b""  # the latest that wait for the peer to read
+        self.pieces = bytearray()  # of a message whose end is still to come
+        self.end: asyncio.TimerHandle | None = None  # once nothing more will be said
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is left to be given up."""
+        if self.end is not None:
+            self.end.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Refuse a handshake that cannot be read, as a POST or one of 200 headers: uvicorn would say nothing."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self.transport.write(BAD_REQUEST)
+            self.transport.close()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """The application has ended."""
+        super().on_task_complete(task)
+        self._give_up_later()
+
+    def keepalive_timeout(self) -> None:
+        """The peer did not answer a ping; the application hears of it when the connection is lost."""
+        super().keepalive_timeout()
+        self._give_up_later()
+
+    def handle_ping(self) -> None:
+        """Answer now, or when the peer reads again. The first ping of several takes the answers to all of them."""
+        self.pong = b"".join(self.conn.data_to_send()[-PONGS:]) or self.pong
+        if self.writable.is_set():
+            self._answer()
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        self._answer()
+        super().resume_writing()
+
+    async def send(self, message: Any) -> None:
+        """As uvicorn; but a goodbye never waits: it takes its place behind what is unsent.
+
+        And a handshake that was refused is complete: uvicorn would log each of them as the application's error.
+        """
+        if message["type"] == "websocket.close":
+            self.writable.set()
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True
+
+    def handle_cont(self, event: Frame) -> None:
+        """Put pieces together as they come."""
+        self.pieces += b"".join(self.frames) + event.data
+        self.frames = []
+        if event.fin:
+            self.frames, self.pieces = [bytes(self.pieces)], bytearray()
+            self.send_receive_event_to_app()
+
+    def send_receive_event_to_app(self) -> None:
+        """As uvicorn, which would log bad UTF-8 with a traceback: any client could fill the log with them."""
+        if self.curr_msg_data_type == "text" and not self.close_sent and not _is_utf8(self.frames[0]):
+            self.conn.send_close(1007)
+            self.handle_parser_exception()
+            return
+        super().send_receive_event_to_app()
+
+    def _answer(self) -> None:
+        pong, self.pong = self.pong, b""
+        if pong and not self.transport.is_closing():
+            self.transport.write(pong)
+
+    def _give_up_later(self) -> None:
+        if not self.disconnected and self.end is None:
+            self.end = self.loop.call_later(LINGER, self.transport.abort)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,63 @@
+"""Servers that a measurement starts."""
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.launch import NotReady, free_port, python, scratch, started
+from bench.processes import entry
+
+
+def test_a_server_is_waited_for_and_ended(tmp_path: Path) -> None:
+    port = free_port()
+    words = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+    with started(words, tmp_path) as running:
+        assert running.wait_ready(f"http://127.0.0.1:{port}/", 20) >= 0
+        assert entry(running.pid) is not None
+    assert running.process.returncode == -signal.SIGTERM
+    assert entry(running.pid) is None
+
+
+def test_nothing_that_it_started_is_left(tmp_path: Path) -> None:
+    """Not even a child that ignores SIGTERM."""
+    port = free_port()
+    child = (
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)\ntime.sleep(60)"
+    )
+    program = (
+        "import http.server, subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\nprint(child.pid, flush=True)\n"
+        f"http.server.HTTPServer(('127.0.0.1', {port}), http.server.SimpleHTTPRequestHandler).serve_forever()"
+    )
+    with started([sys.executable, "-c", program], tmp_path) as running:
+        running.wait_ready(f"http://127.0.0.1:{port}/", 20)
+        deaf = int(running.tail().splitlines()[0])
+    gone = entry(deaf)
+    assert gone is None or gone.rss == 0  # a zombie until whoever adopts it looks
+
+
+def test_one_that_ends_is_not_waited_for(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "print('no such model'); exit(3)"]
+    with started(words, tmp_path) as running, pytest.raises(NotReady, match=r"status 3: no such model"):
+        running.wait_ready("http://127.0.0.1:1/", 20)
+
+
+def test_one_that_does_not_answer_in_time(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with started(words, tmp_path) as running, pytest.raises(NotReady, match="did not answer"):
+        running.wait_ready("http://127.0.0.1:1/", 0.1)
+
+
+def test_folders_vanish() -> None:
+    with scratch() as folder:
+        (folder / "file").touch()
+    assert not folder.exists()
+
+
+def test_variables_are_set_by_the_words() -> None:
+    words = python({"A": "1"}, "-m", "x")
+    assert words[:4] == ["env", "-u", "PYTHONDONTWRITEBYTECODE", "A=1"]
+    assert words[-2:] == ["-m", "x"]
