@@ -24,12 +24,14 @@ def redis_server() -> Iterator[Server]:
 
 
 @pytest.fixture
-async def empty(redis_server: Server) -> str:
-    """The address of a Redis with nothing in it."""
+async def empty(redis_server: Server) -> AsyncIterator[str]:
+    """The address of a Redis with nothing in it, in which afterwards no key may live for ever."""
     admin = Client(redis_server.url)
     await admin.call("FLUSHALL")
+    yield redis_server.url
+    for key in await admin.call("KEYS", "*"):
+        assert await admin.call("PTTL", key) != -1, f"{key.decode()} never expires"
     await admin.close()
-    return redis_server.url
 
 
 @pytest.fixture

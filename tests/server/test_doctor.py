@@ -7,6 +7,7 @@ import pytest
 
 from server.doctor import report
 from server.settings import BadSetting, load
+from tests.redis_server import Server
 from tests.whole.process import free_port
 
 Lines = pytest.CaptureFixture[str]
@@ -41,3 +42,9 @@ def test_a_redis_that_does_not_answer_is_named(tmp_path: Path, capsys: Lines) ->
     settings = load(words(tmp_path, "--redis-url", "redis://127.0.0.1:1"), {})
     assert report(settings, lambda: str(tmp_path)) == 1
     assert "REDIS_URL: " in capsys.readouterr().out
+
+
+@pytest.mark.redis
+def test_the_kind_of_redis_is_said(redis_server: Server, tmp_path: Path, capsys: Lines) -> None:
+    report(load(words(tmp_path, "--redis-url", redis_server.url), {}), lambda: str(tmp_path))
+    assert "REDIS_URL answers, is one Redis, and is fit for use" in capsys.readouterr().out

@@ -26,6 +26,7 @@ BAD = [
     ("REDIS_URL", "localhost:6379"),
     ("REDIS_URL", "http://localhost:6379"),
     ("REDIS_URL", "redis://"),
+    ("REDIS_URL", "redis+raft://localhost:6379"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318"),
 ]
 

@@ -10,13 +10,16 @@ from engine.demo.corpus import figures, stories
 from engine.demo.corpus.asked import careless
 from engine.demo.corpus.chat import Chat, Source, chat
 from engine.demo.corpus.memory import FACTS
-from engine.demo.corpus.phrase import parse
+from engine.demo.corpus.phrase import Choice, Slot, parse
 from engine.demo.corpus.talk import BEYOND, REPEAT, TOPICS
 from engine.demo.corpus.values import MAKERS, is_held_out, value
 from engine.demo.generate import chats
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from engine.demo.corpus.asked import Asked
+    from engine.demo.corpus.phrase import Node
 
 SAMPLE = 400
 ASKED = [
@@ -126,3 +129,30 @@ def test_long_stories_are_long() -> None:
     source = Source(rng)
     told = [chat(source, turns=1, acts={"story": 1}).turns[0] for _ in range(300)]
     assert all(len(turn.answer.split()) > 130 for turn in told if turn.intent == "long story")
+
+
+MEMORY = [asked for fact in FACTS.values() for asked in (fact.told, fact.question)]
+
+
+@pytest.mark.parametrize("asked", MEMORY)
+def test_no_held_out_sentence_can_be_said_in_training(asked: Asked) -> None:
+    """Not only the phrases: nothing that they can say, however it is typed."""
+    assert said_by(asked.held_out) & said_by(asked.training) == set()
+
+
+def said_by(phrases: Iterable[str]) -> set[str]:
+    """Every sentence of these phrases, without case and punctuation."""
+    sentences = (sentence for phrase in phrases for sentence in expanded(parse(phrase)))
+    return {"".join(letter for letter in each.lower() if letter not in ".!?,:'").strip() for each in sentences}
+
+
+def expanded(nodes: Sequence[Node]) -> list[str]:
+    """All that these nodes can say; a slot says its name."""
+    said = [""]
+    for node in nodes:
+        if isinstance(node, Choice):
+            options = [text for option in node.options for text in expanded(option)]
+        else:
+            options = [f"{{{node.name}}}" if isinstance(node, Slot) else node.text]
+        said = [before + text for before in said for text in options]
+    return said
