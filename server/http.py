@@ -5,12 +5,10 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 import orjson
-import structlog
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Message, Send
 
 from server.admission import Admitted
 from server.gate import Gate
@@ -27,11 +25,8 @@ from server.store.base import Answer, PositionLost, Ref, Store, StoreError
 from server.store.watch import Watcher
 from server.viewer import Viewer, turn_at
 
-log = structlog.get_logger(__name__)
-
 T = TypeVar("T")
 
-SEND = 30.0  # seconds that one send may take before the reader counts as gone
 KEEP_ALIVE = 15.0  # seconds between comments on a quiet stream
 CANCEL_WAIT = 5.0  # seconds that a cancel waits for the turn's end
 
@@ -204,7 +199,7 @@ class Responses:
 
     def _stream(self, viewer: Viewer) -> Response:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return Stream(self._sse(viewer), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(self._sse(viewer), media_type="text/event-stream", headers=headers)
 
     async def _sse(self, viewer: Viewer) -> AsyncIterator[str]:
         """Frames as they come, comments where nothing comes; an error is the last event."""
@@ -213,22 +208,6 @@ class Responses:
                 yield "".join(map(_event, frames)) if frames else ": keep-alive\n\n"
         except (PositionLost, StoreError) as error:
             yield _error(error)
-
-
-class Stream(StreamingResponse):
-    """A body that is cut off where its reader stops: it can be resumed, and nobody looks at the turn any more."""
-
-    async def stream_response(self, send: Send) -> None:
-        """Send it, each piece within `SEND` seconds."""
-
-        async def in_time(message: Message) -> None:
-            async with asyncio.timeout(SEND):
-                await send(message)
-
-        try:
-            await super().stream_response(in_time)
-        except TimeoutError:
-            log.info("reader too slow")
 
 
 async def quietly(frames: AsyncIterator[list[tuple[Kind, str]]], quiet: float) -> AsyncIterator[list[tuple[Kind, str]]]:

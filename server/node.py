@@ -72,7 +72,7 @@ class Node:
         self.presence = Presence(grace, self._give_up)
         self.admission = Admission(engine, store, telemetry, self, patience=patience)
         self.news = asyncio.Event()  # a node's state changed: time to look for turns that nobody runs
-        self.heart = Heart(store, self.owner, self.note, changed=self.news.set, mail=self._called, tempo=tempo)
+        self.heart = self._heart(tempo)
         self.state = "loading"  # loading | ready | draining | failed | stopped
         self.error = ""  # why the state is `failed`
         self.failed = asyncio.Event()
@@ -85,6 +85,10 @@ class Node:
         self.suspects: set[Ref] = set()  # of those that run or are being claimed
         self.usual = 0.0  # seconds that a turn takes, on average; 0 until one has ended
         self.tasks: set[asyncio.Task[Any]] = set()
+
+    def _heart(self, tempo: Tempo | None) -> Heart:
+        told = {"changed": self.news.set, "missed": self.journal.doubt, "doubted": self.journal.assure}
+        return Heart(self.store, self.owner, self.note, mail=self._called, tempo=tempo, **told)
 
     # -- life ----------------------------------------------------------------------------------------------------
 

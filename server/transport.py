@@ -1,13 +1,15 @@
 """uvicorn's side of a WebSocket and of its handshake, with bounds where it has none.
 
 uvicorn's `send` waits while more than 64 KiB are unsent, and then takes one whole message.
-Four things would still let one client cost much: the kernel takes megabytes more for a reader that stopped; every ping
-is answered at once, also to a client that reads nothing; a connection that is closed with unsent bytes stays until its
-peer reads them; and a message in a million pieces is a million objects.
+Five things would still let one client cost much: the kernel takes megabytes more for a reader that stopped; every ping
+is answered at once, also to a client that reads nothing; a connection that is closed with unsent bytes, or whose answer
+over HTTP is not read, stays until its peer reads; a message in a million pieces is a million objects; and one whose
+pieces stop coming is kept.
 """
 
 import asyncio
 import socket
+from asyncio.transports import BaseTransport
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -18,16 +20,19 @@ PONGS = 64  # that are written at once; RFC 6455, 5.5.3 asks only for the latest
 UNSENT = 64 * 1024  # bytes in the kernel that are not on their way yet, besides as many in this process
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 LINGER = 10.0  # seconds in which the peer may read what was said to it before the end
+READ = 30.0  # seconds for a reader over HTTP to make room for more, or it counts as gone
+REST = 60.0  # seconds in which the last piece of a message must follow its first
 
 
 class Http(HttpToolsProtocol):
     """Before the handshake, and for everything that is not a WebSocket."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Limit what the kernel takes."""
+        """Limit what the kernel takes, and for how long it keeps it."""
         super().connection_made(transport)
         plain = transport.get_extra_info("socket")
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(READ * 1000))
 
     def _should_upgrade(self) -> bool:
         """RFC 6455, 4.1: over HTTP/1.1 only. What is older is answered as a plain request."""
@@ -42,11 +47,19 @@ class Protocol(WebSocketsSansIOProtocol):
         self.pong = b""  # the latest that wait for the peer to read
         self.pieces = bytearray()  # of a message whose end is still to come
         self.end: asyncio.TimerHandle | None = None  # once nothing more will be said
+        self.rest: asyncio.TimerHandle | None = None  # while a message came in part
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """A reader that stops is told so by the application: the kernel must not be quicker."""
+        super().connection_made(transport)
+        plain = transport.get_extra_info("socket")
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is left to be given up."""
-        if self.end is not None:
-            self.end.cancel()
+        for timer in (self.end, self.rest):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -88,11 +101,23 @@ class Protocol(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.http.response.body":
             self.handshake_complete = True
 
+    def handle_text(self, event: Frame) -> None:
+        """A message, or its first piece."""
+        super().handle_text(event)
+        self._expect_rest(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        """A message, or its first piece."""
+        super().handle_bytes(event)
+        self._expect_rest(event)
+
     def handle_cont(self, event: Frame) -> None:
         """Put pieces together as they come."""
         self.pieces += b"".join(self.frames) + event.data
         self.frames = []
         if event.fin:
+            if self.rest is not None:
+                self.rest.cancel()
             self.frames, self.pieces = [bytes(self.pieces)], bytearray()
             self.send_receive_event_to_app()
 
@@ -108,6 +133,17 @@ class Protocol(WebSocketsSansIOProtocol):
         pong, self.pong = self.pong, b""
         if pong and not self.transport.is_closing():
             self.transport.write(pong)
+
+    def _expect_rest(self, event: Frame) -> None:
+        """Pings keep a connection alive whatever it says; a message that never ends would be kept as long."""
+        if not event.fin:
+            self.rest = self.loop.call_later(REST, self._stop_waiting)
+
+    def _stop_waiting(self) -> None:
+        if self.close_sent or self.transport.is_closing():
+            return
+        self.conn.fail(1008, "a message without its end")
+        self.handle_parser_exception()
 
     def _give_up_later(self) -> None:
         if not self.disconnected and self.end is None:

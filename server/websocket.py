@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -32,6 +33,8 @@ log = structlog.get_logger(__name__)
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 SendMessage = Callable[[Message], Awaitable[None]]
+# Begun by whoever awaits it: a coroutine would be left over by a task that is cancelled before its first step.
+Job = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -92,7 +95,7 @@ class Endpoint:
         """
         sockets = random.sample(list(self.sockets), len(self.sockets))
         await asyncio.gather(
-            *(_after(spread * n / len(sockets), each.close(code, reason)) for n, each in enumerate(sockets))
+            *(_after(spread * n / len(sockets), partial(each.close, code, reason)) for n, each in enumerate(sockets))
         )
 
     def _check_open(self) -> None:
@@ -100,12 +103,9 @@ class Endpoint:
             raise errors.overloaded("This node is stopping.")
 
 
-async def _after(seconds: float, work: Coroutine[Any, Any, None]) -> None:
-    try:
-        await asyncio.sleep(seconds)
-        await work
-    finally:
-        work.close()  # for one that was cancelled before it began
+async def _after(seconds: float, job: Job) -> None:
+    await asyncio.sleep(seconds)
+    await job()
 
 
 async def refuse(send: SendMessage, error: WireError) -> None:
@@ -205,13 +205,13 @@ class Socket:
                 case Close(code=code, reason=reason):
                     await self.close(code, reason)
                 case Start(lane=lane):
-                    self._spawn(self._guard(lane, self._start(command)))
+                    self._spawn(self._guard(lane, partial(self._start, command)))
                 case Follow(lane=lane):
-                    self._spawn(self._guard(lane, self._follow(command)))
+                    self._spawn(self._guard(lane, partial(self._follow, command)))
                 case Find(lane=lane):
-                    self._spawn(self._answer(lane, self._find(command)))
+                    self._spawn(self._answer(lane, partial(self._find, command)))
                 case Cancel(response_id=id):
-                    self._spawn(self._answer(None, self._cancel(id)))
+                    self._spawn(self._answer(None, partial(self._cancel, id)))
 
     async def _resume_from(self, query: Sequence[tuple[str, str]]) -> None:
         """`resume`, `starting_after` and `stream_id` may repeat together."""
@@ -283,10 +283,10 @@ class Socket:
         response: dict[str, Any] | None = None if stored is None else orjson.loads(stored.response)
         return response
 
-    async def _answer(self, lane: str | None, job: Coroutine[Any, Any, None]) -> None:
+    async def _answer(self, lane: str | None, job: Job) -> None:
         """A question beside the lanes is answered, or refused."""
         try:
-            await job
+            await job()
         except Gone:
             pass
         except Exception as error:
@@ -294,10 +294,10 @@ class Socket:
         finally:
             self.connection.answered()
 
-    async def _guard(self, lane: str | None, job: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, lane: str | None, job: Job) -> None:
         """A lane's job ends in its last event or in one error, never in silence."""
         try:
-            await job
+            await job()
         except Gone:
             pass
         except Exception as error:

@@ -85,6 +85,13 @@ CATALOGUE = (
         _size(50, 40),
     ),
     Entry(
+        "redis-older",
+        "SIGKILL Redis, start it as it was up to 2 s before",
+        breaking("redis-older", scenarios.age_redis, durable=False),
+        _size(5, 40),
+        _size(50, 40),
+    ),
+    Entry(
         "connections",
         "CLIENT KILL TYPE normal",
         breaking("connections", scenarios.kill_connections),

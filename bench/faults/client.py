@@ -96,12 +96,12 @@ class Client:
 
     async def _try(self, ledger: Ledger) -> None:
         """One socket's part of a turn; afterwards a pause where there was nothing but trouble."""
+        self._news.clear()  # before there is a socket: all that is missed may come with the answer to its handshake
         try:
             wire = await self._socket(ledger)
         except (OSError, TimeoutError):
             await self._pause()
             return
-        self._news.clear()
         if not ledger.id:
             wire.send(self._frame)
         await self._listen(wire, ledger)

@@ -176,7 +176,7 @@ async def kept(room: Cluster, id: str) -> Mapping[str, object] | None:
 async def row(name: str, crowd: Crowd, *, durable: bool = True) -> Row:
     """Judge everything that a crowd saw; `durable`: what was stored must still be there."""
     result = Row(name, injected=len(crowd.faults))
-    tally(result, crowd.ended, crowd.task.known)
+    tally(result, crowd.ended, crowd.task.known, durable=durable)
     for ledger in crowd.ended:
         felt = [gap for fault in crowd.faults if (gap := felt_gap(ledger, fault)) is not None]
         result.hit += bool(felt)
@@ -184,27 +184,32 @@ async def row(name: str, crowd: Crowd, *, durable: bool = True) -> Row:
     codes = sum((client.closes for client in crowd.clients), Counter[int]())
     if codes:
         result.notes.append("sockets lost under a turn, by close code: " + counts(codes))
-    if durable:
-        await recheck(result, crowd)
+    await recheck(result, crowd, durable=durable)
     await inspect(result, crowd.room)
     logged(result, crowd.room)
     return result
 
 
-async def recheck(result: Row, crowd: Crowd) -> None:
-    """Ask for everything that was stored once more."""
+async def recheck(result: Row, crowd: Crowd, *, durable: bool) -> None:
+    """Ask for everything that was stored once more: it may be gone where Redis is not durable, never another."""
     there = [ledger for ledger in crowd.ended if ledger.stored is not None]
+    gone = other = 0
     for begin in range(0, len(there), AT_ONCE):
         some = there[begin : begin + AT_ONCE]
         again = await asyncio.gather(*(kept(crowd.room, ledger.id) for ledger in some))
-        result.wrong += [f"{a.id}: not stored any more" for a, b in zip(some, again, strict=True) if a.stored != b]
+        gone += again.count(None)
+        other += sum(b is not None and a.stored != b for a, b in zip(some, again, strict=True))
+    if gone:
+        (result.notes if not durable else result.wrong).append(f"{gone} stored answers are gone")
+    if other:
+        result.wrong.append(f"{other} stored answers are others than before")
 
 
-def tally(result: Row, ledgers: Sequence[Ledger], known: References) -> None:
+def tally(result: Row, ledgers: Sequence[Ledger], known: References, *, durable: bool = True) -> None:
     """Count turns and what is wrong with them."""
     refused: Counter[str] = Counter()
     for ledger in ledgers:
-        verdict = judge(ledger, known.get(ledger.name))
+        verdict = judge(ledger, known.get(ledger.name), durable=durable)
         result.turns += 1
         result.holes += verdict.holes
         for kind in ("lost", "repeated", "changed", "failed"):
@@ -212,6 +217,9 @@ def tally(result: Row, ledgers: Sequence[Ledger], known: References) -> None:
         if len(result.wrong) < SHOWN:
             result.wrong += [f"{ledger.id or 'a turn without an id'}: {why}" for why in verdict.why]
         refused.update(ledger.refused)
+    gone = sum(ledger.final is not None and ledger.stored is None for ledger in ledgers)
+    if gone and not durable:
+        result.notes.append(f"{gone} finished answers were not stored any more when their client asked for them")
     result.refused += refused.total()
     if refused:
         result.notes.append("refused, then asked again: " + counts(refused))

@@ -81,8 +81,8 @@ class Verdict(msgspec.Struct, frozen=True):
         return (*self.lost, *self.repeated, *self.changed, *self.failed)
 
 
-def judge(ledger: Ledger, reference: Reference | None) -> Verdict:
-    """Compare. Without a reference the text is compared with what was stored only."""
+def judge(ledger: Ledger, reference: Reference | None, *, durable: bool = True) -> Verdict:
+    """Compare: without a reference with what was stored only, which may be gone where Redis is not `durable`."""
     numbers = [event.number for event in ledger.events]
     lost, repeated, holes = _sequence(numbers)
     endings = [event for event in ledger.events if event.type in TERMINAL]
@@ -93,7 +93,7 @@ def judge(ledger: Ledger, reference: Reference | None) -> Verdict:
     elif endings and endings[0] is not ledger.events[-1]:
         repeated.append("events after the terminal one")
     failed = [_failure(ledger.final)] if ledger.final is not None and ledger.final["status"] == "failed" else []
-    changed = [] if ledger.final is None or failed else list(_changes(ledger, ledger.final, reference))
+    changed = [] if ledger.final is None or failed else list(_changes(ledger, ledger.final, reference, durable))
     return Verdict(tuple(lost), tuple(repeated), tuple(changed), tuple(failed), holes)
 
 
@@ -116,12 +116,12 @@ def _failure(final: Mapping[str, Any]) -> str:
     return f"failed: {error.get('code')}: {error.get('message')}"
 
 
-def _changes(ledger: Ledger, final: Mapping[str, Any], reference: Reference | None) -> Iterable[str]:
+def _changes(ledger: Ledger, final: Mapping[str, Any], reference: Reference | None, durable: bool) -> Iterable[str]:
     shown = "".join(event.delta for event in ledger.events if event.type in DELTAS)
     if shown != said(final):
         yield _difference("the terminal event", shown, said(final))
     if ledger.stored is None:
-        yield "nothing is stored"
+        yield from () if not durable else ("nothing is stored",)
     elif (ledger.stored["status"], said(ledger.stored)) != (final["status"], said(final)):
         yield _difference(f"the stored response ({ledger.stored['status']})", shown, said(ledger.stored))
     if final["status"] not in _endings(ledger, reference):

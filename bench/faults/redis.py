@@ -11,6 +11,7 @@ import hiredis
 
 from bench.faults.process import NotReady, Program
 
+COPY = "copy"
 PAGE = 1000  # keys or entries per call
 
 
@@ -41,6 +42,20 @@ class Redis:
         """What it wrote, while it does not run."""
         for path in self.folder.glob("appendonly*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def remember(self) -> None:
+        """Keep a copy of what it has written by now, the file's unfinished end too."""
+        copy = self.folder / COPY
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        for path in self.folder.glob("appendonly*"):
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, copy / path.name)
+
+    def go_back(self) -> None:
+        """To the copy, while it does not run: what was acknowledged since then is lost."""
+        self.forget()
+        for path in (self.folder / COPY).iterdir():
+            path.rename(self.folder / path.name)
 
     async def call(self, *words: str | bytes, seconds: float = 5.0) -> Any:
         """One command on a connection of its own. Raises OSError, TimeoutError, hiredis.ReplyError."""

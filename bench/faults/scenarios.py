@@ -142,6 +142,18 @@ async def empty_redis_and_cut(crowd: Crowd, at: int, random: Random, scale: Scal
     return None
 
 
+async def age_redis(crowd: Crowd, at: int, random: Random, scale: Scale) -> Complaint:
+    """SIGKILL redis-server, and start it as it was up to 2 s before: as much may `everysec` lose with a machine."""
+    redis = crowd.room.redis
+    redis.remember()
+    await asyncio.sleep(random.uniform(0, 2))
+    await redis.kill()
+    redis.go_back()
+    await asyncio.sleep(random.uniform(0, 1))
+    await redis.start()
+    return None
+
+
 async def kill_connections(crowd: Crowd, at: int, random: Random, scale: Scale) -> Complaint:
     """Every connection to Redis ends at once."""
     await crowd.room.redis.call("CLIENT", "KILL", "TYPE", "normal")

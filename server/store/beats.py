@@ -107,6 +107,8 @@ class Heart:
         *,
         changed: Callable[[], None],
         mail: Callable[[Ref], None],
+        missed: Callable[[], None] = lambda: None,
+        doubted: Callable[[], None] = lambda: None,
         tempo: Tempo | None = None,
     ) -> None:
         self.tempo = tempo or Tempo()
@@ -116,6 +118,10 @@ class Heart:
         self._note = note
         self._changed = changed  # called when somebody's state changed
         self._mail = mail  # called with each turn that this owner should look at
+        self._missed = missed  # called when a beat was not answered
+        self._doubted = doubted  # called when Redis answers again, or has forgotten some of our beats
+        self._count = 0  # of our own beats, as last read
+        self._unsure = False  # the last beat was not answered
 
     async def run(self) -> None:
         """Beat until it is cancelled."""
@@ -129,6 +135,8 @@ class Heart:
             roll = await self._store.beat(self._owner, msgspec.json.encode(self._note()))
         except StoreError:
             self.census.missed(time.monotonic())
+            self._unsure = True
+            self._missed()
             return
         self._take(roll)
         for owner, count in self.census.forgotten(time.monotonic()):
@@ -137,6 +145,10 @@ class Heart:
     def _take(self, roll: Roll) -> None:
         notes = {owner: _read(note) for owner, note in roll.notes.items()}
         known = self.census.gone()
+        before, self._count = self._count, roll.counts[self._owner]
+        if self._unsure or self._count <= before:
+            self._unsure = False
+            self._doubted()
         if self.census.read(roll.counts, notes, time.monotonic()):
             for owner in self.census.gone() - known:
                 log.warning("a node is dead", owner=owner, state=notes[owner].state)

@@ -22,8 +22,9 @@ def is_behind(lease: Lease, outcome: Outcome, origin: NewTurn | None) -> bool:
     """Whether an answer shows that Redis lost what it had acknowledged to the holder of `lease`, who can give it."""
     if outcome.answer is Answer.GAP or (outcome.answer is Answer.LOST and origin is not None):
         return True
+    # Nobody's: a turn that is written is given back by its writer alone, so Redis is back where it was queued.
     stored = outcome.lease
-    return outcome.answer is Answer.FENCED and stored is not None and stored.fence < lease.fence
+    return outcome.answer is Answer.FENCED and (stored is None or stored.fence < lease.fence)
 
 
 class Held(msgspec.Struct):
@@ -68,7 +69,8 @@ async def _claim(scribe: Scribe, held: Held, ref: Ref, seen: Lease | None) -> Ou
 
 
 async def _append(scribe: Scribe, ref: Ref, lease: Lease, tail: Tail, outcome: Outcome) -> Outcome:
-    missing = [Append(ref, lease, one.after, one.top, one.entry) for one in tail.above(outcome.top)]
+    entries = (one for one in tail.above(outcome.top) if not one.last)  # the last one is for finish()
+    missing = [Append(ref, lease, one.after, one.top, one.entry) for one in entries]
     last = Outcome(Answer.OK, outcome.top, outcome.stop, lease)
     for start in range(0, len(missing), CHUNK):
         chunk = missing[start : start + CHUNK]

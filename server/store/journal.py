@@ -38,6 +38,9 @@ class Journal:
         self._tails: dict[Ref, Tail] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._timers: dict[Tail, asyncio.TimerHandle] = {}
+        self._ended: dict[Ref, Writer] = {}
+        # Redis does not answer: when it does again, it may have lost what ended last, however long ago that was.
+        self._in_doubt = False
         # Set while a partition of Redis does not answer.
         self._was_stalled = False
 
@@ -99,18 +102,39 @@ class Journal:
             if self._on_stall is not None:
                 asyncio.get_running_loop().call_soon(self._on_stall, self.stalled)
 
-    def retire(self, ref: Ref, tail: Tail) -> None:
+    def retire(self, writer: Writer) -> None:
         """Keep a finished turn's log for a while."""
-        self._timers[tail] = asyncio.get_running_loop().call_later(self._keep, self.drop, ref, tail)
+        self._ended[writer.ref] = writer
+        self._arm(writer.ref, writer.tail)
+
+    def _arm(self, ref: Ref, tail: Tail) -> None:
+        self._timers[tail] = asyncio.get_running_loop().call_later(self._keep, self._expire, ref, tail)
+
+    def _expire(self, ref: Ref, tail: Tail) -> None:
+        if self._in_doubt:
+            self._arm(ref, tail)
+        else:
+            self.drop(ref, tail)
 
     def drop(self, ref: Ref, tail: Tail) -> None:
         """Forget a turn that we no longer write: its viewers read it elsewhere."""
         if self._tails.get(ref) is tail:
             del self._tails[ref]
+            self._ended.pop(ref, None)
         timer = self._timers.pop(tail, None)
         if timer is not None:
             timer.cancel()
         tail.close()
+
+    def doubt(self) -> None:
+        """Redis does not answer."""
+        self._in_doubt = True
+
+    def assure(self) -> None:
+        """Redis answers again, or is older than it was: write once more how the latest turns ended."""
+        self._in_doubt = False
+        for writer in list(self._ended.values()):
+            self.spawn(writer.assure())
 
     def spawn(self, work: Coroutine[Any, Any, Outcome]) -> "asyncio.Task[Outcome]":
         """Run something that must go on when whoever asked for it is cancelled."""

@@ -54,7 +54,7 @@ class Shelf(Protocol):
         """Run something that must go on when whoever asked for it is cancelled."""
         ...
 
-    def retire(self, ref: Ref, tail: Tail) -> None:
+    def retire(self, writer: "Writer") -> None:
         """Keep a finished turn's log for a while."""
         ...
 
@@ -99,6 +99,7 @@ class Writer:
         # The terminal event was handed over; then the append that holds it; then it is in the log.
         self._ending = False
         self._final: Append | None = None
+        self._ended: Ending | None = None
         self._finished = False
         self._waiting: list[asyncio.Future[None]] = []
         scribe.join(self)
@@ -149,17 +150,31 @@ class Writer:
         self._check()
         try:
             self._final = self.freeze()
-            outcome = await self._scribe.finish(Ending(self._final, status, response, output))
-            if self._is_behind(outcome) and (outcome := await self._caught_up(outcome)).answer in FINE:
-                self._final = self._renewed(self._final)
-                outcome = await self._scribe.finish(Ending(self._final, status, response, output))
+            outcome = await self._put_end(status, response, output)
         except Exception as error:
             self.fail(error)
         else:
             self._take(outcome)
         self._check()
         self._scribe.leave(self)
-        self._shelf.retire(self.ref, self.tail)
+        self._shelf.retire(self)
+        return outcome
+
+    async def _put_end(self, status: Status, response: bytes, output: tuple[Item, ...]) -> Outcome:
+        assert self._final is not None
+        self._ended = Ending(self._final, status, response, output)
+        return await self.assure()
+
+    async def assure(self) -> Outcome:
+        """Write the end, once more where Redis may have come back without it. It is written once only."""
+        assert self._ended is not None
+        outcome = await self._scribe.finish(self._ended)
+        if self._is_behind(outcome) and (outcome := await self._caught_up(outcome)).answer in FINE:
+            final = msgspec.structs.replace(self._ended.append, lease=self.lease)
+            self._ended = msgspec.structs.replace(self._ended, append=final)
+            if self._flying is not None:
+                self._flying = self._final = final
+            outcome = await self._scribe.finish(self._ended)
         return outcome
 
     def close(self) -> None:

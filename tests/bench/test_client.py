@@ -46,7 +46,7 @@ class Node:
 
 @asynccontextmanager
 async def serving(node: Node) -> AsyncIterator[Node]:
-    async with serve(node.serve, "127.0.0.1", 0) as server:
+    async with serve(node.serve, "127.0.0.1", 0, close_timeout=0.2) as server:
         node.url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/v1/responses"
         yield node
 
@@ -151,7 +151,7 @@ async def test_a_second_question_goes_over_the_same_socket() -> None:
             for event in EVENTS:
                 await socket.send(orjson.dumps(event).decode())
 
-    async with serve(both, "127.0.0.1", 0) as server:
+    async with serve(both, "127.0.0.1", 0, close_timeout=0.2) as server:
         url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/"
         client = Client([url], Random(1))
         ledgers = [await client.ask(HELLO, key, 10.0) for key in "ab"]

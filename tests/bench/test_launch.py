@@ -59,5 +59,5 @@ def test_folders_vanish() -> None:
 
 def test_variables_are_set_by_the_words() -> None:
     words = python({"A": "1"}, "-m", "x")
-    assert words[:4] == ["env", "-u", "PYTHONDONTWRITEBYTECODE", "A=1"]
+    assert words[:5] == ["env", "-u", "PYTHONDONTWRITEBYTECODE", "DRAIN_SECONDS=0", "A=1"]
     assert words[-2:] == ["-m", "x"]

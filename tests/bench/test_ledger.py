@@ -94,6 +94,7 @@ def test_a_response_that_is_not_stored_is_seen() -> None:
     _, ledger = judged(frames())
     ledger.stored = None
     assert judge(ledger, REFERENCE).changed == ("nothing is stored",)
+    assert judge(ledger, REFERENCE, durable=False) == Verdict()
 
 
 def test_tokens_that_were_counted_twice_are_seen() -> None:

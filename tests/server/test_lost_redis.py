@@ -1,11 +1,15 @@
 """Redis comes back without what it had acknowledged, while those who wrote it live: nobody sees it."""
 
 import asyncio
+from unittest.mock import Mock
+
+import httpx2
+import pytest
 
 from engine.scripted import ScriptedEngine
 from server.store.client import Client
 from tests.server.conftest import Nodes
-from tests.server.peer import client, final, numbered, numbers, said, socket, sse, text_of, until
+from tests.server.peer import Event, client, final, numbered, numbers, said, socket, sse, text_of, until
 from tests.serving import Served
 
 ASK = "[tokens=400]"
@@ -97,3 +101,53 @@ async def test_who_never_was_is_not_found(nodes: Nodes) -> None:
     async with nodes() as served, socket(served) as peer:
         await peer.send("throughline:resume", response_id="resp_x", starting_after=3)
         assert (await peer.error())["code"] == "not_found"
+
+
+async def contents(url: str) -> list[tuple[bytes, int, bytes]]:
+    """Everything in Redis: key, lifetime in milliseconds, value."""
+    admin = Client(url)
+    keys = await admin.call("KEYS", "*")
+    found = [(key, await admin.call("PTTL", key), await admin.call("DUMP", key)) for key in keys]
+    await admin.close()
+    return [each for each in found if each[2] is not None]
+
+
+async def restore(url: str, before: list[tuple[bytes, int, bytes]]) -> None:
+    """As if Redis had lost all since then."""
+    admin = Client(url)
+    await admin.call("FLUSHALL")
+    for key, life, value in before:
+        await admin.call("RESTORE", key, max(life, 1), value)
+    await admin.close()
+
+
+@pytest.mark.parametrize("empty_again", [False, True])
+async def test_a_finished_turn_that_redis_forgot_is_not_written_anew(
+    nodes: Nodes, empty: str, monkeypatch: pytest.MonkeyPatch, empty_again: bool
+) -> None:
+    """Its end is written once more, by the node that wrote it; no engine runs it again."""
+    engine = ScriptedEngine(rate=300)
+    async with nodes(engine) as served, socket(served) as peer, client(served) as http:
+        await peer.ask("[tokens=60]")
+        seen = await peer.until("response.output_text.delta")
+        before = [] if empty_again else await contents(empty)
+        seen += await peer.turn()
+        id = final(seen)["id"]
+        generate = Mock(wraps=engine.generate)
+        monkeypatch.setattr(engine, "generate", generate)
+        await restore(empty, before)
+        assert text_of(await completed(http, id)) == said(seen)
+        async with socket(served, f"?resume={id}") as again:
+            events = numbered(await again.turn())
+        assert numbers(events) == numbers(seen)
+        await asyncio.sleep(2.2)  # two sweeps, in which nothing may happen
+        assert not generate.called
+
+
+async def completed(http: httpx2.AsyncClient, id: str) -> Event:
+    async with asyncio.timeout(10):
+        while True:
+            response: Event = (await http.get(f"responses/{id}")).json()
+            if response.get("status") == "completed":
+                return response
+            await asyncio.sleep(0.02)

@@ -1,6 +1,7 @@
 """Viewers that stop reading, read too slowly, vanish or shout: their turns go on, and nobody else notices."""
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,7 @@ import orjson
 import pytest
 
 from engine.scripted import ScriptedEngine
-from server import http
+from server import transport
 from server.protocol.connection import WAITING
 from server.store.base import Ref, Turn
 from server.websocket import Limits
@@ -62,8 +63,11 @@ async def received(reader: Raw) -> list[Event]:
     return [orjson.loads(payload) async for opcode, payload in reader.frames() if opcode == TEXT]
 
 
-async def test_what_waits_for_a_reader_that_stops_is_bounded_and_can_be_resumed(nodes: Nodes) -> None:
+async def test_what_waits_for_a_reader_that_stops_is_bounded_and_can_be_resumed(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The web server takes a frame only while less than 64 KiB wait, and a socket of ours gives it one at a time."""
+    monkeypatch.setattr(transport, "LINGER", 3.0)
     async with nodes(ScriptedEngine(rate=0)) as served:
         narrow(served)
         served.running.sockets.limits = Limits(send=0.5, beat=0.05, goodbye=0.1)
@@ -112,8 +116,11 @@ async def test_a_reader_of_a_trickle_is_cut_and_told_why(nodes: Nodes) -> None:
         await until(lambda: not served.node.running, "the turn ended")
 
 
-async def test_a_reader_of_sse_that_stops_is_cut_and_can_resume(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "SEND", 0.3)
+async def test_a_reader_of_sse_that_stops_is_cut_and_can_resume(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The kernel ends the connection, which the web server takes for a client that left."""
+    monkeypatch.setattr(transport, "READ", 0.3)
     async with nodes(ScriptedEngine(rate=0)) as served, client(served) as other:
         narrow(served)
         made = (await other.post("responses", json=LONG | {"background": True})).json()
@@ -124,8 +131,29 @@ async def test_a_reader_of_sse_that_stops_is_cut_and_can_resume(nodes: Nodes, mo
         assert unsent(served) < BOUND
         assert served.node.presence.viewed()
         await until(lambda: not served.node.presence.viewed(), "nobody looks any more")
+        await until(lambda: len(served.server.server_state.connections) < 2, "nothing is kept")
         plain.close()
         check(sse((await other.get(at)).text))
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_reader_of_sse_that_is_slow_and_steady_is_served(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All it reads takes several times as long as a reader may stop."""
+    monkeypatch.setattr(transport, "READ", 0.5)
+    async with nodes(ScriptedEngine(rate=0)) as served, client(served) as other:
+        narrow(served)
+        made = (await other.post("responses", json=LONG | {"background": True})).json()
+        plain = await dialled(served.port, SMALL)
+        plain.send(f"GET /v1/responses/{made['id']}?stream=true HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        loop = asyncio.get_running_loop()
+        began, read = loop.time(), 0
+        while loop.time() - began < 2.0:
+            read += len(await loop.sock_recv(plain, 2048))
+            await asyncio.sleep(0.01)
+        assert unsent(served) > 32 * 1024
+        assert read > BOUND / 4
+        assert served.node.presence.viewed()
+        plain.close()
 
 
 async def test_a_peer_that_vanished_is_noticed_by_its_silence(nodes: Nodes, slow: ScriptedEngine) -> None:
@@ -265,3 +293,20 @@ async def test_others_get_a_turn_while_a_log_in_memory_is_shown(served: Served) 
     most = max(after - before for before, after in pairwise(turns))
     assert len(fake.sent) > 1000
     assert most < 200
+
+
+@pytest.mark.filterwarnings("error")
+async def test_work_that_is_cancelled_before_it_begins_leaves_nothing(served: Served) -> None:
+    """As when a connection is reset together with its last message."""
+    async with socket(served) as peer:
+        await until(lambda: served.running.sockets.sockets, "it is there")
+        (open,) = served.running.sockets.sockets
+        for type, body in (("response.create", {"input": "hi"}), ("throughline:cancel", {"response_id": "resp_none"})):
+            before = set(open.tasks)
+            await open._perform(open.connection.receive(orjson.dumps({"type": type, **body}).decode()))
+            (begun,) = open.tasks - before
+            begun.cancel()
+            await asyncio.gather(begun, return_exceptions=True)
+        assert not served.node.running
+        await peer.send("nonsense")
+        assert (await peer.error())["code"] == "invalid_request_error"

@@ -134,6 +134,26 @@ async def test_a_message_that_never_ends_takes_no_more_than_its_bytes(served: Se
         assert (protocol(served).frames, len(protocol(served).pieces)) == ([], 300_002)
 
 
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+async def test_a_message_whose_end_does_not_come_is_given_up(
+    served: Served, monkeypatch: pytest.MonkeyPatch, opcode: int
+) -> None:
+    """However much the client says besides; one whose end comes in time is not touched."""
+    monkeypatch.setattr(transport, "REST", 0.3)
+    first, *others = fragments(ASK, 10)
+    async with raw(served) as peer:
+        await peer.write(first, *others)
+        while (await peer.event())["type"] != "response.completed":
+            pass
+        timer = protocol(served).rest
+        assert timer is not None
+        assert timer.cancelled()
+        await peer.write(frame(opcode, b"{", fin=False), frame(CONTINUATION, b" ", fin=False), frame(PING, b"here"))
+        assert await peer.frame() == (PONG, b"here")
+        assert await peer.closed() == 1008
+    await until(lambda: not served.running.sockets.sockets, "nothing is kept")
+
+
 def protocol(served: Served) -> transport.Protocol:
     """The server's end of the only connection."""
     (only,) = served.server.server_state.connections
