@@ -93,16 +93,20 @@ class Sweep:
 
     async def once(self) -> int:
         """Look at all unfinished turns, the oldest first. Returns how many were taken up."""
-        try:
-            turns = [turn for partition in range(self.store.partitions) for turn in await self.store.sweep(partition)]
-        except StoreError as error:
-            log.debug("not swept", error=str(error))
-            return 0
+        turns = [turn for partition in range(self.store.partitions) for turn in await self._unfinished(partition)]
         open_turns = {turn.ref for turn in turns}
         for kept in (self._idle, self._orphans, self._looked):
             for ref in kept.keys() - open_turns:
                 del kept[ref]
         return sum([await self._attend(turn) for turn in sorted(turns, key=lambda turn: turn.created_at)])
+
+    async def _unfinished(self, partition: int) -> list[Turn]:
+        """A partition that does not answer keeps nobody from the others."""
+        try:
+            return await self.store.sweep(partition)
+        except StoreError as error:
+            log.debug("not swept", partition=partition, error=str(error))
+            return []
 
     async def _attend(self, turn: Turn) -> bool:
         try:
