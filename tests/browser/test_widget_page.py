@@ -87,11 +87,13 @@ async def test_enter_that_belongs_to_an_input_method_sends_nothing(page: Page, f
 
 async def test_conversations_are_listed_opened_renamed_and_deleted(page: Page, fake: Fake) -> None:
     await page.goto(fake.url)
+    chats = page.get_by_role("navigation", name="Chats")
     for question in ("First one", "Second one"):
         await button(page, "New chat").click()
         await ask(page, question)
+        await expect(answers(page)).to_have_count(1)
         await ended(page)
-    chats = page.get_by_role("navigation", name="Chats")
+        await expect(chats.locator(".open").first).to_have_text(question)
     await expect(chats.locator(".open")).to_have_text(["Second one", "First one"])
     await button(page, "First one").click()
     await expect(questions(page)).to_have_text(["First one"])

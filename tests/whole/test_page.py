@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.driver import answers, field, prose, questions
+from tests.browser.driver import answers, ended, field, prose, questions
 from tests.whole.client import connected
 from tests.whole.process import wait_until
 
@@ -34,6 +34,7 @@ async def test_the_model_answers_on_the_page_and_remembers(context: BrowserConte
     await page.goto(real.http)
     await say(page, "My name is Anna.")
     await expect(prose(page)).to_contain_text("Anna")
+    await ended(page)
     await say(page, "What is my name?")
     await expect(answers(page)).to_have_count(2)
     await expect(prose(page)).to_contain_text("Anna")
