@@ -1,8 +1,9 @@
 """Measures the demo model on chats that training cannot have held: `python -m engine.demo.evaluate`.
 
-All that the user says is in phrases held out from training, in chats of up to six turns; values come from the spellings
-of training or from those held out. An answer is *right* if the generator could have given it in this very place, and
-*fluent* if the generator could have given it to such a message in some chat or other.
+All that the user says is in phrases held out from training, in chats of up to six turns. Values are known ones, of the
+lists that training draws from; spelled as training spells them, of which it has met few twice; or unseen, of words that
+training never holds. An answer is *right* if the generator could have given it in this very place, and *fluent* if the
+generator could have given it to such a message in some chat or other.
 """
 
 from __future__ import annotations
@@ -79,17 +80,19 @@ def anything(source: Source) -> Iterator[Trial]:
 
 
 def suites(seed: int = SEED) -> dict[str, Iterator[Trial]]:
-    def source(*, values: bool = True, offset: int = 0) -> Source:
-        return Source(random.Random(seed + offset), held_out_phrases=True, held_out_values=values)
+    def source(offset: int, *, unseen: bool = True, known: bool = False) -> Source:
+        rng = random.Random(seed + offset)
+        return Source(rng, held_out_phrases=True, held_out_values=unseen, listed_values=known)
 
     return {
-        "memory, known values": recalls(source(values=False)),
-        "memory, unseen values": recalls(source(offset=1)),
-        "memory, never told": recalls(source(offset=2), known=False),
-        "counting": ending_in("count", source(offset=3)),
-        "sums (larger ones unseen)": ending_in("sum", source(offset=4)),
-        "stories": ending_in("story", source(offset=5)),
-        "repeating unseen words": ending_in("repeat", source(offset=6)),
+        "memory, known values": recalls(source(8, known=True)),
+        "memory, values as training makes them": recalls(source(0, unseen=False)),
+        "memory, unseen values": recalls(source(1)),
+        "memory, never told": recalls(source(2), known=False),
+        "counting": ending_in("count", source(3)),
+        "sums (larger ones unseen)": ending_in("sum", source(4)),
+        "stories": ending_in("story", source(5)),
+        "repeating unseen words": ending_in("repeat", source(6)),
         "all intents, as in training": anything(Source(random.Random(seed + 7), held_out_phrases=True)),
     }
 

@@ -9,7 +9,7 @@ from engine.demo.corpus import figures, stories
 from engine.demo.corpus.memory import CORRECTED, EVERYTHING, FACTS, NOTHING_KNOWN, TOLD_BY_OPERATOR
 from engine.demo.corpus.phrase import Grammar, say
 from engine.demo.corpus.talk import BEYOND, OPERATOR, QUESTIONS, REPEAT, TOPICS
-from engine.demo.corpus.values import COMMON_WORDS, MAKERS, NAMES, is_held_out, value
+from engine.demo.corpus.values import COMMON_WORDS, MAKERS, NAMES, is_held_out, listed, value
 
 if TYPE_CHECKING:
     import random
@@ -59,12 +59,13 @@ class Source:
     rng: random.Random
     held_out_phrases: bool = False
     held_out_values: bool = False
+    listed_values: bool = False  # only those that training has met again and again
 
     def say(self, asked: Asked, slots: Mapping[str, str]) -> str:
         return asked.say(self.rng, slots, held_out=self.held_out_phrases)
 
     def value(self, kind: str) -> str:
-        return value(self.rng, kind, held_out=self.held_out_values)
+        return listed(self.rng, kind) if self.listed_values else value(self.rng, kind, held_out=self.held_out_values)
 
     def strange(self) -> str:
         """Anything that a user might come up with: values of all kinds, or common words in no order."""

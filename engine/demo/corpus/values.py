@@ -103,6 +103,7 @@ def _pet(rng: random.Random) -> str:
     return _word(rng, PETS)
 
 
+LISTED: Mapping[str, list[str]] = {"name": NAMES, "city": CITIES, "colour": COLOURS, "food": FOODS, "pet": PETS}
 MAKERS: Mapping[str, Callable[[random.Random], str]] = {
     "name": _name,
     "city": _city,
@@ -121,3 +122,8 @@ def value(rng: random.Random, kind: str, *, held_out: bool = False) -> str:
         words = _held_out_words(made)
         if words and (all(words) if held_out else not any(words)):
             return made
+
+
+def listed(rng: random.Random, kind: str) -> str:
+    """A value of the kind that training has met thousands of times, as it stands in the list: "Anna", not "Annna"."""
+    return rng.choice([each for each in LISTED[kind] if not is_held_out(each)])

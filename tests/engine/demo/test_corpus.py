@@ -12,7 +12,7 @@ from engine.demo.corpus.chat import Chat, Source, chat
 from engine.demo.corpus.memory import FACTS
 from engine.demo.corpus.phrase import Choice, Slot, parse
 from engine.demo.corpus.talk import BEYOND, REPEAT, TOPICS
-from engine.demo.corpus.values import MAKERS, is_held_out, value
+from engine.demo.corpus.values import LISTED, MAKERS, is_held_out, listed, value
 from engine.demo.generate import chats
 
 if TYPE_CHECKING:
@@ -156,3 +156,13 @@ def expanded(nodes: Sequence[Node]) -> list[str]:
             options = [f"{{{node.name}}}" if isinstance(node, Slot) else node.text]
         said = [before + text for before in said for text in options]
     return said
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_known_values_stand_in_the_list_and_training_meets_them(kind: str) -> None:
+    rng = random.Random(3)
+    known = {listed(rng, kind) for _ in range(SAMPLE)}
+    met = {value(rng, kind) for _ in range(20 * SAMPLE)}
+    assert known <= set(LISTED[kind])
+    assert known & met
+    assert not any(map(is_held_out, known))
