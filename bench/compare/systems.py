@@ -70,6 +70,13 @@ def ours(setup: Setup, ports: Sequence[int], folder: Path) -> list[list[str]]:
     return [python(setup.variables, "-m", "server", *flags, "--", *setup.engine)]
 
 
+def ours_without_log(setup: Setup, ports: Sequence[int], folder: Path) -> list[list[str]]:
+    """The same with a store in its own memory: what the log costs is the difference. Never for use."""
+    (words,) = ours(setup, ports, folder)
+    at = words.index("--")
+    return [[*words[:at], "--store", "memory", *words[at:]]]
+
+
 def vllm(setup: Setup, ports: Sequence[int], folder: Path) -> list[list[str]]:
     """vLLM's own server as it comes, but for one log line per request."""
     flags = ["--model", setup.model, "--host", "127.0.0.1", "--port", str(ports[0]), "--disable-uvicorn-access-log"]
@@ -106,6 +113,9 @@ SYSTEMS: Mapping[str, System] = {
         "agentic", (Way("ws", "agentic-api + vLLM's server, WebSocket"),), "/health", agentic, 2, "agentic"
     ),
     "ours": System("ours", (Way("ws", "Throughline, WebSocket"), Way("sse", "Throughline, SSE")), "/readyz", ours),
+    "ours-no-log": System(
+        "ours-no-log", (Way("ws", "Throughline without its log, WebSocket"),), "/readyz", ours_without_log
+    ),
 }
 FLOORS: Mapping[str, str] = {"floor": "AsyncLLM alone, no statistics", "floor-stats": "AsyncLLM alone, with statistics"}
 

@@ -56,6 +56,7 @@ PROMISES = (
     Promise(
         "N4", "TTFT added, one stream, ms", OURS, "AsyncLLM alone, no statistics", "single", most=3.0, difference=True
     ),
+    Promise("N5", "CPU per token, log on / log off", OURS, "Throughline without its log, WebSocket", "cpu", most=1.2),
 )
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from bench.compare.table import PROMISES, Cell, Promise, table, values, verdict
 
-N1, N2, *_, N4 = PROMISES
+N1, N2, *_, N4, N5 = PROMISES
 OURS, THEIRS, FLOOR = N1.one, N1.other, N4.other
 
 
@@ -29,6 +29,11 @@ def test_ratios_are_taken_within_a_round() -> None:
 
 def test_some_promises_are_differences() -> None:
     assert values(N4, CELLS) == [2.0]
+
+
+def test_the_log_s_share_is_a_ratio_of_ours_to_ours() -> None:
+    cells = [cell(N5.one, 0, cpu=44.0), cell(N5.other, 0, cpu=40.0)]
+    assert verdict(N5, cells).endswith("1.10x (1.10 to 1.10 in 1 rounds; target <= 1.2x) kept")
 
 
 def test_a_verdict_names_median_range_and_target() -> None:
