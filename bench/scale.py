@@ -203,7 +203,7 @@ def _load(url: str, given: argparse.Namespace) -> Options:
 
 
 def enough(seconds: float, tokens: int) -> int:
-    """Answers of so many tokens that no node gives in so many seconds: all are drawn and handed over before the start."""
+    """So many answers that no node gives them in this time: all are drawn and handed over before the start."""
     return math.ceil(seconds * FASTEST / tokens)
 
 

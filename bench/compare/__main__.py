@@ -116,6 +116,7 @@ def cell(name: str, number: int, loaded: dict[str, Any], single: dict[str, Any])
         failed=loaded["failed"] + single["failed"],
         merged=loaded["total_output_tokens"] / (loaded["total_events"] or 1),
         rss=loaded["server_rss_bytes"],
+        itl=loaded["median_itl_ms"],
     )
 
 

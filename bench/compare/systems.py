@@ -21,6 +21,8 @@ class Setup(msgspec.Struct, frozen=True):
     server_core: str = ""
     eager: bool = True
     memory: float = 0.2
+    load_format: str = "auto"  # `dummy`: random weights
+    seqs: int = 0  # answers that an engine gives at once; 0: its own default
 
     @property
     def variables(self) -> dict[str, str]:
@@ -34,7 +36,8 @@ class Setup(msgspec.Struct, frozen=True):
     def engine(self) -> list[str]:
         """vLLM's own options, the same for all."""
         eager = ["--enforce-eager"] if self.eager else []
-        return [*eager, "--gpu-memory-utilization", str(self.memory)]
+        seqs = ["--max-num-seqs", str(self.seqs)] if self.seqs else []
+        return [*eager, "--gpu-memory-utilization", str(self.memory), "--load-format", self.load_format, *seqs]
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -133,6 +136,8 @@ def floor(setup: Setup, name: str, json: Path) -> list[str]:
         "--output-tokens": setup.output_tokens,
         "--prompt-words": setup.prompt_words,
         "--memory": setup.memory,
+        "--load-format": setup.load_format,
+        "--max-num-seqs": setup.seqs,
         "--engine-core": setup.engine_core,
         "--server-core": setup.server_core,
         "--json": json,

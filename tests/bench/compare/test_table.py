@@ -9,7 +9,7 @@ OURS, THEIRS, FLOOR = N1.one, N1.other, N4.other
 
 
 def cell(name: str, round: int, tokens: float = 0.0, cpu: float = 0.0, single: float = 0.0, failed: int = 0) -> Cell:
-    return Cell(name, round, tokens, cpu, 2.0, 50.0, single, failed, 1.5, 64 << 20)
+    return Cell(name, round, tokens, cpu, 2.0, 50.0, single, failed, 1.5, 64 << 20, 7.0)
 
 
 CELLS = [
@@ -53,7 +53,7 @@ def test_a_round_without_the_other_does_not_count() -> None:
 
 def test_rows_are_medians_and_absent_ones_say_why() -> None:
     lines = table(CELLS, {"agentic-api": "not installed"}).splitlines()
-    assert lines[2] == f"| {THEIRS} | 1,000 | 100.0 us | 2.0 us | 1.5 | 50.0 ms | 0.0 ms | 1 | 64 MiB |"
-    assert lines[3] == f"| {OURS} | 1,950 | 45.0 us | 2.0 us | 1.5 | 50.0 ms | 8.5 ms | 0 | 64 MiB |"
-    assert lines[-1] == "| agentic-api | not installed |  |  |  |  |  |  |  |"
-    assert {line.count("|") for line in lines} == {10}
+    assert lines[2] == f"| {THEIRS} | 1,000 | 100.0 us | 2.0 us | 1.5 | 50.0 ms | 7.0 ms | 0.0 ms | 1 | 64 MiB |"
+    assert lines[3] == f"| {OURS} | 1,950 | 45.0 us | 2.0 us | 1.5 | 50.0 ms | 7.0 ms | 8.5 ms | 0 | 64 MiB |"
+    assert lines[-1] == "| agentic-api | not installed |  |  |  |  |  |  |  |  |"
+    assert {line.count("|") for line in lines} == {11}
