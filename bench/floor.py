@@ -101,6 +101,8 @@ def engine(given: argparse.Namespace) -> AsyncEngineArgs:
         model=given.model,
         enforce_eager=given.eager,
         gpu_memory_utilization=given.memory,
+        load_format=given.load_format,
+        max_num_seqs=given.max_num_seqs or None,
         disable_log_stats=not given.log_stats,
     )
 
@@ -117,6 +119,8 @@ def main() -> None:
     parser.add_argument("--log-stats", action="store_true", help="as vLLM's own server has it by default")
     parser.add_argument("--no-eager", dest="eager", action="store_false", help="let vLLM compile the model")
     parser.add_argument("--memory", type=float, default=0.2, help="vLLM's gpu_memory_utilization")
+    parser.add_argument("--load-format", default="auto", help="as vLLM's; dummy: random weights")
+    parser.add_argument("--max-num-seqs", type=int, default=0, help="answers at once; 0: vLLM's own default")
     parser.add_argument("--engine-core", default="", help="cores for the engine's processes, as 0 or 2-5")
     parser.add_argument("--server-core", default="", help="cores for this process")
     parser.add_argument("--json", type=Path, help="write the numbers there")

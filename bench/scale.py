@@ -9,6 +9,7 @@ includes admission; it is the upper bound of what the server adds.
 import argparse
 import asyncio
 import contextlib
+import math
 import re
 import sys
 import time
@@ -36,6 +37,7 @@ PIECE = re.compile(r" ?[bdfgklmnprstvz][aeiou]|\n|[^\x00-\x7f]")  # what the scr
 CHARACTER = 4  # tokens of the longest one
 SETTLE = 1.0  # seconds over which the streams begin, so that their tokens do not fall together
 BOUND = 25.0  # milliseconds
+FASTEST = 200_000  # tokens per second: more than one node can say
 
 
 class Delays(msgspec.Struct):
@@ -193,11 +195,16 @@ def _load(url: str, given: argparse.Namespace) -> Options:
         "ws",
         url,
         concurrency=given.streams[0],
-        sessions=1_000_000,
+        sessions=enough(given.seconds, given.tokens),
         duration=given.seconds,
         warmup=given.streams[0],
         output_tokens=Length("fixed", given.tokens),
     )
+
+
+def enough(seconds: float, tokens: int) -> int:
+    """So many answers that no node gives them in this time: all are drawn and handed over before the start."""
+    return math.ceil(seconds * FASTEST / tokens)
 
 
 def _silent(progress: Progress) -> None:

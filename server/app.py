@@ -32,6 +32,7 @@ from server.store.base import Store, StoreError
 from server.store.embedded import embedded, intact
 from server.store.journal import Journal
 from server.store.keys import Lifetimes
+from server.store.memory import MemoryStore
 from server.store.redis import connect
 from server.store.watch import Watcher
 from server.sweep import Sweep
@@ -105,6 +106,9 @@ def create_app(
 
 
 async def _store(stack: AsyncExitStack, settings: Settings) -> Store:
+    if settings.store == "memory":
+        log.warning("nothing is kept: all answers end with this process", store="memory")
+        return MemoryStore()
     url, lossless = settings.redis_url, False
     if not url:
         lossless = intact(settings.folder)

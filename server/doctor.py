@@ -94,6 +94,9 @@ def _model(path: Callable[[], str]) -> Iterator[Finding]:
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
+    if settings.store == "memory":
+        yield False, "Redis", "STORE: 'memory' is for measuring only; all answers end with the process"
+        return
     if settings.redis_url:
         yield asyncio.run(_ask_redis(settings))
         return

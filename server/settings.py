@@ -47,6 +47,12 @@ TABLE: tuple[Setting, ...] = (
         " `DATA_DIR`.",
         "url redis|rediss|unix|redis+cluster|rediss+cluster|redis+sentinel|rediss+sentinel",
     ),
+    Setting(
+        "STORE",
+        "redis",
+        "`redis`; `memory` is for measuring what the log costs and never for use: all answers end with the process.",
+        "redis|memory",
+    ),
     Setting("DATA_DIR", "", "Data of our own Redis, and logs. Empty: `throughline` in the user's data folder."),
     Setting("ROLE", "all", "What this node does: sockets and engine.", "all"),
     Setting(
@@ -92,6 +98,7 @@ class Settings(msgspec.Struct, frozen=True):
     model_name: str
     engine: str
     redis_url: str
+    store: str
     data_dir: str
     role: str
     log_format: str
@@ -147,6 +154,8 @@ def load(flags: Sequence[str], environment: Mapping[str, str] | None = None) -> 
     given = _parse_flags(own)
     values = {row.name: given.get(row.name, environment.get(row.name) or row.default) for row in TABLE}
     typed = {row.name.lower(): _typed(row, values[row.name].strip()) for row in TABLE}
+    if typed["store"] == "memory" and typed["redis_url"]:
+        raise BadSetting("STORE", "'memory' writes nothing to the Redis that REDIS_URL names; set one of the two")
     return Settings(**typed, options=tuple(options))
 
 

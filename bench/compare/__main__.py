@@ -29,7 +29,6 @@ from bench.pin import pin_family, pinned
 SINGLE = 24  # answers of the phase with one stream
 PATIENCE = 900.0  # seconds for the bare engine's own measurement
 WARM = 2  # answers per stream that are not counted
-NO_SWITCH = "no switch: the server has none that turns the log off"
 
 
 class Comparison:
@@ -117,6 +116,7 @@ def cell(name: str, number: int, loaded: dict[str, Any], single: dict[str, Any])
         failed=loaded["failed"] + single["failed"],
         merged=loaded["total_output_tokens"] / (loaded["total_events"] or 1),
         rss=loaded["server_rss_bytes"],
+        itl=loaded["median_itl_ms"],
     )
 
 
@@ -167,7 +167,7 @@ def main() -> int:
         for number in range(given.rounds):
             comparison.round(number)
     print(conditions(setup, given.rounds), table(comparison.cells, comparison.absent), sep="\n\n", end="\n\n")
-    print(*(verdict(promise, comparison.cells) for promise in PROMISES), f"N5  the log's share: {NO_SWITCH}", sep="\n")
+    print(*(verdict(promise, comparison.cells) for promise in PROMISES), sep="\n")
     if given.json:
         cells = [msgspec.to_builtins(each) for each in comparison.cells]
         given.json.write_text(json.dumps({"conditions": conditions(setup, given.rounds), "cells": cells}, indent=1))

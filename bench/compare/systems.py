@@ -21,6 +21,8 @@ class Setup(msgspec.Struct, frozen=True):
     server_core: str = ""
     eager: bool = True
     memory: float = 0.2
+    load_format: str = "auto"  # `dummy`: random weights
+    seqs: int = 0  # answers that an engine gives at once; 0: its own default
 
     @property
     def variables(self) -> dict[str, str]:
@@ -34,7 +36,8 @@ class Setup(msgspec.Struct, frozen=True):
     def engine(self) -> list[str]:
         """vLLM's own options, the same for all."""
         eager = ["--enforce-eager"] if self.eager else []
-        return [*eager, "--gpu-memory-utilization", str(self.memory)]
+        seqs = ["--max-num-seqs", str(self.seqs)] if self.seqs else []
+        return [*eager, "--gpu-memory-utilization", str(self.memory), "--load-format", self.load_format, *seqs]
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -68,6 +71,13 @@ def ours(setup: Setup, ports: Sequence[int], folder: Path) -> list[list[str]]:
         "WARNING",
     ]
     return [python(setup.variables, "-m", "server", *flags, "--", *setup.engine)]
+
+
+def ours_without_log(setup: Setup, ports: Sequence[int], folder: Path) -> list[list[str]]:
+    """The same with a store in its own memory: what the log costs is the difference. Never for use."""
+    (words,) = ours(setup, ports, folder)
+    at = words.index("--")
+    return [[*words[:at], "--store", "memory", *words[at:]]]
 
 
 def vllm(setup: Setup, ports: Sequence[int], folder: Path) -> list[list[str]]:
@@ -106,6 +116,9 @@ SYSTEMS: Mapping[str, System] = {
         "agentic", (Way("ws", "agentic-api + vLLM's server, WebSocket"),), "/health", agentic, 2, "agentic"
     ),
     "ours": System("ours", (Way("ws", "Throughline, WebSocket"), Way("sse", "Throughline, SSE")), "/readyz", ours),
+    "ours-no-log": System(
+        "ours-no-log", (Way("ws", "Throughline without its log, WebSocket"),), "/readyz", ours_without_log
+    ),
 }
 FLOORS: Mapping[str, str] = {"floor": "AsyncLLM alone, no statistics", "floor-stats": "AsyncLLM alone, with statistics"}
 
@@ -123,6 +136,8 @@ def floor(setup: Setup, name: str, json: Path) -> list[str]:
         "--output-tokens": setup.output_tokens,
         "--prompt-words": setup.prompt_words,
         "--memory": setup.memory,
+        "--load-format": setup.load_format,
+        "--max-num-seqs": setup.seqs,
         "--engine-core": setup.engine_core,
         "--server-core": setup.server_core,
         "--json": json,

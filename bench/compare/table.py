@@ -19,6 +19,7 @@ class Cell(msgspec.Struct, frozen=True):
     failed: int
     merged: float = 1.0  # tokens per event: a server that is behind sends several at once
     rss: int = 0  # bytes of what serves
+    itl: float = 0.0  # milliseconds between events, median, loaded
 
 
 class Promise(msgspec.Struct, frozen=True):
@@ -41,21 +42,22 @@ COLUMNS = (
     "store in it",
     "tokens per event",
     "TTFT p50",
+    "ITL p50",
     "one stream",
     "failed",
     "memory",
 )
 OURS = "Throughline, WebSocket"
+FLOOR = "AsyncLLM alone, no statistics"
 PROMISES = (
     Promise("N1", "tokens/s, against vLLM's server", OURS, "vLLM's server, SSE, /v1/responses", "tokens", least=1.2),
     Promise("N2", "CPU per token, against vLLM's server", OURS, "vLLM's server, SSE, /v1/responses", "cpu", most=0.5),
     Promise(
         "N2", "CPU per token, against agentic-api", OURS, "agentic-api + vLLM's server, WebSocket", "cpu", most=0.33
     ),
-    Promise("N3", "tokens/s, against AsyncLLM alone", OURS, "AsyncLLM alone, no statistics", "tokens", least=0.95),
-    Promise(
-        "N4", "TTFT added, one stream, ms", OURS, "AsyncLLM alone, no statistics", "single", most=3.0, difference=True
-    ),
+    Promise("N3", "tokens/s, against AsyncLLM alone", OURS, FLOOR, "tokens", least=0.95),
+    Promise("N4", "TTFT added, one stream, ms", OURS, FLOOR, "single", most=3.0, difference=True),
+    Promise("N5", "CPU per token, log on / log off", OURS, "Throughline without its log, WebSocket", "cpu", most=1.2),
 )
 
 
@@ -110,6 +112,7 @@ def _row(name: str, each: Sequence[Cell]) -> str:
         f"{middle['store']:.1f} us",
         f"{middle['merged']:.1f}",
         f"{middle['ttft']:.1f} ms",
+        f"{middle['itl']:.1f} ms",
         f"{middle['single']:.1f} ms",
         str(sum(cell.failed for cell in each)),
         f"{middle['rss'] / 2**20:,.0f} MiB",

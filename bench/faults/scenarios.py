@@ -33,6 +33,7 @@ class Scale(msgspec.Struct, frozen=True):
     turns: int = 0  # at least; then there are more injections
     engine: str = "scripted"
     keep: bool = False  # what the programs wrote
+    rate: int = 30  # tokens per second of the scripted engine
 
 
 Complaint = str | None
@@ -43,7 +44,7 @@ Scenario = Callable[[Scale], Awaitable[Row]]
 @asynccontextmanager
 async def room_and_task(scale: Scale, *, cut: bool = False) -> AsyncIterator[tuple[Cluster, Task]]:
     """Two nodes and what to ask them."""
-    async with cluster(2, engine=scale.engine, cut=cut, keep=scale.keep) as room:
+    async with cluster(2, engine=scale.engine, rate=scale.rate, cut=cut, keep=scale.keep) as room:
         if scale.engine == "scripted":
             yield room, await task(room.nodes[0].url, scripted(QUESTIONS, scale.tokens))
         else:

@@ -10,6 +10,16 @@ WIDTH, HEIGHT = 560, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 34
 BINS = 40
 
+LIGHT = "svg { --soft: #5b6675; --card: #f4f6f9; --edge: #dde2e9; --ink: #2463c5; --wash: #2463c526; --mark: #c2410c; }"
+DARK = "svg { --soft: #9aa5b4; --card: #1b212a; --edge: #2c3541; --ink: #7aa9f7; --wash: #7aa9f72e; --mark: #fdba74; }"
+LOOK = """
+svg text { font: 11px system-ui, sans-serif; fill: var(--soft); } .back { fill: var(--card); }
+svg .name { fill: var(--mark); stroke: var(--card); stroke-width: 4px; paint-order: stroke; }
+.area { fill: var(--wash); } .bar { fill: var(--ink); }
+.line { fill: none; stroke: var(--ink); stroke-width: 1.8; } .grid { stroke: var(--edge); }
+.mark { stroke: var(--mark); stroke-dasharray: 3 3; }
+"""
+
 Point = tuple[float, float]
 
 
@@ -19,10 +29,12 @@ class Frame(msgspec.Struct, frozen=True):
     x_low: float
     x_high: float
     y_high: float
+    steps: tuple[float, ...] = ()  # that stand at equal distances: the axis is logarithmic then
 
     def x(self, value: float) -> float:
         """Pixels from the left."""
-        return LEFT + (value - self.x_low) / (self.x_high - self.x_low or 1) * (WIDTH - LEFT - RIGHT)
+        low, high, at = (math.log(each) if self.steps else each for each in (self.x_low, self.x_high, value))
+        return LEFT + (at - low) / (high - low or 1) * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
         """Pixels from the top."""
@@ -59,11 +71,19 @@ def histogram(values: Sequence[float], marks: dict[str, float], unit: str, what:
     return _svg(_axes(frame, unit, what) + bars + _marks(frame, marks))
 
 
-def curve(points: Sequence[Point], x_unit: str, y_unit: str, marks: dict[str, float] | None = None) -> str:
-    """A line over a filled area."""
+def curve(
+    points: Sequence[Point],
+    x_unit: str,
+    y_unit: str,
+    marks: dict[str, float] | None = None,
+    *,
+    steps: Sequence[float] = (),
+) -> str:
+    """A line over a filled area. With `steps`, as 1, 10, 100, these are what the logarithmic axis shows."""
     if not points:
         return _svg(_axes(Frame(0.0, 1.0, 1.0), x_unit, y_unit))
-    frame = Frame(0.0, max(x for x, _ in points) or 1.0, max(y for _, y in points) * 1.08 or 1.0)
+    low, high = (min(steps), max(steps)) if steps else (0.0, max(x for x, _ in points) or 1.0)
+    frame = Frame(low, high, max(y for _, y in points) * 1.08 or 1.0, tuple(steps))
     path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in points)
     first, last = frame.x(points[0][0]), frame.x(points[-1][0])
     area = f'<polygon class="area" points="{first:.1f},{frame.y(0):.1f} {path} {last:.1f},{frame.y(0):.1f}"/>'
@@ -77,6 +97,13 @@ def cumulative(values: Sequence[float], most: int = 200) -> list[Point]:
     step = max(1, len(ordered) // most)
     chosen = sorted({*range(0, len(ordered), step), len(ordered) - 1} - {-1})
     return [(ordered[index], 100 * (index + 1) / len(ordered)) for index in chosen]
+
+
+def standalone(picture: str) -> str:
+    """A picture as a file of its own, which brings its colours."""
+    inside = f"<style>{LIGHT} @media (prefers-color-scheme: dark) {{ {DARK} }} {LOOK}</style>"
+    back = f'<rect class="back" width="{WIDTH}" height="{HEIGHT}"/>'
+    return picture.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{inside}{back}", 1)
 
 
 def _bar(frame: Frame, at: float, count: int, width: float) -> str:
@@ -105,7 +132,7 @@ def _name(name: str, x: float, y: float) -> str:
 def _axes(frame: Frame, x_unit: str, y_unit: str) -> str:
     across = "".join(
         f'<text class="tick" x="{frame.x(value):.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:g}</text>'
-        for value in ticks(frame.x_low, frame.x_high)
+        for value in frame.steps or ticks(frame.x_low, frame.x_high)
     )
     up = "".join(
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{frame.y(value):.1f}" y2="{frame.y(value):.1f}"/>'

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from bench.load.charts import cumulative, curve, histogram
+from bench.load.charts import LOOK, cumulative, curve, histogram
 from bench.load.metrics import token_rate
 from bench.load.sample import Sample
 
-STYLE = """
+STYLE = (
+    """
 :root { color-scheme: light dark; --text: #1c2430; --soft: #5b6675; --back: #ffffff; --card: #f4f6f9; --edge: #dde2e9;
   --ink: #2463c5; --wash: #2463c526; --mark: #c2410c; --bad: #b42318; }
 @media (prefers-color-scheme: dark) { :root { --text: #e6eaf0; --soft: #9aa5b4; --back: #12161c; --card: #1b212a;
@@ -29,13 +30,11 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: right; padding: 5px 10px; border-bottom: 1px solid var(--edge); white-space: nowrap; }
 th { color: var(--soft); font-weight: 500; } th:first-child, td:first-child { text-align: left; }
 tr:last-child td { border-bottom: 0; }
-svg { width: 100%; height: auto; display: block; } svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
-svg .name { fill: var(--mark); stroke: var(--card); stroke-width: 4px; paint-order: stroke; }
-.area { fill: var(--wash); } .bar { fill: var(--ink); }
-.line { fill: none; stroke: var(--ink); stroke-width: 1.8; } .grid { stroke: var(--edge); }
-.mark { stroke: var(--mark); stroke-dasharray: 3 3; }
+svg { width: 100%; height: auto; display: block; }
 details { margin-top: 22px; } pre { overflow-x: auto; font-size: 12px; }
 """
+    + LOOK
+)
 TIMES = (
     ("ttft", "first token"),
     ("itl", "between events"),

@@ -1,4 +1,5 @@
-"""The store without Redis: same contract, one process, nothing expires. For tests, and to read what the contract is."""
+"""The store without Redis: same contract, one process, nothing expires. For tests, for measuring
+what the log costs (`STORE=memory`), and to read what the contract is."""
 
 import asyncio
 import time

@@ -7,7 +7,7 @@ import uvloop
 
 from bench.launch import scratch
 from bench.load.sample import Sample
-from bench.scale import Crowd, delays, ends, line, main, node, redis, streams
+from bench.scale import Crowd, delays, ends, enough, line, main, node, redis, streams
 
 pytestmark = pytest.mark.redis
 
@@ -45,6 +45,12 @@ def test_the_line_judges(late: list[float], errors: list[str], word: str) -> Non
     crowd = Crowd(30.0, 10)
     crowd.seen.asked, crowd.seen.best, crowd.errors = late, late, errors
     assert f"({word}" in line(2, crowd, 10.0)
+
+
+def test_no_more_is_planned_than_could_be_said() -> None:
+    """A plan of a million answers takes longer to draw and to hand over than most measurements."""
+    assert enough(0.5, 20) == 5000
+    assert enough(15.0, 150) == 20_000
 
 
 def test_streams_of_a_real_node() -> None:

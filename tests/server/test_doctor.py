@@ -44,6 +44,11 @@ def test_a_redis_that_does_not_answer_is_named(tmp_path: Path, capsys: Lines) ->
     assert "REDIS_URL: " in capsys.readouterr().out
 
 
+def test_a_store_that_keeps_nothing_is_not_well(tmp_path: Path, capsys: Lines) -> None:
+    assert report(load(words(tmp_path, "--store", "memory"), {}), lambda: str(tmp_path)) == 1
+    assert "STORE: 'memory' is for measuring only" in capsys.readouterr().out
+
+
 @pytest.mark.redis
 def test_the_kind_of_redis_is_said(redis_server: Server, tmp_path: Path, capsys: Lines) -> None:
     report(load(words(tmp_path, "--redis-url", redis_server.url), {}), lambda: str(tmp_path))

@@ -23,6 +23,7 @@ BAD = [
     ("ROLE", "edge"),
     ("LOG_FORMAT", "xml"),
     ("LOG_LEVEL", "LOUD"),
+    ("STORE", "file"),
     ("REDIS_URL", "localhost:6379"),
     ("REDIS_URL", "http://localhost:6379"),
     ("REDIS_URL", "redis://"),
@@ -115,6 +116,10 @@ class TestBad:
     def test_as_a_flag(self, name: str, value: str) -> None:
         with pytest.raises(BadSetting, match=name):
             load([f"{flag(name)}={value}"], {})
+
+    def test_memory_beside_a_redis(self) -> None:
+        with pytest.raises(BadSetting, match="STORE"):
+            load(["--store", "memory"], {"REDIS_URL": "redis://localhost"})
 
     @pytest.mark.parametrize("name", [row.name for row in TABLE if row.kind.startswith("number")])
     def test_no_number(self, name: str) -> None:

@@ -32,6 +32,13 @@ def test_our_options_for_the_engine_come_behind_a_mark() -> None:
     assert ours[ours.index("--port") + 1] == "7001"
 
 
+def test_without_its_log_it_is_the_same_program() -> None:
+    (ours,), (bare,) = words("ours"), words("ours-no-log")
+    assert [word for word in bare if word not in {"--store", "memory"}] == ours
+    assert bare[bare.index("--store") + 1] == "memory"
+    assert bare.index("--store") < bare.index("--")
+
+
 def test_statistics_are_on_unless_they_are_not() -> None:
     assert "--disable-log-stats" not in words("vllm")[0]
     assert "--disable-log-stats" in words("vllm-quiet")[0]

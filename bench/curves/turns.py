@@ -1,0 +1,141 @@
+"""What a turn costs the longer its conversation is: calls to the store, bytes that Redis writes, CPU.
+
+Conversations take turns, one at a time, so that no call is shared. What a node does anyway, such as saying that it
+lives, is measured first and taken off.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import pairwise
+from time import perf_counter
+
+import hiredis
+import msgspec
+
+from bench.launch import scratch
+from bench.load.sample import Sample
+from bench.load.sockets import Lane, open_lanes
+from bench.load.watch import Failed, Watch
+from bench.processes import look
+from bench.scale import node, redis
+
+IDLE = 3.0  # seconds
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Counters that only rise."""
+
+    at: float  # seconds of perf_counter
+    calls: float  # requests that Redis read; ours are left out
+    written: float  # bytes of its append-only file
+    cpu: float  # seconds of the node and its Redis
+
+
+class Turns(msgspec.Struct, frozen=True):
+    """One point: means over the turns `first` to `last` of all conversations."""
+
+    first: int
+    last: int
+    calls: float
+    bytes: float
+    cpu_us: float
+    ms: float  # from the question to the end
+
+
+class Meter:
+    """Reads the counters of one Redis and one node."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pid: int) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.pid = pid
+        self.asked = 0  # by ourselves
+
+    async def read(self) -> Reading:
+        """All of them now. Raises ConnectionError."""
+        facts = parse(await self._info())
+        self.asked += 1
+        cpu = look([self.pid, int(facts["process_id"])]).serving_cpu
+        calls = int(facts["total_reads_processed"]) - self.asked
+        return Reading(perf_counter(), calls, int(facts["aof_current_size"]), cpu)
+
+    async def _info(self) -> str:
+        self.writer.write(b"INFO everything\r\n")
+        replies = hiredis.Reader()
+        while (reply := replies.gets()) is False:
+            data = await self.reader.read(65536)
+            if not data:
+                raise ConnectionError("redis-server hung up")
+            replies.feed(data)
+        assert isinstance(reply, bytes)
+        return reply.decode()
+
+
+def parse(info: str) -> dict[str, str]:
+    """What INFO says, by name."""
+    return dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+
+
+def cost(first: int, last: int, between: tuple[Reading, Reading], idle: tuple[Reading, Reading], turns: int) -> Turns:
+    """Of each turn, without what the same time costs an idle node."""
+    seconds = between[1].at - between[0].at
+    share = seconds / (idle[1].at - idle[0].at)
+
+    def each(name: str) -> float:
+        used, anyway = (float(getattr(pair[1], name) - getattr(pair[0], name)) for pair in (between, idle))
+        return max(0.0, used - anyway * share) / turns
+
+    return Turns(first, last, each("calls"), each("written"), each("cpu") * 1e6, seconds / turns * 1000)
+
+
+def edges(turns: int, step: int) -> list[int]:
+    """After which turns the counters are read: the first one, which has no history, stands alone."""
+    return sorted({0, 1, *range(step, turns, step), turns})
+
+
+async def conversations(url: str, meter: Meter, count: int, places: Sequence[int], tokens: int) -> list[Turns]:
+    """Talk. Raises Failed, ConnectionError."""
+    idle = await meter.read()
+    await asyncio.sleep(IDLE)
+    nothing = (idle, await meter.read())
+    (lane,) = await open_lanes(f"{url}/v1/responses", 1, {})
+    await _turn(lane, None, tokens)  # the first answer of a node is slower than all others
+    ids: list[str | None] = [None] * count
+    found = []
+    for begin, end in pairwise(places):
+        before = await meter.read()
+        for _ in range(begin, end):
+            ids = [await _turn(lane, id, tokens) for id in ids]
+        found.append(cost(begin + 1, end, (before, await meter.read()), nothing, count * (end - begin)))
+    lane.close()
+    return found
+
+
+async def _turn(lane: Lane, after: str | None, tokens: int) -> str:
+    now = perf_counter()
+    watch = Watch(Sample(now, now, []))
+    body: dict[str, object] = {"type": "response.create", "input": "And then?", "max_output_tokens": tokens}
+    chain = {"previous_response_id": after} if after else {}
+    await lane.ask(body | chain | {"ignore_eos": True}, watch)
+    if watch.sample.error is not None or watch.id is None:
+        raise Failed(watch.sample.error or "no id")
+    return watch.id
+
+
+def along(count: int, turns: int, step: int, tokens: int) -> list[Turns]:
+    """`count` conversations of so many turns on a fresh node. Raises NotReady, Failed, ConnectionError."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(scratch())
+        address = stack.enter_context(redis(folder))
+        flags = ["--redis-url", address, "--scripted-rate", "0"]
+        url, running = stack.enter_context(node(folder, "node", flags))
+        return asyncio.run(_metered(url, address, running.pid, (count, edges(turns, step), tokens)))
+
+
+async def _metered(url: str, address: str, pid: int, talk: tuple[int, list[int], int]) -> list[Turns]:
+    reader, writer = await asyncio.open_unix_connection(address.removeprefix("unix://"))
+    try:
+        return await conversations(url, Meter(reader, writer, pid), *talk)
+    finally:
+        writer.close()
