@@ -117,7 +117,7 @@ SYSTEMS: Mapping[str, System] = {
     ),
     "ours": System("ours", (Way("ws", "Throughline, WebSocket"), Way("sse", "Throughline, SSE")), "/readyz", ours),
     "ours-no-log": System(
-        "ours-no-log", (Way("ws", "Throughline without its log, WebSocket"),), "/readyz", ours_without_log
+        "ours-no-log", (Way("ws", "Throughline, its store in memory, WebSocket"),), "/readyz", ours_without_log
     ),
 }
 FLOORS: Mapping[str, str] = {"floor": "AsyncLLM alone, no statistics", "floor-stats": "AsyncLLM alone, with statistics"}

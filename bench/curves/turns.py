@@ -78,13 +78,13 @@ def parse(info: str) -> dict[str, str]:
 
 
 def cost(first: int, last: int, between: tuple[Reading, Reading], idle: tuple[Reading, Reading], turns: int) -> Turns:
-    """Of each turn, without what the same time costs an idle node."""
+    """Of each turn, without what the same time costs an idle node. Below nothing it is noise, and is seen as such."""
     seconds = between[1].at - between[0].at
     share = seconds / (idle[1].at - idle[0].at)
 
     def each(name: str) -> float:
         used, anyway = (float(getattr(pair[1], name) - getattr(pair[0], name)) for pair in (between, idle))
-        return max(0.0, used - anyway * share) / turns
+        return (used - anyway * share) / turns
 
     return Turns(first, last, each("calls"), each("written"), each("cpu") * 1e6, seconds / turns * 1000)
 

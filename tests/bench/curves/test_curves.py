@@ -18,6 +18,11 @@ def test_what_an_idle_node_does_is_taken_off() -> None:
     assert found.cpu_us == pytest.approx(4000)
 
 
+def test_noise_is_not_hidden() -> None:
+    idle = (Reading(0.0, 0, 0, 0.0), Reading(2.0, 20, 200, 0.02))
+    assert cost(2, 2, (Reading(5.0, 0, 0, 0.0), Reading(6.0, 5, 0, 0.0)), idle, turns=1).calls == pytest.approx(-5.0)
+
+
 def test_the_first_turn_stands_alone() -> None:
     assert edges(25, 10) == [0, 1, 10, 20, 25]
 
