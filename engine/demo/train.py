@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from engine.demo.generate import chats
 from engine.demo.muon import Muon
@@ -214,7 +214,9 @@ def main() -> None:
     options = vars(parser.parse_args())
     folder, save_every, start = (options.pop(name) for name in ("folder", "save_every", "start"))
     torch.set_num_threads(1)
-    Training(Recipe(**options), train_tokenizer(), start).run(folder, save_every)
+    # The tokenizer is learnt from the phrases: weights go on with the one they know, whatever phrases came to be since.
+    tokenizer = train_tokenizer() if start is None else AutoTokenizer.from_pretrained(start)
+    Training(Recipe(**options), tokenizer, start).run(folder, save_every)
 
 
 if __name__ == "__main__":
