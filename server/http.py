@@ -17,7 +17,6 @@ from server.prepare import Ask
 from server.protocol import errors
 from server.protocol.connection import position
 from server.protocol.errors import WireError
-from server.protocol.log import Kind
 from server.protocol.request import fingerprint, parse_object, parse_request
 from server.protocol.status import FINAL
 from server.record import Record, unpack
@@ -201,16 +200,16 @@ class Responses:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(self._sse(viewer), media_type="text/event-stream", headers=headers)
 
-    async def _sse(self, viewer: Viewer) -> AsyncIterator[str]:
+    async def _sse(self, viewer: Viewer) -> AsyncIterator[bytes]:
         """Frames as they come, comments where nothing comes; an error is the last event."""
         try:
             async for frames in quietly(viewer.frames(), KEEP_ALIVE):
-                yield "".join(map(_event, frames)) if frames else ": keep-alive\n\n"
+                yield b"".join(map(_event, frames)) if frames else b": keep-alive\n\n"
         except (PositionLost, StoreError) as error:
             yield _error(error)
 
 
-async def quietly(frames: AsyncIterator[list[tuple[Kind, str]]], quiet: float) -> AsyncIterator[list[tuple[Kind, str]]]:
+async def quietly(frames: AsyncIterator[list[bytes]], quiet: float) -> AsyncIterator[list[bytes]]:
     """The same, with an empty list whenever nothing came for `quiet` seconds."""
     following = asyncio.ensure_future(anext(frames, None))
     try:
@@ -284,17 +283,16 @@ def listing(data: list[Any], *, more: bool) -> dict[str, Any]:
     return {"object": "list", "data": data, **ends, "has_more": more}
 
 
-def _event(frame: tuple[Kind, str]) -> str:
-    text = frame[1]
-    name = text[9 : text.index('"', 9)]
-    return f"event: {name}\ndata: {text}\n\n"
+def _event(frame: bytes) -> bytes:
+    name = frame[9 : frame.index(b'"', 9)]
+    return b"event: %b\ndata: %b\n\n" % (name, frame)
 
 
-def _error(error: Exception) -> str:
+def _error(error: Exception) -> bytes:
     wire = (
         errors.position_lost(str(error))
         if isinstance(error, PositionLost)
         else errors.overloaded("The log is not available.")
     )
     event = {"type": "error", "sequence_number": 0, "code": wire.code, "message": wire.message, "param": wire.param}
-    return f"event: error\ndata: {orjson.dumps(event).decode()}\n\n"
+    return _event(orjson.dumps(event))

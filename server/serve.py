@@ -1,6 +1,7 @@
 """The web server around a node: signals, the engine's loading and its health."""
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Iterator
@@ -103,10 +104,17 @@ async def _work(running: Running) -> None:
     node = running.node
     try:
         await node.load()
+        settle()
         await running.sweep.recover()
         await _watch(node)
     except EngineError as error:
         node.fail(str(error))
+
+
+def settle() -> None:
+    """Keep what was loaded out of the garbage collector's sight: a look through it all stops every stream."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _watch(node: Node) -> None:

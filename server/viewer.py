@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -54,7 +54,7 @@ class Viewer:
         self.begun = False  # an event other than created, queued and in_progress was handed out
         self.final: dict[str, Any] | None = None  # the finished response, once the terminal event was handed out
 
-    async def frames(self) -> AsyncGenerator[list[tuple[Kind, str]]]:
+    async def frames(self) -> AsyncGenerator[list[bytes]]:
         """Events after the position as they come, each once, up to the terminal one. Raises PositionLost."""
         with self.presence.viewing(self.ref):
             async with aclosing(self.watcher.watch(self.ref, self.number)) as seen:
@@ -62,11 +62,12 @@ class Viewer:
                     if isinstance(each, Notice):
                         self.stalled = each is Notice.STALLED
                         continue
-                    frames = self._render(each)
-                    for at in range(0, len(frames), AT_ONCE):
-                        self.number = each.top - max(len(frames) - at - AT_ONCE, 0)
-                        yield frames[at : at + AT_ONCE]
-                        await self._pause(len(frames[at : at + AT_ONCE]))
+                    for entries in portions(each, AT_ONCE):
+                        frames = [frame for logged in entries for frame in self._render(logged)]
+                        for at in range(0, len(frames), AT_ONCE):
+                            self.number = entries[-1].top - max(len(frames) - at - AT_ONCE, 0)
+                            yield frames[at : at + AT_ONCE]
+                            await self._pause(len(frames[at : at + AT_ONCE]))
 
     async def _pause(self, handed: int) -> None:
         """A fast reader of a long log never waits for anything by itself."""
@@ -81,11 +82,23 @@ class Viewer:
             pass
         return self.final
 
-    def _render(self, logged: Logged) -> list[tuple[Kind, str]]:
+    def _render(self, logged: Logged) -> list[bytes]:
         entry = decode(logged.entry)
-        frames = list(self.view.frames(entry, logged.top, self.number))
+        frames = self.view.frames(entry, logged.top, self.number)
         last = entry.events[-1]
         self.begun = self.begun or last.kind > Kind.IN_PROGRESS
         if last.kind in TERMINAL:
             self.final = last.data
         return frames
+
+
+def portions(entries: Sequence[Logged], events: int) -> Iterator[Sequence[Logged]]:
+    """Entries in order, together while they hold at most so many events; a longer one comes alone."""
+    first = count = 0
+    for at, logged in enumerate(entries):
+        count += logged.top - logged.after
+        if count > events and at > first:
+            yield entries[first:at]
+            first, count = at, logged.top - logged.after
+    if first < len(entries):
+        yield entries[first:]

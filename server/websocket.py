@@ -19,6 +19,7 @@ from starlette.datastructures import Headers
 
 from server.gate import Gate
 from server.node import Node
+from server.outlet import PIPE, Gone, Outlet
 from server.prepare import Ask
 from server.protocol import errors
 from server.protocol.connection import Cancel, Close, Command, Connection, Find, Follow, Remembered, Send, Start
@@ -45,10 +46,6 @@ class Limits(msgspec.Struct, frozen=True):
     quiet: float = 15.0  # without an event, after which a viewer is told what it waits for
     send: float = 30.0  # that one send may take before the reader counts as gone
     goodbye: float = 2.0  # for a close frame to get out
-
-
-class Gone(Exception):  # noqa: N818
-    """The peer left; nothing can be sent any more."""
 
 
 class Endpoint:
@@ -79,7 +76,8 @@ class Endpoint:
             await refuse(send, errors.overloaded("The store is not available."))
             return
         await send({"type": "websocket.accept"})
-        socket = Socket(self, caller, receive, send, {"traceparent": headers.get("traceparent", "")})
+        out = Outlet(scope["extensions"][PIPE])
+        socket = Socket(self, caller, receive, send, out, {"traceparent": headers.get("traceparent", "")})
         self.sockets.add(socket)
         self.node.telemetry.now.sockets = len(self.sockets)
         try:
@@ -128,7 +126,13 @@ class Socket:
     """A connection's shell."""
 
     def __init__(
-        self, endpoint: Endpoint, caller: str, receive: Receive, send: SendMessage, headers: dict[str, str]
+        self,
+        endpoint: Endpoint,
+        caller: str,
+        receive: Receive,
+        send: SendMessage,
+        out: Outlet,
+        headers: dict[str, str],
     ) -> None:
         self.limits = endpoint.limits
         self.node = endpoint.node
@@ -140,10 +144,8 @@ class Socket:
         self.viewers: dict[Viewer, float] = {}  # with the time of the last event each was given
         self.tasks: set[asyncio.Task[None]] = set()
         self.opened = time.monotonic()
-        self.closed = False  # nothing may be sent any more
+        self.out = out
         self.over = asyncio.Event()  # nothing will be read any more
-        self.sending = asyncio.Lock()
-        self.blocked_since: float | None = None  # while a send waits for the peer to read
         self._receive = receive
         self._send = send
 
@@ -154,16 +156,16 @@ class Socket:
         try:
             await self.over.wait()
         finally:
-            self.closed = True
+            self.out.closed = True
             for task in self.tasks:
                 task.cancel()
             await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def close(self, code: int, reason: str) -> None:
         """Say goodbye with a code that tells the client what to do next."""
-        if self.closed:
+        if self.out.closed:
             return
-        self.closed = True
+        self.out.closed = True
         try:
             async with asyncio.timeout(self.limits.goodbye):  # a peer that does not read blocks this too
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
@@ -201,7 +203,7 @@ class Socket:
         for command in commands:
             match command:
                 case Send(frame=text):
-                    await self._send_text(text)
+                    await self.out.send([text.encode()])
                 case Close(code=code, reason=reason):
                     await self.close(code, reason)
                 case Start(lane=lane):
@@ -255,7 +257,7 @@ class Socket:
         try:
             async with aclosing(viewer.frames()) as seen:
                 async for frames in seen:
-                    await self._send_frames(viewer, [text for _, text in frames])
+                    await self._send_frames(viewer, frames)
         except PositionLost as error:
             raise errors.position_lost(f"{error}.", await self._stored(viewer.ref)) from None
         finally:
@@ -290,7 +292,7 @@ class Socket:
         except Gone:
             pass
         except Exception as error:
-            await self._send_text(frame(_translated(error), lane))
+            await self.out.send([frame(_translated(error), lane).encode()])
         finally:
             self.connection.answered()
 
@@ -305,36 +307,23 @@ class Socket:
 
     # -- sending -------------------------------------------------------------------------------------------------
 
-    async def _send_text(self, text: str) -> None:
-        async with self.sending:
-            if self.closed:
-                raise Gone
-            self.blocked_since = time.monotonic()
-            try:
-                await self._send({"type": "websocket.send", "text": text})
-            except Exception as error:  # the peer left: servers raise many things, and all mean this
-                self.closed = True
-                raise Gone from error
-            self.blocked_since = None
-
-    async def _send_frames(self, viewer: Viewer, frames: list[str]) -> None:
-        for text in frames:
-            await self._send_text(text)
+    async def _send_frames(self, viewer: Viewer, frames: Sequence[bytes]) -> None:
+        await self.out.send(frames)
         self.connection.number = viewer.number
         self.viewers[viewer] = time.monotonic()
 
     async def _notice(self, type: str, number: int, lane: str | None, about: dict[str, Any]) -> None:
         """An event of ours: not in the log, so it repeats the number of the last event."""
         event = {"type": type, "sequence_number": number, **about}
-        await self._send_text(orjson.dumps(event if lane is None else event | {"stream_id": lane}).decode())
+        await self.out.send([orjson.dumps(event if lane is None else event | {"stream_id": lane})])
 
     async def _heartbeat(self) -> None:
         """Sends nothing itself: a send may wait for the peer, and this is who notices that."""
-        while not self.closed:
+        while not self.out.closed:
             await asyncio.sleep(self.limits.beat)
             now = time.monotonic()
-            if self.blocked_since is not None:
-                if now - self.blocked_since > self.limits.send:
+            if self.out.blocked_since is not None:
+                if now - self.out.blocked_since > self.limits.send:
                     await self.close(1013, "reader too slow")
             elif now - self.opened > self.limits.age:
                 self._spawn(self._perform(self.connection.expire()))

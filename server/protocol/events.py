@@ -1,9 +1,9 @@
 """From the log to the wire: one entry in, the events that a viewer has not seen out, as JSON.
 
-Events are built as text around the parts that change, since this runs once per token and viewer.
+Events are built as bytes around the parts that change, since this runs once per token and viewer.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -28,7 +28,7 @@ NAMES = {
     Kind.INCOMPLETE: "response.incomplete",
     Kind.FAILED: "response.failed",
 }
-LIFECYCLE = frozenset({Kind.CREATED, Kind.QUEUED, Kind.IN_PROGRESS})
+_HEADS = {kind: f'{{"type":"{name}","sequence_number":%d'.encode() for kind, name in NAMES.items()}
 
 
 class View:
@@ -36,72 +36,72 @@ class View:
 
     def __init__(self, response: dict[str, Any], lane: str | None = None) -> None:
         self.response = response  # as it was created: the lifecycle events repeat it
-        self.tail = f',"stream_id":{_json(lane)}}}' if lane is not None else "}"
+        self.tail = b',"stream_id":%b}' % _json(lane) if lane is not None else b"}"
 
-    def frames(self, entry: Entry, top: int, after: int) -> Iterator[tuple[Kind, str]]:
-        """The events numbered above `after` of an entry whose last event is number `top`, with their kinds."""
+    def frames(self, entry: Entry, top: int, after: int) -> list[bytes]:
+        """The events numbered above `after` of an entry whose last event is number `top`."""
         number = top - len(entry.events)
         open = entry.open
+        frames = []
         for index, event in enumerate(entry.events):
             number += 1
             open = opened(open, event)
             if number > after:
-                yield Kind(event.kind), self._frame(event, number, open, entry.events[index:])
+                body = _BODIES[event.kind](self, event, open, entry.events[index:])
+                frames.append(_HEADS[event.kind] % number + body + self.tail)
+        return frames
 
-    def _frame(self, event: Event, number: int, open: Open | None, rest: tuple[Event, ...]) -> str:
-        kind = Kind(event.kind)
-        head = f'{{"type":"{NAMES[kind]}","sequence_number":{number}'
-        return head + _BODIES[kind](self, event, open, rest) + self.tail
-
-    def _lifecycle(self, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
+    def _lifecycle(self, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
         status = "queued" if any(each.kind == Kind.QUEUED for each in rest) else "in_progress"
-        return f',"response":{_json(self.response | {"status": status})}'
+        return b',"response":' + _json(self.response | {"status": status})
 
-    def _terminal(self, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
-        return f',"response":{_json(event.data)}'
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    def _terminal(self, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+        return b',"response":' + _json(event.data)
 
 
-def _place(open: Open | None) -> str:
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value)
+
+
+def _place(open: Open | None) -> bytes:
     assert open is not None
-    return f',"item_id":"{open.item_id}","output_index":{open.output_index}'
+    return b',"item_id":"%b","output_index":%d' % (open.item_id.encode(), open.output_index)
 
 
-def _part(open: Open | None) -> str:
-    return _place(open) + ',"content_index":0'
+def _part(open: Open | None) -> bytes:
+    return _place(open) + b',"content_index":0'
 
 
-def _text(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
-    return f'{_part(open)},"delta":{_json(event.text)},"logprobs":{_logprobs(event.data)}'
+def _text(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+    return b'%b,"delta":%b,"logprobs":%b' % (_part(open), _json(event.text), _logprobs(event.data))
 
 
-def _logprobs(whole: list[dict[str, Any]] | None) -> str:
+def _logprobs(whole: list[dict[str, Any]] | None) -> bytes:
     """As events carry them: without `bytes`, which only items have."""
-    return _json([_bare(each) | {"top_logprobs": [_bare(top) for top in each["top_logprobs"]]} for each in whole or ()])
+    if not whole:
+        return b"[]"
+    return _json([_bare(each) | {"top_logprobs": [_bare(top) for top in each["top_logprobs"]]} for each in whole])
 
 
 def _bare(each: dict[str, Any]) -> dict[str, Any]:
     return {"token": each["token"], "logprob": each["logprob"]}
 
 
-def _reasoning(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
-    return f'{_part(open)},"delta":{_json(event.text)}'
+def _reasoning(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+    return b'%b,"delta":%b' % (_part(open), _json(event.text))
 
 
-def _arguments(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
-    return f'{_place(open)},"delta":{_json(event.text)}'
+def _arguments(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+    return b'%b,"delta":%b' % (_place(open), _json(event.text))
 
 
-def _item(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
+def _item(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     assert open is not None
-    return f',"output_index":{open.output_index},"item":{_json(event.data)}'
+    return b',"output_index":%d,"item":%b' % (open.output_index, _json(event.data))
 
 
-def _part_added(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
-    return f'{_part(open)},"part":{_json(event.data)}'
+def _part_added(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+    return b'%b,"part":%b' % (_part(open), _json(event.data))
 
 
 def _closing(rest: tuple[Event, ...]) -> dict[str, Any]:
@@ -110,24 +110,24 @@ def _closing(rest: tuple[Event, ...]) -> dict[str, Any]:
     return item
 
 
-def _text_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
+def _text_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     part = _closing(rest)["content"][0]
-    return f'{_part(open)},"text":{_json(part["text"])},"logprobs":{_logprobs(part["logprobs"])}'
+    return b'%b,"text":%b,"logprobs":%b' % (_part(open), _json(part["text"]), _logprobs(part["logprobs"]))
 
 
-def _reasoning_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
-    return f'{_part(open)},"text":{_json(_closing(rest)["content"][0]["text"])}'
+def _reasoning_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+    return b'%b,"text":%b' % (_part(open), _json(_closing(rest)["content"][0]["text"]))
 
 
-def _arguments_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
-    return f'{_place(open)},"arguments":{_json(_closing(rest)["arguments"])}'
+def _arguments_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+    return b'%b,"arguments":%b' % (_place(open), _json(_closing(rest)["arguments"]))
 
 
-def _part_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> str:
-    return f'{_part(open)},"part":{_json(_closing(rest)["content"][0])}'
+def _part_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+    return b'%b,"part":%b' % (_part(open), _json(_closing(rest)["content"][0]))
 
 
-_Body = Callable[[View, Event, Open | None, tuple[Event, ...]], str]
+_Body = Callable[[View, Event, Open | None, tuple[Event, ...]], bytes]
 _BODIES: dict[Kind, _Body] = {
     Kind.CREATED: View._lifecycle,
     Kind.QUEUED: View._lifecycle,

@@ -41,7 +41,7 @@ TERMINAL = frozenset({Kind.COMPLETED, Kind.INCOMPLETE, Kind.FAILED})
 class Event(msgspec.Struct, array_like=True, frozen=True):
     """One numbered event. `ids` are the token ids that became known with it, shown or still held back."""
 
-    kind: int
+    kind: Kind
     text: str = ""
     ids: tuple[int, ...] = ()
     data: Any = None

@@ -171,7 +171,7 @@ class Answer:
             return move(self.status, Status.IN_PROGRESS)
         at = Status.QUEUED if event.kind in _BEFORE else Status.IN_PROGRESS
         if self.status is not at:
-            raise IllegalMove(f"{Kind(event.kind).name} in a turn that is {self.status}")
+            raise IllegalMove(f"{event.kind.name} in a turn that is {self.status}")
         return at
 
     def _emit(self, events: Sequence[Event]) -> list[Event]:

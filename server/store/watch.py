@@ -19,7 +19,7 @@ class Notice(StrEnum):
     FLOWING = "flowing"  # it is back
 
 
-Seen = Logged | Notice
+Seen = list[Logged] | Notice
 
 
 class Watcher:
@@ -49,7 +49,8 @@ class Watcher:
     async def watch(self, ref: Ref, after: int) -> AsyncGenerator[Seen, None]:
         """Entries with events above `after`, each once, until the one with the terminal event.
 
-        The first may begin at or below `after`. Raises PositionLost when nothing is sure to follow. While Redis does
+        What is there already comes together, as far as numbers follow each other. The first entry may begin at or
+        below `after`. Raises PositionLost when nothing is sure to follow. While Redis does
         not answer it waits and says so. Cancelling it, or letting it go, leaves nothing behind.
         """
         position = after
@@ -59,13 +60,13 @@ class Watcher:
             if source.stalled != stalled:
                 stalled = source.stalled
                 yield Notice.STALLED if stalled else Notice.FLOWING
-            for logged in source.above(position):
-                if logged.after > position and not await self._bridged(ref, position, logged, source):
-                    source.close()
-                    break
-                position = logged.top
-                yield logged
-                if logged.last:
+            run = gapless(source.above(position))
+            if run and run[0].after > position and not await self._bridged(ref, position, run[0], source):
+                source.close()
+            elif run:
+                position = run[-1].top
+                yield run
+                if run[-1].last:
                     return
             if source.ended and source.top == position:
                 return
@@ -154,3 +155,11 @@ class Watcher:
         if partition not in self._readers:
             self._readers[partition] = Reader(self._store, partition, self._patience)
         return self._readers[partition]
+
+
+def gapless(entries: list[Logged]) -> list[Logged]:
+    """As many of the first entries as follow each other without a hole."""
+    for at in range(1, len(entries)):
+        if entries[at].after > entries[at - 1].top:
+            return entries[:at]
+    return entries

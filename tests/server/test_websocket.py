@@ -315,7 +315,7 @@ async def test_goodbye_to_a_reader_that_stopped_does_not_hang(nodes: Nodes) -> N
         async with socket(served, max_queue=1, close_timeout=0.1) as peer:
             peer.socket.transport.pause_reading()
             await peer.ask("[tokens=30000]", max_output_tokens=40000)
-            await until(lambda: any(s.blocked_since for s in served.running.sockets.sockets), "a send waits")
+            await until(lambda: any(s.out.blocked_since for s in served.running.sockets.sockets), "a send waits")
             async with asyncio.timeout(2):
                 await served.running.sockets.close(1012, "this node is stopping")
             peer.socket.transport.resume_reading()

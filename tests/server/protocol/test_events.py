@@ -34,9 +34,7 @@ def entries(appended: list[list[Event]]) -> list[Logged]:
 def rendered(log: list[Logged], after: int = -1, lane: str | None = None) -> list[dict[str, Any]]:
     view = View(RESPONSE, lane)
     frames = [frame for top, entry in log for frame in view.frames(entry, top, after)]
-    events = [orjson.loads(text) for _, text in frames]
-    assert [event["type"] for event in events] == [NAMES[kind] for kind, _ in frames]
-    return events
+    return [orjson.loads(frame) for frame in frames]
 
 
 def turn(*chunks: Chunk, status: Status = Status.COMPLETED, lane: str | None = None) -> list[dict[str, Any]]:
@@ -174,7 +172,7 @@ class TestNumbers:
     def test_a_hole_moves_the_numbers_on(self) -> None:
         [top, entry] = entries(written([text("Hi", 1)]))[-1]
         [*_, last] = View(RESPONSE).frames(entry, top + 1000, top)
-        assert orjson.loads(last[1])["sequence_number"] == top + 1000
+        assert orjson.loads(last)["sequence_number"] == top + 1000
 
 
 class TestLanes:

@@ -49,8 +49,8 @@ async def viewed(watcher: Watcher, turn: Ref) -> tuple[list[bytes], list[Notice]
     entries: list[bytes] = []
     notices: list[Notice] = []
     async for one in watcher.watch(turn, -1):
-        if isinstance(one, Logged):
-            entries.append(one.entry)
-        else:
+        if isinstance(one, Notice):
             notices.append(one)
+        else:
+            entries += [logged.entry for logged in one]
     return entries, notices

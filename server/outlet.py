@@ -1,0 +1,89 @@
+"""A socket's way out: messages as frames, many in one write, and nobody waits for the peer unseen.
+
+RFC 6455, 5.2: a server sends each text message here whole and without a mask.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator
+from struct import pack
+from typing import Protocol
+
+PIPE = "throughline.pipe"  # the ASGI extension that holds the connection's own `Pipe`
+AT_ONCE = 32 * 1024  # bytes of several messages in one write
+TEXT = 0x81  # FIN, and the opcode of text
+
+
+class Gone(Exception):  # noqa: N818
+    """The peer left; nothing can be sent any more."""
+
+
+class Pipe(Protocol):
+    """A connection that takes whole frames."""
+
+    def write_now(self, frames: bytes) -> bool:
+        """Whether they were written: not while the peer has to read first. Raises where it is gone."""
+        ...
+
+    async def write(self, frames: bytes) -> None:
+        """Wait until they are written. Raises where the peer is gone."""
+        ...
+
+
+class Outlet:
+    """What any number of lanes send by one connection."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self.closed = False  # nothing may be sent any more
+        self.blocked_since: float | None = None  # while a write waits for the peer to read
+        self._pipe = pipe
+        self._waiting = asyncio.Lock()  # held by the one lane whose write waits; the others queue behind it
+
+    async def send(self, texts: Iterable[bytes]) -> None:
+        """Messages in order; those of other lanes may come in between. Raises Gone."""
+        for frames in buffers(texts, AT_ONCE):
+            if self.closed:
+                raise Gone
+            try:
+                if self._waiting.locked() or not self._pipe.write_now(frames):
+                    await self._write(frames)
+            except Gone:
+                raise
+            except Exception as error:  # the peer left: servers raise many things, and all mean this
+                self.closed = True
+                raise Gone from error
+
+    async def _write(self, frames: bytes) -> None:
+        async with self._waiting:
+            if self.closed:
+                raise Gone
+            self.blocked_since = time.monotonic()
+            try:
+                await self._pipe.write(frames)
+            finally:
+                self.blocked_since = None
+
+
+def buffers(texts: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    """All messages in order, in as few buffers of at most `limit` bytes as they fit; a longer one has its own."""
+    gathered: list[bytes] = []
+    size = 0
+    for text in texts:
+        frame = framed(text)
+        if gathered and size + len(frame) > limit:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+        gathered.append(frame)
+        size += len(frame)
+    if gathered:
+        yield b"".join(gathered)
+
+
+def framed(text: bytes) -> bytes:
+    """One message as a frame."""
+    size = len(text)
+    if size < 126:
+        return b"%c%c%b" % (TEXT, size, text)
+    if size < 1 << 16:
+        return pack("!BBH", TEXT, 126, size) + text
+    return pack("!BBQ", TEXT, 127, size) + text
