@@ -18,6 +18,7 @@ from engine.base import (
     Params,
     Prompt,
     Said,
+    Take,
 )
 from engine.ranges import check, room
 from engine.scripted.answer import Answer, Levers, instance, write
@@ -68,7 +69,9 @@ class ScriptedEngine:
         _check_choice(params)
         return msgspec.structs.replace(params, max_tokens=room(prompt, params, self.model.context))
 
-    async def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncGenerator[Chunk, None]:
+    async def generate(
+        self, id: str, prompt: Prompt, params: Params, said: Said, take: Take | None = None
+    ) -> AsyncGenerator[Chunk, None]:
         levers = self.levers.over(prompt.token_ids)
         speech = Speech(Answer(prompt.token_ids, params, levers), params)
         index = len(said.token_ids)
@@ -87,7 +90,8 @@ class ScriptedEngine:
                 index += len(chunk.token_ids)
                 due += len(chunk.token_ids) / self.rate if self.rate else 0
                 ended = chunk.finish
-                yield chunk
+                if ended is not None or take is None or not take(chunk):
+                    yield chunk
         finally:
             self.running.discard(id)
 

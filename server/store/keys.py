@@ -25,6 +25,11 @@ def digest(text: str) -> str:
     return urlsafe_b64encode(blake2b(text.encode(), digest_size=12).digest()).decode()
 
 
+@lru_cache(16384)
+def _name(partition: int, caller: str, kind: str, id: str) -> str:
+    return f"tl:{{{partition}}}:{kind}:{digest(caller)}:{id}"
+
+
 class Keys:
     """Key names for a store of so many partitions."""
 
@@ -38,7 +43,7 @@ class Keys:
         return blake2b(caller.encode(), digest_size=1).digest()[0] % self.partitions
 
     def _of(self, caller: str, kind: str, id: str) -> str:
-        return f"tl:{{{self.partition(caller)}}}:{kind}:{digest(caller)}:{id}"
+        return _name(self.partition(caller), caller, kind, id)
 
     def turn(self, caller: str, id: str) -> str:
         """Hash: the turn."""

@@ -15,6 +15,7 @@ import pytest
 from engine.scripted import ScriptedEngine
 from server import transport
 from server.outlet import PIPE
+from server.protocol import log
 from server.protocol.connection import WAITING
 from server.store.base import Ref, Turn
 from server.websocket import Limits
@@ -58,6 +59,12 @@ def check(events: list[Event]) -> None:
     assert numbers(events) == list(range(len(events)))
     assert said(events) == text_of(final(events))
     assert final(events)["status"] == "completed"
+
+
+@pytest.fixture(autouse=True)
+def every_token_is_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that logs are as long as they can be."""
+    monkeypatch.setattr(log, "LONGEST", 1)
 
 
 async def received(reader: Raw) -> list[Event]:
