@@ -15,7 +15,6 @@ import pytest
 from engine.scripted import ScriptedEngine
 from server import transport
 from server.outlet import PIPE
-from server.protocol import log
 from server.protocol.connection import WAITING
 from server.store.base import Ref, Turn
 from server.websocket import Limits
@@ -24,6 +23,8 @@ from tests.server.peer import Event, client, final, numbered, numbers, said, soc
 from tests.server.raw import PING, PONG, TEXT, Raw, dialled, frame, raw, text
 from tests.server.wire import wired
 from tests.serving import Served
+
+pytestmark = pytest.mark.usefixtures("unmerged")
 
 SMALL = 4096  # bytes of a reader's kernel buffer
 BOUND = 256 * 1024  # bytes that may wait for one reader
@@ -59,12 +60,6 @@ def check(events: list[Event]) -> None:
     assert numbers(events) == list(range(len(events)))
     assert said(events) == text_of(final(events))
     assert final(events)["status"] == "completed"
-
-
-@pytest.fixture(autouse=True)
-def every_token_is_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that logs are as long as they can be."""
-    monkeypatch.setattr(log, "LONGEST", 1)
 
 
 async def received(reader: Raw) -> list[Event]:
