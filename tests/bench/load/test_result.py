@@ -68,6 +68,17 @@ def test_the_page_needs_nothing_else() -> None:
     assert "1 failed: 1 x http 503" in text
 
 
+def test_the_page_says_how_it_was_asked() -> None:
+    assert "3 sessions at once, up to 1 answers under way" in page(result(), SAMPLES, 10.0)
+    assert "5 sessions per second, each of 2 turns, up to 1" in page(result(rate=5.0, turns=2), SAMPLES, 10.0)
+    assert "sessions at the times of a trace, up to 1" in page(result(trace="t.jsonl"), SAMPLES, 10.0)
+    assert "<time>2026-01-01 00:00 UTC</time>" in page(result(), SAMPLES, 10.0)
+
+
+def test_the_page_says_what_is_good() -> None:
+    assert "good: first token \u2264 500\u00a0ms" in page(result(), SAMPLES, 10.0)
+
+
 def test_a_page_of_nothing() -> None:
     asked = Options("ws", "http://h", "m")
     assert page(numbers(asked, Run(10.0, [], 0.0), ""), [], 10.0).count("<svg") == 4
