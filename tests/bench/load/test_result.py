@@ -1,5 +1,6 @@
 """A run as numbers, a line and a page."""
 
+import json
 import re
 from typing import Any
 
@@ -50,6 +51,12 @@ def test_costs_are_of_the_server_and_the_client() -> None:
     found = result(processes=2)
     assert found["server_cpu_us_per_token"] == pytest.approx(50.0)
     assert found["client_cpu_share"] == pytest.approx(0.05)
+
+
+def test_a_key_is_in_no_report() -> None:
+    found = result(key="secret-1")
+    assert found["options"]["key"] == "given"
+    assert "secret-1" not in page(found, SAMPLES, 10.0) + line(found) + json.dumps(found)
 
 
 def test_the_line_says_what_matters() -> None:
