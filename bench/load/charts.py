@@ -150,7 +150,7 @@ def _axes(frame: Frame, x_unit: str, y_unit: str) -> str:
     )
     names = (
         f'<text class="unit" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{escape(x_unit)}</text>'
-        f'<text class="unit" x="0" y="{CAPTION}">{escape(y_unit)}</text>'
+        f'<text class="unit" x="4" y="{CAPTION}">{escape(y_unit)}</text>'
     )
     return up + across + names
 
