@@ -161,7 +161,7 @@ def record_of(ask: Ask, id: str, ready: Draft, facts: Facts, model: Model, trace
         model=model.version,
         lane=ask.lane,
         generates=ask.request.generates,
-        input=() if ask.request.kept else (*ready.past, *ready.input),
+        input=() if ask.request.kept else (*ready.past, *ready.own),
         asked=facts.asked,
         trace=trace,
         recipe=ready.recipe,
@@ -175,6 +175,9 @@ def whole(ready: Draft) -> dict[str, bytes]:
 
 def new_turn(ask: Ask, admitted: Admitted, entry: bytes, lease: Lease | None, ready: Draft) -> NewTurn:
     """What admission writes."""
+    # A chain that goes on from what only a connection had begins with all of it.
+    begins = ask.request.kept and ready.parent is None
+    items = (*ready.past, *ready.own) if begins else ready.own
     return NewTurn(
         ref=admitted.ref,
         fingerprint=ask.fingerprint,
@@ -186,7 +189,7 @@ def new_turn(ask: Ask, admitted: Admitted, entry: bytes, lease: Lease | None, re
         idempotency_key=ask.request.idempotency_key,
         conversation=ask.request.conversation_id,
         parent=ready.parent,
-        input=tuple(Item(item["id"], msgspec.json.encode(item)) for item in ready.input),
+        input=tuple(Item(item["id"], msgspec.json.encode(item)) for item in items),
     )
 
 

@@ -36,8 +36,8 @@ class Draft(msgspec.Struct, frozen=True):
     prompt: Prompt
     params: Params
     past: tuple[dict[str, Any], ...]
-    input: tuple[dict[str, Any], ...]
-    parent: Checkpoint | None
+    own: tuple[dict[str, Any], ...]  # input items of this request
+    parent: Checkpoint | None  # where `past` lies; None: only this connection has it, or there is none
     ids: bytes  # of the prompt
     recipe: Recipe | None  # None: what it was rendered from may change while the turn runs
 
@@ -46,14 +46,11 @@ async def draft(engine: Engine, store: Store, ask: Ask, id: str) -> Draft:
     """Prepare what becomes the turn of this id. Raises WireError."""
     past = await history.load(store, ask.caller, ask.request, ask.remembered)
     own = tuple(named(ask.request.items, id.removeprefix("resp_") + "i"))
-    every = [*past.items, *own]
-    prompt, params, dropped = await _fit(engine, ask, every)
+    prompt, params, dropped = await _fit(engine, ask, [*past.items, *own])
     ids = ids_of(prompt)
     recipe = Recipe(past.parent, dropped, len(prompt.token_ids), digest_of(ids))
-    kept = recipe if engine.model.renders_alike and _stays(ask.request, past) else None
-    if past.parent is None:
-        return Draft(prompt, params, (), tuple(every), None, ids, kept)
-    return Draft(prompt, params, past.items, own, past.parent, ids, kept)
+    again = engine.model.renders_alike and _stays(ask.request, past)
+    return Draft(prompt, params, past.items, own, past.parent, ids, recipe if again else None)
 
 
 def _stays(request: Request, past: Past) -> bool:

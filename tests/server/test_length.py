@@ -1,6 +1,7 @@
 """A turn costs the store as much at the end of a long conversation as at its beginning."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -80,3 +81,20 @@ async def test_a_conversation(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> 
             await peer.answer("Tell me more. " * 9, max_output_tokens=1, conversation=id)
 
         check(await bills(served, monkeypatch, talk, 40))
+
+
+async def test_an_unkept_chain_writes_its_history_once(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else has it: each turn's record holds all of it, for a minute after its end."""
+    before: dict[str, Any] = {"store": False}
+
+    async def talk(peer: Peer) -> None:
+        before["previous_response_id"] = (await peer.answer("Tell me more. " * 9, max_output_tokens=1, **before))["id"]
+
+    async with nodes() as served, client(served) as http:
+        found = await bills(served, monkeypatch, talk, 12)
+        listed = (await http.get(f"responses/{before['previous_response_id']}/input_items")).json()["data"]
+    assert len(listed) == 1
+    written = [dict(bill)["create"] for bill in found]
+    steps = [late - early for early, late in pairwise(written[1:])]
+    assert all(abs(step - steps[0]) < SAME for step in steps)
+    assert steps[0] < 9 * len("Tell me more. ") + 400

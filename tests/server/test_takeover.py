@@ -212,12 +212,14 @@ async def after_two(served: Served, peer: Peer, how: str) -> dict[str, Any]:
     """Two turns, and what makes the next one continue them."""
     async with client(served) as http:
         within = {"conversation": (await http.post("conversations", json={})).json()["id"]}
-    common: dict[str, Any] = {"store": how != "unkept", "truncation": "auto" if how == "truncated" else "disabled"}
+    common: dict[str, Any] = {"store": how not in {"unkept", "kept at last"}}
+    common["truncation"] = "auto" if how == "truncated" else "disabled"
     if how not in {"conversation", "fork"}:
         within = {}
     first = await peer.answer(PAST[0], **common, **within)
     second = await peer.answer(PAST[1], **common, **(within or {"previous_response_id": first["id"]}))
-    return common | (within if how == "conversation" else {"previous_response_id": second["id"]})
+    last = common | {"store": how != "unkept"}
+    return last | (within if how == "conversation" else {"previous_response_id": second["id"]})
 
 
 Change = Callable[[Served, Ref], Awaitable[None]]
@@ -251,7 +253,7 @@ async def record_of(served: Served, ref: Ref) -> dict[str, bytes]:
     return turn.record
 
 
-@pytest.mark.parametrize("how", ["chain", "conversation", "fork", "unkept", "truncated"])
+@pytest.mark.parametrize("how", ["chain", "conversation", "fork", "unkept", "kept at last", "truncated"])
 async def test_another_node_reads_the_very_same_prompt(nodes: Nodes, how: str) -> None:
     """The scripted engine's answer is another one where a byte of the prompt is."""
 
