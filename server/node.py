@@ -290,10 +290,10 @@ class Node:
 
     async def _start(self, place: Place, *, stop: bool) -> None:
         """Claim a turn that waited, and run it."""
-        launched = False
+        launched, lost = False, None
         try:
-            # Before the claim: the owner of a turn that is handed over writes on meanwhile.
-            place, lost = (place, None) if stop else await recalled(self.engine, self.store, place)
+            if place.seen is not None and not stop:  # before the claim: who hands a turn over writes on meanwhile
+                place, lost = await recalled(self.engine, self.store, place)
             outcome = await answered(lambda: self.store.claim(place.ref, place.seen, self.owner))
             if outcome.lease is None or outcome.answer not in {Answer.OK, Answer.DUPLICATE}:
                 self.presence.forget(place.ref)
@@ -303,6 +303,8 @@ class Node:
                 return
             verdict = foreseen(place, outcome, self.engine.model.version) or lost
             stop = stop or outcome.stop
+            if not stop and verdict is None:  # one of the queue: of all who can help, only one renders it
+                place, verdict = await recalled(self.engine, self.store, place)
             self._launch(place, outcome.lease, list(page.entries), verdict=verdict, hole=outcome.hole, stop=stop)
             launched = True
         except EngineDead as error:

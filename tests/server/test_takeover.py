@@ -268,6 +268,18 @@ async def test_another_node_reads_the_very_same_prompt(nodes: Nodes, how: str) -
     assert (final(cut)["usage"]["input_tokens"] < 800) == (how == "truncated")
 
 
+async def test_who_helps_with_the_queue_renders_what_it_takes(nodes: Nodes) -> None:
+    text = text_of(final(await third(nodes, "chain", nothing)))
+    async with two(nodes, ScriptedEngine(slots=1), ScriptedEngine(slots=4)) as (a, _), socket(a) as peer:
+        continues = await after_two(a, peer, "chain")
+        async with client(a) as http:
+            hanging = (await http.post("responses", json={"input": "[hang@1]", "background": True})).json()
+            await until(lambda: a.node.running, "its only slot is taken")
+            answer = await peer.answer(ASK, **continues)
+            assert (text_of(answer), {ref.id for ref in a.node.running}) == (text, {hanging["id"]})
+            await http.post(f"responses/{hanging['id']}/cancel")
+
+
 async def test_the_response_before_it_may_be_deleted_meanwhile(nodes: Nodes) -> None:
     async def delete(served: Served, ref: Ref) -> None:
         turn = await served.node.store.turn(ref)
