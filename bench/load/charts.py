@@ -6,18 +6,20 @@ from html import escape
 
 import msgspec
 
-WIDTH, HEIGHT = 560, 220
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 34
+WIDTH, HEIGHT = 560, 256
+LEFT, RIGHT, TOP, BOTTOM = 58, 24, 38, 48  # with room for the larger text of a narrow picture
+CAPTION = 18  # the line above a picture
 BINS = 40
 
 LIGHT = "svg { --soft: #5b6675; --card: #f4f6f9; --edge: #dde2e9; --ink: #2463c5; --wash: #2463c526; --mark: #c2410c; }"
 DARK = "svg { --soft: #9aa5b4; --card: #1b212a; --edge: #2c3541; --ink: #7aa9f7; --wash: #7aa9f72e; --mark: #fdba74; }"
 LOOK = """
-svg text { font: 11px system-ui, sans-serif; fill: var(--soft); } .back { fill: var(--card); }
-svg .name { fill: var(--mark); stroke: var(--card); stroke-width: 4px; paint-order: stroke; }
+svg text { font: 12px system-ui, sans-serif; fill: var(--soft); } .back { fill: var(--card); }
+svg .name { fill: var(--mark); }
 .area { fill: var(--wash); } .bar { fill: var(--ink); }
 .line { fill: none; stroke: var(--ink); stroke-width: 1.8; } .grid { stroke: var(--edge); }
 .mark { stroke: var(--mark); stroke-dasharray: 3 3; }
+@media (max-width: 560px) { svg text { font-size: 18px; } }
 """
 
 Point = tuple[float, float]
@@ -52,6 +54,14 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [round(index * step, 10) for index in range(first, int(high / step + 1e-9) + 1)]
 
 
+def short(value: float) -> str:
+    """A number for an axis, as 0.5, 20, 1.5k, 2M."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
 def bins(values: Sequence[float], high: float, count: int = BINS) -> list[int]:
     """How many values lie in each of `count` equal parts from 0 to `high`; those above are in none."""
     counts = [0] * count
@@ -62,12 +72,14 @@ def bins(values: Sequence[float], high: float, count: int = BINS) -> list[int]:
 
 
 def histogram(values: Sequence[float], marks: dict[str, float], unit: str, what: str) -> str:
-    """Bars over the values up to a little above the last mark, with named lines."""
+    """Bars over the values up to a little above the last mark, with named lines. It says how many lie beyond."""
     high = max([*marks.values(), 0.0]) * 1.15 or 1.0
     counts = bins(values, high)
+    beyond = len(values) - sum(counts)
     frame = Frame(0.0, high, max(counts) * 1.08 or 1)
     width = (WIDTH - LEFT - RIGHT) / BINS
     bars = "".join(_bar(frame, high * index / BINS, count, width) for index, count in enumerate(counts) if count)
+    unit = f"{unit} ({beyond:,} more beyond)" if beyond else unit
     return _svg(_axes(frame, unit, what) + bars + _marks(frame, marks))
 
 
@@ -115,33 +127,30 @@ def _bar(frame: Frame, at: float, count: int, width: float) -> str:
 
 
 def _marks(frame: Frame, marks: dict[str, float]) -> str:
-    """Upright lines; their names stand over them at different heights, since they may be close together."""
-    places = [(name, frame.x(value), TOP + 10 + 13 * index) for index, (name, value) in enumerate(marks.items())]
-    return "".join(_line(x) for _, x, _ in places) + "".join(_name(name, x, y) for name, x, y in places)
+    """Upright lines. Their names stand above the picture in the order of the lines, which may be close together."""
+    names = escape(", ".join(marks))
+    text = f'<text class="name" x="{WIDTH - RIGHT}" y="{CAPTION}" text-anchor="end">{names}</text>' if marks else ""
+    return "".join(_line(frame.x(value)) for value in marks.values()) + text
 
 
 def _line(x: float) -> str:
     return f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
 
 
-def _name(name: str, x: float, y: float) -> str:
-    beside = f'x="{x - 4:.1f}" text-anchor="end"' if x > WIDTH - 90 else f'x="{x + 4:.1f}"'
-    return f'<text class="name" {beside} y="{y}">{escape(name)}</text>'
-
-
 def _axes(frame: Frame, x_unit: str, y_unit: str) -> str:
+    under = f'y="{HEIGHT - BOTTOM + 22}" text-anchor="middle"'
     across = "".join(
-        f'<text class="tick" x="{frame.x(value):.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:g}</text>'
+        f'<text class="tick" x="{frame.x(value):.1f}" {under}>{short(value)}</text>'
         for value in frame.steps or ticks(frame.x_low, frame.x_high)
     )
     up = "".join(
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{frame.y(value):.1f}" y2="{frame.y(value):.1f}"/>'
-        f'<text class="tick" x="{LEFT - 6}" y="{frame.y(value) + 4:.1f}" text-anchor="end">{value:,g}</text>'
-        for value in ticks(0.0, frame.y_high, 4)
+        f'<text class="tick" x="{LEFT - 8}" y="{frame.y(value) + 4:.1f}" text-anchor="end">{short(value)}</text>'
+        for value in ticks(0.0, frame.y_high, 5)
     )
     names = (
         f'<text class="unit" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{escape(x_unit)}</text>'
-        f'<text class="unit" x="4" y="{HEIGHT - 4}">{escape(y_unit)}</text>'
+        f'<text class="unit" x="4" y="{CAPTION}">{escape(y_unit)}</text>'
     )
     return up + across + names
 

@@ -1,7 +1,7 @@
 """The report: one HTML file that needs nothing else. Pure."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -19,9 +19,11 @@ STYLE = (
 body { margin: 0 auto; max-width: 1200px; padding: 28px 20px 60px; background: var(--back); color: var(--text);
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 24px; margin: 0; } h2 { font-size: 15px; margin: 0 0 6px; } p { margin: 4px 0; }
+h1, p { overflow-wrap: anywhere; } time { white-space: nowrap; }
 .soft { color: var(--soft); } .bad { color: var(--bad); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 12px; margin: 22px 0; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); gap: 12px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(44%, 200px), 1fr)); gap: 12px;
+  margin: 22px 0; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 500px), 1fr)); gap: 12px; }
 .card { background: var(--card); border: 1px solid var(--edge); border-radius: 10px; padding: 14px 16px; min-width: 0; }
 .tile b { display: block; font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: 13px; }
@@ -32,6 +34,8 @@ th { color: var(--soft); font-weight: 500; } th:first-child, td:first-child { te
 tr:last-child td { border-bottom: 0; }
 svg { width: 100%; height: auto; display: block; }
 details { margin-top: 22px; } pre { overflow-x: auto; font-size: 12px; }
+@media (max-width: 560px) { body { padding: 20px 12px 40px; } .card { padding: 12px; } .tile b { font-size: 20px; }
+  table { font-size: 11px; } th, td { padding: 5px 3px; } th:first-child, td:first-child { white-space: normal; } }
 """
     + LOOK
 )
@@ -50,12 +54,13 @@ COLUMNS = ("mean", "p50", "p90", "p95", "p99", "max")
 def page(result: dict[str, Any], samples: Sequence[Sample], began: float) -> str:
     """The whole file."""
     title = f"Load: {escape(str(result['label']))}"
-    about = f"{result['model_id']} on {result['machine']}, {result['date']}"
+    about = f"{result['model_id']} on {result['machine']},"
     done = [sample for sample in samples if sample.error is None]
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title><style>{STYLE}</style></head><body>
-<h1>{title}</h1><p class="soft">{escape(about)}</p>{_errors(result)}
+<h1>{title}</h1><p class="soft">{escape(about)} <time>{_moment(result["date"])}</time></p>
+<p class="soft">{escape(_asked(result))}</p>{_errors(result)}
 <div class="tiles">{"".join(_tile(value, name) for value, name in _tiles(result))}</div>
 <div class="charts">{"".join(_charts(result, done, began))}</div>
 <div class="card wide"><h2>Milliseconds</h2>{_table(result)}</div>
@@ -67,20 +72,23 @@ def page(result: dict[str, Any], samples: Sequence[Sample], began: float) -> str
 def _tiles(result: dict[str, Any]) -> Iterable[tuple[str, str]]:
     yield f"{result['output_throughput']:,.0f}", "tokens per second"
     yield f"{result['request_throughput']:,.1f}", "answers per second"
-    yield f"{result['median_ttft_ms']:,.1f} ms", "first token, median"
-    yield f"{result['p99_ttft_ms']:,.1f} ms", "first token, p99"
+    yield f"{_figure(result['median_ttft_ms'])} ms", "first token, median"
+    yield f"{_figure(result['p99_ttft_ms'])} ms", "first token, p99"
     yield f"{result['stalled_share']:.1%}", f"answers with a gap above {result['stall_limit_ms']:.0f} ms"
     yield (
         f"{result['mean_rebuffer_ratio']:.1%}",
         f"of reading at {result['reading_tokens_per_s']:g} tokens/s is waiting",
     )
     if result["goodput_share"] is not None:
-        slos = ", ".join(f"{name} {limit:g} ms" for name, limit in result["slos_ms"].items())
-        yield f"{result['goodput_share']:.1%}", f"good: {slos}"
+        yield f"{result['goodput_share']:.1%}", f"good: {_slos(result['slos_ms'])}"
     if "server_cpu_us_per_token" in result:
         yield f"{result['server_cpu_us_per_token']:.1f} us", "server CPU per token"
         yield f"{result['server_rss_bytes'] / 2**20:,.0f} MiB", "server memory"
     yield f"{result['client_cpu_share']:.0%}", "of a core used by each client process"
+
+
+def _slos(limits: Mapping[str, float]) -> str:
+    return ", ".join(f"{dict(TIMES)[name]} \u2264 {limit:,g}\u00a0ms" for name, limit in limits.items())
 
 
 def _tile(value: str, name: str) -> str:
@@ -105,7 +113,8 @@ def _charts(result: dict[str, Any], done: Sequence[Sample], began: float) -> Ite
 
 
 def _marks(result: dict[str, Any], name: str) -> dict[str, float]:
-    return {f"{word} {result[f'{word}_{name}_ms']:.1f}": result[f"{word}_{name}_ms"] for word in ("p50", "p90", "p99")}
+    values = {word: result[f"{word}_{name}_ms"] for word in ("p50", "p90", "p99")}
+    return {f"{word} {_figure(value)}": value for word, value in values.items()}
 
 
 def _chart(title: str, picture: str) -> str:
@@ -116,11 +125,29 @@ def _table(result: dict[str, Any]) -> str:
     heads = "".join(f"<th>{name}</th>" for name in ("", *COLUMNS))
     rows = "".join(
         f"<tr><td>{label}</td>"
-        + "".join(f"<td>{result[f'{column}_{name}_ms']:,.2f}</td>" for column in COLUMNS)
+        + "".join(f"<td>{_figure(result[f'{column}_{name}_ms'])}</td>" for column in COLUMNS)
         + "</tr>"
         for name, label in TIMES
     )
     return f"<table><tr>{heads}</tr>{rows}</table>"
+
+
+def _figure(value: float) -> str:
+    """Five digits at most below ten seconds, so that the table fits a phone."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 100 else f"{value:.2f}"
+
+
+def _moment(date: str) -> str:
+    return date[:16].replace("T", " ") + " UTC" if date else "undated"
+
+
+def _asked(result: dict[str, Any]) -> str:
+    """The load in words."""
+    asked = result["options"]
+    times = f"{asked['rate']:g} sessions per second" if asked["rate"] else "sessions at the times of a trace"
+    load = f"{asked['concurrency']} sessions at once" if result["max_concurrency"] else times
+    turns = f", each of {asked['turns']} turns" if asked["turns"] > 1 else ""
+    return f"{load}{turns}, up to {result['max_concurrent_requests']} answers under way"
 
 
 def _errors(result: dict[str, Any]) -> str:

@@ -70,5 +70,5 @@ def _about(options: Options, date: str) -> dict[str, Any]:
         "burstiness": options.burstiness,
         "max_concurrency": None if options.open_loop else options.concurrency,
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "options": msgspec.to_builtins(options),
+        "options": msgspec.to_builtins(options) | {"key": "given" if options.key else ""},  # never the key itself
     }

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from bench.load.charts import bins, cumulative, curve, histogram, ticks
+from bench.load.charts import bins, cumulative, curve, histogram, short, ticks
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,26 @@ from bench.load.charts import bins, cumulative, curve, histogram, ticks
 )
 def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
     assert ticks(low, high) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.0, "0"), (0.25, "0.25"), (999.0, "999"), (2500.0, "2.5k"), (1e6, "1M"), (-2000.0, "-2k")]
+)
+def test_numbers_on_an_axis_are_short(value: float, expected: str) -> None:
+    assert short(value) == expected
+
+
+def test_a_histogram_says_what_it_leaves_out() -> None:
+    assert "ms (2 more beyond)" in histogram([1.0, 2.0, 90.0, 91.0], {"p50": 2.0}, "ms", "answers")
+    assert "beyond" not in histogram([1.0, 2.0], {"p50": 2.0}, "ms", "answers")
+
+
+def test_names_stand_above_all_lines() -> None:
+    picture = ET.fromstring(histogram([1.0, 1.1], {"p50 1": 1.0, "p90 1.1": 1.1}, "ms", "answers"))
+    (name,) = (node for node in picture.iter("text") if node.get("class") == "name")
+    tops = [float(node.get("y1", "0")) for node in picture.iter("line") if node.get("class") == "mark"]
+    assert (name.text, len(tops)) == ("p50 1, p90 1.1", 2)
+    assert float(name.get("y", "0")) < min(tops)
 
 
 def test_bins_count_every_value_up_to_the_end() -> None:

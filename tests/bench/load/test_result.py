@@ -1,5 +1,6 @@
 """A run as numbers, a line and a page."""
 
+import json
 import re
 from typing import Any
 
@@ -52,6 +53,12 @@ def test_costs_are_of_the_server_and_the_client() -> None:
     assert found["client_cpu_share"] == pytest.approx(0.05)
 
 
+def test_a_key_is_in_no_report() -> None:
+    found = result(key="secret-1")
+    assert found["options"]["key"] == "given"
+    assert "secret-1" not in page(found, SAMPLES, 10.0) + line(found) + json.dumps(found)
+
+
 def test_the_line_says_what_matters() -> None:
     assert line(result(label="x")) == (
         "x: 1 of 2 answers in 0.7 s, 9 tokens/s, TTFT p50 100.0 p99 100.0 ms, ITL p50 250.0 p99 397.0 ms, "
@@ -66,6 +73,17 @@ def test_the_page_needs_nothing_else() -> None:
     assert "prefers-color-scheme: dark" in text
     assert "<i>" not in text
     assert "1 failed: 1 x http 503" in text
+
+
+def test_the_page_says_how_it_was_asked() -> None:
+    assert "3 sessions at once, up to 1 answers under way" in page(result(), SAMPLES, 10.0)
+    assert "5 sessions per second, each of 2 turns, up to 1" in page(result(rate=5.0, turns=2), SAMPLES, 10.0)
+    assert "sessions at the times of a trace, up to 1" in page(result(trace="t.jsonl"), SAMPLES, 10.0)
+    assert "<time>2026-01-01 00:00 UTC</time>" in page(result(), SAMPLES, 10.0)
+
+
+def test_the_page_says_what_is_good() -> None:
+    assert "good: first token \u2264 500\u00a0ms" in page(result(), SAMPLES, 10.0)
 
 
 def test_a_page_of_nothing() -> None:
