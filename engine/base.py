@@ -186,6 +186,7 @@ class Model(msgspec.Struct, frozen=True):
     slots: int  # generations that run at once
     tools: bool = False
     reasoning: bool = False
+    renders_alike: bool = True  # the same messages become the same ids at any time: the template reads no clock
 
 
 # Takes a chunk at once, without waking whoever waits for the iterator; or returns False, and it comes by the iterator.

@@ -10,7 +10,7 @@ import msgspec
 import orjson
 import structlog
 
-from engine.base import CannotContinue, Chunk, Engine, EngineDead, EngineError, Finish
+from engine.base import CannotContinue, Chunk, Engine, EngineDead, EngineError, Finish, Prompt
 from server.protocol.log import Event, Kind, Open, decode
 from server.protocol.response import Usage, ended
 from server.protocol.status import Status
@@ -145,7 +145,7 @@ class Runner:
         id = f"{self.ref.id}-{self.lease.fence}"
         said = self.answer.said()
         finish = Finish.STOP
-        chunks = self.engine.generate(id, self.record.prompt, self.record.params, said, self._take_at_once)
+        chunks = self.engine.generate(id, self._prompt(), self.record.params, said, self._take_at_once)
         async with aclosing(chunks):
             async for chunk in chunks:
                 self._take(chunk)
@@ -170,10 +170,15 @@ class Runner:
         """`generate: false`: the prefix cache is filled, nothing is said."""
         params = msgspec.structs.replace(self.record.params, max_tokens=1, format=None)
         id = f"{self.ref.id}-{self.lease.fence}"
-        async with aclosing(self.engine.generate(id, self.record.prompt, params, self.answer.said())) as chunks:
+        async with aclosing(self.engine.generate(id, self._prompt(), params, self.answer.said())) as chunks:
             async for chunk in chunks:
                 self.cached = chunk.cached_tokens
         return Verdict(Status.COMPLETED)
+
+    def _prompt(self) -> Prompt:
+        if self.record.prompt is None:
+            raise CannotContinue("its prompt is not known here")
+        return self.record.prompt
 
     async def _finish(self, verdict: Verdict) -> None:
         closing = self.answer.close(verdict.status)
@@ -194,7 +199,7 @@ class Runner:
 
     def _usage(self) -> Usage:
         output = len(self.answer.token_ids) + len(self.answer.held)
-        return Usage(len(self.record.prompt.token_ids), self.cached, output, self.reasoning)
+        return Usage(self.record.tokens, self.cached, output, self.reasoning)
 
 
 def first_events(*, leased: bool) -> list[Event]:

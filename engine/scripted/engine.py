@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import AsyncGenerator
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -132,8 +133,9 @@ class ScriptedEngine:
         """Tokens of this prompt's beginning that were seen before under its salt."""
         if len(self._cache) > CACHE_BLOCKS:
             self._cache.clear()
-        ends = range(CACHE_BLOCK, len(prompt.token_ids), CACHE_BLOCK)
-        keys = [hash((prompt.salt, prompt.token_ids[:end])) for end in ends]
+        ids = prompt.token_ids
+        blocks = (ids[end - CACHE_BLOCK : end] for end in range(CACHE_BLOCK, len(ids), CACHE_BLOCK))
+        keys = list(accumulate(blocks, lambda key, block: hash((key, block)), initial=hash(prompt.salt)))[1:]
         seen = next((count for count, key in enumerate(keys) if key not in self._cache), len(keys))
         self._cache.update(keys)
         return seen * CACHE_BLOCK

@@ -45,6 +45,7 @@ class Loaded:
             slots=llm.vllm_config.scheduler_config.max_num_seqs,
             tools=self._parsing.tools,
             reasoning=self._parsing.reasoning,
+            renders_alike=load.renders_alike(llm, args),
         )
 
     async def render(self, messages: list[dict[str, Any]], params: Params, salt: str | None) -> Prompt:

@@ -66,7 +66,7 @@ class Keys:
         return self._of(caller, "once", digest(key) if key else "")
 
     def segment(self, caller: str, id: str) -> str:
-        """Hash: a chain segment's parent and how many responses and segments lean on it."""
+        """Hash: a chain segment's parent and how many responses, segments and running turns lean on it."""
         return self._of(caller, "segment", id)
 
     def conversation(self, caller: str, id: str) -> str:
@@ -99,6 +99,16 @@ class Keys:
     def logs(partition: int) -> str:
         """The same for logs."""
         return f"tl:{{{partition}}}:log:"
+
+    @staticmethod
+    def segments(partition: int) -> str:
+        """The prefix which, with what stands before the id of a member, makes the prefix of a caller's segments."""
+        return f"tl:{{{partition}}}:segment:"
+
+    @staticmethod
+    def item_lists(partition: int) -> str:
+        """The same for items."""
+        return f"tl:{{{partition}}}:items:"
 
     @staticmethod
     def member(caller: str, id: str) -> str:
