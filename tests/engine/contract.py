@@ -282,7 +282,8 @@ class EngineContract:
                 delta.text.encode()  # no half of a surrogate pair
 
     async def test_logprobs_of_every_token(self, asking: Asking) -> None:
-        chunks = await asking.ask(await asking.prompt(), greedy(16, logprobs=True, top_logprobs=3))
+        prompt = await asking.prompt("Tell me a long story.")  # not over within the limit
+        chunks = await asking.ask(prompt, greedy(16, logprobs=True, top_logprobs=3))
         entries = [entry for chunk in chunks for delta in chunk.deltas for entry in delta.logprobs]
         assert 14 <= len(entries) <= 16  # the last ones may belong to half a character
         assert all(len(entry.top) == 3 and entry.logprob <= 0 for entry in entries)
