@@ -11,7 +11,7 @@ An engine renders chat messages to token ids, says whether it can run them, and 
     └── EngineDead          the engine is gone or frozen; every turn on it needs another one
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -186,6 +186,11 @@ class Model(msgspec.Struct, frozen=True):
     slots: int  # generations that run at once
     tools: bool = False
     reasoning: bool = False
+    renders_alike: bool = True  # the same messages become the same ids at any time: the template reads no clock
+
+
+# Takes a chunk at once, without waking whoever waits for the iterator; or returns False, and it comes by the iterator.
+Take = Callable[[Chunk], bool]
 
 
 class Engine(Protocol):
@@ -208,10 +213,13 @@ class Engine(Protocol):
         """Check everything that could fail later and fill in `max_tokens`. Raises BadRequest."""
         ...
 
-    def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncGenerator[Chunk, None]:
+    def generate(
+        self, id: str, prompt: Prompt, params: Params, said: Said, take: Take | None = None
+    ) -> AsyncGenerator[Chunk, None]:
         """Stream an answer; `id` must never be used twice.
 
         With `said`, go on behind it: the chunks hold what follows and never repeat it, `max_tokens` counts it in.
+        With `take`, chunks but the last may be handed to it where they are made, in order with those of the iterator.
         Raises EngineDead, CannotContinue, or EngineError when only this generation failed. Closing the iterator
         (or cancelling its consumer) aborts the generation and frees its slot.
         """

@@ -113,6 +113,7 @@ class Admission:
             entry = encode(None, first_events(leased=lease is not None))
             admitted = Admitted(Ref(ask.caller, id), record)
             new = new_turn(ask, admitted, entry, lease, ready)
+            origin = msgspec.structs.replace(new, record=new.record | whole(ready))
             existing = await self._create(new)
             if existing is not None:
                 return await self.existing(Ref(ask.caller, existing))
@@ -120,7 +121,7 @@ class Admission:
                 self.slots.wait(admitted, facts)
             else:
                 running = True
-                self.slots.run(admitted, facts, lease, [Logged(1, entry)], new)
+                self.slots.run(admitted, facts, lease, [Logged(1, entry)], origin)
         finally:
             if lease is not None and not running:
                 self.slots.take_back()
@@ -160,14 +161,23 @@ def record_of(ask: Ask, id: str, ready: Draft, facts: Facts, model: Model, trace
         model=model.version,
         lane=ask.lane,
         generates=ask.request.generates,
-        input=() if ask.request.kept else (*ready.past, *ready.input),
+        input=() if ask.request.kept else (*ready.past, *ready.own),
         asked=facts.asked,
         trace=trace,
+        recipe=ready.recipe,
     )
+
+
+def whole(ready: Draft) -> dict[str, bytes]:
+    """The prompt itself, for a store that came back without what it can be rendered from."""
+    return {"prompt": ready.ids, "salt": (ready.prompt.salt or "").encode()}
 
 
 def new_turn(ask: Ask, admitted: Admitted, entry: bytes, lease: Lease | None, ready: Draft) -> NewTurn:
     """What admission writes."""
+    # A chain that goes on from what only a connection had begins with all of it.
+    begins = ask.request.kept and ready.parent is None
+    items = (*ready.past, *ready.own) if begins else ready.own
     return NewTurn(
         ref=admitted.ref,
         fingerprint=ask.fingerprint,
@@ -179,7 +189,7 @@ def new_turn(ask: Ask, admitted: Admitted, entry: bytes, lease: Lease | None, re
         idempotency_key=ask.request.idempotency_key,
         conversation=ask.request.conversation_id,
         parent=ready.parent,
-        input=tuple(Item(item["id"], msgspec.json.encode(item)) for item in ready.input),
+        input=tuple(Item(item["id"], msgspec.json.encode(item)) for item in items),
     )
 
 

@@ -30,7 +30,7 @@ from server.protocol.errors import WireError
 from server.settings import Settings
 from server.store.base import Store, StoreError
 from server.store.embedded import embedded, intact
-from server.store.journal import Journal
+from server.store.journal import Journal, Pace
 from server.store.keys import Lifetimes
 from server.store.memory import MemoryStore
 from server.store.redis import connect
@@ -63,7 +63,8 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
     async with AsyncExitStack() as stack:
         alone = not settings.redis_url
         store = await _store(stack, settings)
-        journal = await stack.enter_async_context(Journal(store))
+        pace = Pace(rest=settings.merge_ms / 1000)
+        journal = await stack.enter_async_context(Journal(store, pace=pace))
         watcher = await stack.enter_async_context(Watcher(store, journal))
         node = Node(engine, store, journal, telemetry, name=settings.served_name, queue=settings.max_queue, alone=alone)
         sockets = Endpoint(Gate(auth, store), node, store, watcher)

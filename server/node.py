@@ -17,28 +17,18 @@ from server.presence import Presence
 from server.protocol import errors
 from server.protocol.errors import WireError
 from server.protocol.request import Request
-from server.protocol.status import Status
 from server.record import Record
 from server.runner import Runner, Verdict
 from server.store.base import Answer, Lease, Logged, NewTurn, Outcome, Ref, Store, StoreError
 from server.store.beats import Heart, Note, Tempo
 from server.store.journal import Journal
+from server.takeover import foreseen, recalled
 from server.telemetry import Facts, Telemetry
 
 T = TypeVar("T")
 
 CLOSING = 2.0  # seconds that turns which are being ended get when the node closes
 WHOLE = 1_000_000  # entries: no log is longer
-IDLE_CLAIMS = 3  # from dead owners since the log last grew: so many nodes it may have killed
-CLAIMS = 20  # from dead owners in all
-OTHER_MODEL = Verdict(
-    Status.FAILED,
-    error=("cannot_continue", "The answer was cut and cannot be continued: another model is loaded now."),
-)
-POISON = Verdict(
-    Status.FAILED,
-    error=("cannot_continue", "The answer was given up: every node that wrote it died."),
-)
 
 log = structlog.get_logger(__name__)
 
@@ -300,8 +290,10 @@ class Node:
 
     async def _start(self, place: Place, *, stop: bool) -> None:
         """Claim a turn that waited, and run it."""
-        launched = False
+        launched, lost = False, None
         try:
+            if place.seen is not None and not stop:  # before the claim: who hands a turn over writes on meanwhile
+                place, lost = await recalled(self.engine, self.store, place)
             outcome = await answered(lambda: self.store.claim(place.ref, place.seen, self.owner))
             if outcome.lease is None or outcome.answer not in {Answer.OK, Answer.DUPLICATE}:
                 self.presence.forget(place.ref)
@@ -309,8 +301,14 @@ class Node:
             page = await answered(lambda: self.store.read(place.ref, -1, WHOLE))
             if place.ref in self.running or not page.entries:
                 return
-            self._launch(place, outcome.lease, list(page.entries), claim=outcome, stop=stop or outcome.stop)
+            verdict = foreseen(place, outcome, self.engine.model.version) or lost
+            stop = stop or outcome.stop
+            if not stop and verdict is None:  # one of the queue: of all who can help, only one renders it
+                place, verdict = await recalled(self.engine, self.store, place)
+            self._launch(place, outcome.lease, list(page.entries), verdict=verdict, hole=outcome.hole, stop=stop)
             launched = True
+        except EngineDead as error:
+            self.fail(str(error))
         finally:
             self.claiming.discard(place.ref)
             if not launched:
@@ -323,7 +321,8 @@ class Node:
         entries: list[Logged],
         *,
         origin: NewTurn | None = None,
-        claim: Outcome | None = None,
+        verdict: Verdict | None = None,
+        hole: bool = False,
         stop: bool = False,
     ) -> None:
         """Run in a slot that is already counted."""
@@ -336,8 +335,8 @@ class Node:
             place.record,
             entries,
             place.facts or self._resumed(place),
-            self._verdict(place, claim),
-            hole=claim is not None and claim.hole,
+            verdict,
+            hole=hole,
             origin=origin or readmission(place.ref, place.record, lease, entries[0]),
         )
         if stop:
@@ -351,13 +350,6 @@ class Node:
     def _resumed(self, place: Place) -> Facts:
         record = place.record
         return self.telemetry.resume(place.ref.id, record.response["model"], record.asked, record.trace)
-
-    def _verdict(self, place: Place, claim: Outcome | None) -> Verdict | None:
-        """What is known of a turn's end before it runs."""
-        if claim is not None and (claim.idle_claims >= IDLE_CLAIMS or claim.claims >= CLAIMS):
-            log.error("turn given up", response_id=place.ref.id, claims=claim.claims, idle_claims=claim.idle_claims)
-            return POISON
-        return None if place.record.model == self.engine.model.version else OTHER_MODEL
 
     async def _run(self, runner: Runner) -> None:
         began = time.monotonic()

@@ -53,6 +53,16 @@ class Outlet:
                 self.closed = True
                 raise Gone from error
 
+    def send_now(self, texts: Iterable[bytes]) -> bool:
+        """Messages in one write, if they fit one and nothing has to wait; or False, and then `send` knows why."""
+        if self.closed or self._waiting.locked():
+            return False
+        frames = b"".join(map(framed, texts))
+        try:
+            return len(frames) <= AT_ONCE and self._pipe.write_now(frames)
+        except Exception:  # the peer left
+            return False
+
     async def _write(self, frames: bytes) -> None:
         async with self._waiting:
             if self.closed:

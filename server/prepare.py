@@ -6,13 +6,17 @@ import msgspec
 
 from engine.base import BadParameter, BadRequest, Engine, EngineError, Params, Prompt, PromptTooLong
 from server import history
+from server.history import Past
 from server.protocol import errors
 from server.protocol.connection import Remembered
 from server.protocol.errors import WireError
 from server.protocol.items import named, to_messages
 from server.protocol.request import Request
 from server.protocol.sampling import params_of
+from server.record import Recipe, digest_of, ids_of
 from server.store.base import Checkpoint, Store
+
+CHAIN = "resp_"  # begins the name of a chain's segment: it is called after the turn that began it
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -32,25 +36,38 @@ class Draft(msgspec.Struct, frozen=True):
     prompt: Prompt
     params: Params
     past: tuple[dict[str, Any], ...]
-    input: tuple[dict[str, Any], ...]
-    parent: Checkpoint | None
+    own: tuple[dict[str, Any], ...]  # input items of this request
+    parent: Checkpoint | None  # where `past` lies; None: only this connection has it, or there is none
+    ids: bytes  # of the prompt
+    recipe: Recipe | None  # None: what it was rendered from may change while the turn runs
 
 
 async def draft(engine: Engine, store: Store, ask: Ask, id: str) -> Draft:
     """Prepare what becomes the turn of this id. Raises WireError."""
     past = await history.load(store, ask.caller, ask.request, ask.remembered)
     own = tuple(named(ask.request.items, id.removeprefix("resp_") + "i"))
-    prompt, params = await _fit(engine, ask, [*past.items, *own])
-    if past.parent is None:
-        return Draft(prompt, params, (), (*past.items, *own), None)
-    return Draft(prompt, params, past.items, own, past.parent)
+    prompt, params, dropped = await _fit(engine, ask, [*past.items, *own])
+    ids = ids_of(prompt)
+    recipe = Recipe(past.parent, dropped, len(prompt.token_ids), digest_of(ids))
+    again = engine.model.renders_alike and _stays(ask.request, past)
+    return Draft(prompt, params, past.items, own, past.parent, ids, recipe if again else None)
 
 
-async def _fit(engine: Engine, ask: Ask, items: list[Any]) -> tuple[Prompt, Params]:
-    """Render; with `truncation: auto` drop the oldest items until the rest fits."""
+def _stays(request: Request, past: Past) -> bool:
+    """Whether the history cannot change while the turn runs. A conversation is locked by the turns in it alone, and a
+    response that was said in it may be continued outside; an unkept turn's record holds all items itself.
+    """
+    if not request.kept or request.conversation_id is not None:
+        return True
+    return past.parent is None or past.parent.segment.startswith(CHAIN)
+
+
+async def _fit(engine: Engine, ask: Ask, items: list[Any]) -> tuple[Prompt, Params, int]:
+    """Render; with `truncation: auto` drop the oldest items, and say how many, until the rest fits."""
+    every = len(items)
     while True:
         try:
-            return await _render(engine, ask, items)
+            return *await _render(engine, ask, items), every - len(items)
         except PromptTooLong as error:
             if ask.request.truncation != "auto" or len(items) < 2:
                 raise errors.too_long(str(error)) from None

@@ -1,6 +1,7 @@
 """A turn's record: what any node needs to run the turn and to show it, as it is kept in the turn's hash."""
 
 from array import array
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -8,15 +9,27 @@ import orjson
 
 from engine.base import Params, Prompt
 from server.protocol.connection import Remembered
+from server.store.base import Checkpoint
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """What a prompt is rendered from again, and how it is known to be the same one."""
+
+    parent: Checkpoint | None  # what was said before; the turn's own input comes behind it
+    dropped: int  # oldest items that were left out, so that the rest fits
+    tokens: int
+    digest: bytes  # of the token ids, as `ids_of` gives them
+
 
 _params = msgspec.msgpack.Decoder(Params)
+_recipe = msgspec.msgpack.Decoder(Recipe)
 
 
 class Record(msgspec.Struct, frozen=True):
     """The parts of a turn that never change."""
 
     response: dict[str, Any]  # as created
-    prompt: Prompt
+    prompt: Prompt | None  # None: it is rendered again, where somebody goes on with the turn
     params: Params
     model: str  # version that rendered the prompt: only the same one may run it
     lane: str | None = None
@@ -26,6 +39,14 @@ class Record(msgspec.Struct, frozen=True):
     ] = ()  # unkept turns only: all items before the answer, since nothing else has them
     asked: float = 0.0  # wall-clock seconds, for durations across nodes
     trace: str = ""  # traceparent of the turn's first span
+    recipe: Recipe | None = None  # None: the prompt itself is kept
+
+    @property
+    def tokens(self) -> int:
+        """How long the prompt is."""
+        if self.prompt is not None:
+            return len(self.prompt.token_ids)
+        return self.recipe.tokens if self.recipe is not None else 0
 
     @property
     def suffix(self) -> str:
@@ -43,12 +64,20 @@ class Record(msgspec.Struct, frozen=True):
         return Remembered(self.response["id"], (*self.input, *output))
 
 
+def ids_of(prompt: Prompt) -> bytes:
+    """Token ids, four bytes each."""
+    return array("I", prompt.token_ids).tobytes()
+
+
+def digest_of(ids: bytes) -> bytes:
+    """What tells two prompts apart."""
+    return blake2b(ids, digest_size=16).digest()
+
+
 def pack(record: Record) -> dict[str, bytes]:
-    """As hash fields."""
-    return {
+    """As hash fields; where there is a recipe, without the prompt, which is as long as all that was said before."""
+    return _prompt(record) | {
         "response": orjson.dumps(record.response),
-        "prompt": array("I", record.prompt.token_ids).tobytes(),
-        "salt": (record.prompt.salt or "").encode(),
         "params": msgspec.msgpack.encode(record.params),
         "model": record.model.encode(),
         "lane": (record.lane or "").encode(),
@@ -59,13 +88,21 @@ def pack(record: Record) -> dict[str, bytes]:
     }
 
 
+def _prompt(record: Record) -> dict[str, bytes]:
+    if record.recipe is not None:
+        return {"recipe": msgspec.msgpack.encode(record.recipe)}
+    if record.prompt is None:
+        raise ValueError("a record without a prompt and without a recipe")
+    return {"prompt": ids_of(record.prompt), "salt": (record.prompt.salt or "").encode()}
+
+
 def unpack(fields: dict[str, bytes]) -> Record:
     """From hash fields. Raises KeyError, ValueError, msgspec.DecodeError where another version wrote them."""
-    ids = array("I")
-    ids.frombytes(fields["prompt"])
+    whole = "prompt" in fields
     return Record(
         response=orjson.loads(fields["response"]),
-        prompt=Prompt(tuple(ids), fields["salt"].decode() or None),
+        prompt=_prompt_of(fields) if whole else None,
+        recipe=None if whole else _recipe.decode(fields["recipe"]),
         params=_params.decode(fields["params"]),
         model=fields["model"].decode(),
         lane=fields["lane"].decode() or None,
@@ -74,3 +111,9 @@ def unpack(fields: dict[str, bytes]) -> Record:
         asked=float(fields["asked"]),
         trace=fields["trace"].decode(),
     )
+
+
+def _prompt_of(fields: dict[str, bytes]) -> Prompt:
+    ids = array("I")
+    ids.frombytes(fields["prompt"])
+    return Prompt(tuple(ids), fields["salt"].decode() or None)

@@ -10,7 +10,7 @@ import msgspec
 import orjson
 import structlog
 
-from engine.base import CannotContinue, Engine, EngineDead, EngineError, Finish
+from engine.base import CannotContinue, Chunk, Engine, EngineDead, EngineError, Finish, Prompt
 from server.protocol.log import Event, Kind, Open, decode
 from server.protocol.response import Usage, ended
 from server.protocol.status import Status
@@ -145,24 +145,40 @@ class Runner:
         id = f"{self.ref.id}-{self.lease.fence}"
         said = self.answer.said()
         finish = Finish.STOP
-        async with aclosing(self.engine.generate(id, self.record.prompt, self.record.params, said)) as chunks:
+        chunks = self.engine.generate(id, self._prompt(), self.record.params, said, self._take_at_once)
+        async with aclosing(chunks):
             async for chunk in chunks:
-                self.writer.append(self.answer.take(chunk))
-                self.facts.token()
-                self.cached = max(self.cached, chunk.cached_tokens)
+                self._take(chunk)
                 if chunk.finish is not None:
                     finish, self.reasoning = chunk.finish, chunk.reasoning_tokens
                 await self.writer.room()
         return Verdict(*OUTCOMES[finish])
 
+    def _take_at_once(self, chunk: Chunk) -> bool:
+        """For the engine: called where the chunk is made. It raises nothing but a bug of ours."""
+        if self.stopping or not self.writer.has_room:
+            return False
+        self._take(chunk)
+        return True
+
+    def _take(self, chunk: Chunk) -> None:
+        self.writer.append(self.answer.take(chunk))
+        self.facts.token()
+        self.cached = max(self.cached, chunk.cached_tokens)
+
     async def _warm_up(self) -> Verdict:
         """`generate: false`: the prefix cache is filled, nothing is said."""
         params = msgspec.structs.replace(self.record.params, max_tokens=1, format=None)
         id = f"{self.ref.id}-{self.lease.fence}"
-        async with aclosing(self.engine.generate(id, self.record.prompt, params, self.answer.said())) as chunks:
+        async with aclosing(self.engine.generate(id, self._prompt(), params, self.answer.said())) as chunks:
             async for chunk in chunks:
                 self.cached = chunk.cached_tokens
         return Verdict(Status.COMPLETED)
+
+    def _prompt(self) -> Prompt:
+        if self.record.prompt is None:
+            raise CannotContinue("its prompt is not known here")
+        return self.record.prompt
 
     async def _finish(self, verdict: Verdict) -> None:
         closing = self.answer.close(verdict.status)
@@ -183,7 +199,7 @@ class Runner:
 
     def _usage(self) -> Usage:
         output = len(self.answer.token_ids) + len(self.answer.held)
-        return Usage(len(self.record.prompt.token_ids), self.cached, output, self.reasoning)
+        return Usage(self.record.tokens, self.cached, output, self.reasoning)
 
 
 def first_events(*, leased: bool) -> list[Event]:

@@ -77,6 +77,13 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting("LOG_MINUTES", "15", "How long a finished answer can still be resumed event by event.", "number 1-10080"),
     Setting(
+        "MERGE_MS",
+        "20",
+        "Tokens of one answer that come within so many milliseconds share an event, the first excepted; 0: only those"
+        " that wait for the log.",
+        "number 0-1000",
+    ),
+    Setting(
         "SCRIPTED_RATE", "50", "Tokens per second and stream of the scripted engine; 0: no limit.", "number 0-1000000"
     ),
     Setting("SCRIPTED_SLOTS", "64", "Answers that the scripted engine gives at once.", "number 1-100000"),
@@ -111,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True):
     drain_seconds: int
     session_days: int
     log_minutes: int
+    merge_ms: int
     scripted_rate: int
     scripted_slots: int
     otel_exporter_otlp_endpoint: str

@@ -24,6 +24,7 @@ from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, V
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON
 from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry, generate_latest
@@ -117,6 +118,9 @@ class Telemetry:
     @contextmanager
     def step(self, facts: Facts, name: str) -> Iterator[None]:
         """One part of the turn: render, admit, engine, log."""
+        if not facts.span.is_recording():  # nobody would see it
+            yield
+            return
         span = self._tracer.start_span(name, context=trace.set_span_in_context(facts.span))
         try:
             yield
@@ -197,7 +201,8 @@ def instruments(otlp: str = "") -> Telemetry:
     """Spans and metrics without touching the process's logging."""
     resource = Resource.create({"service.name": "throughline", "service.version": release()})
     registry = CollectorRegistry()
-    tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+    # Without an exporter a span is only a trace id for the log line.
+    tracers = TracerProvider(DEFAULT_ON if otlp else ALWAYS_OFF, resource=resource, shutdown_on_exit=False)
     readers: list[Any] = [PrometheusMetricReader(registry=registry)]
     if otlp:
         tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{otlp}/v1/traces")))

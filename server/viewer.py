@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -53,11 +53,13 @@ class Viewer:
         self.stalled = False  # the log does not answer at the moment
         self.begun = False  # an event other than created, queued and in_progress was handed out
         self.final: dict[str, Any] | None = None  # the finished response, once the terminal event was handed out
+        # Sends frames that end at a number at once, while the iterator waits; or returns False.
+        self.push: Callable[[list[bytes], int], bool] | None = None
 
     async def frames(self) -> AsyncGenerator[list[bytes]]:
         """Events after the position as they come, each once, up to the terminal one. Raises PositionLost."""
         with self.presence.viewing(self.ref):
-            async with aclosing(self.watcher.watch(self.ref, self.number)) as seen:
+            async with aclosing(self.watcher.watch(self.ref, self.number, self._take)) as seen:
                 async for each in seen:
                     if isinstance(each, Notice):
                         self.stalled = each is Notice.STALLED
@@ -68,6 +70,16 @@ class Viewer:
                             self.number = entries[-1].top - max(len(frames) - at - AT_ONCE, 0)
                             yield frames[at : at + AT_ONCE]
                             await self._pause(len(frames[at : at + AT_ONCE]))
+
+    def _take(self, run: list[Logged]) -> bool:
+        """A token that goes to its reader where the log's answer comes in, without a task's turn."""
+        if self.push is None or run[-1].top - self.number > AT_ONCE:
+            return False
+        frames = [frame for logged in run for frame in self._render(logged)]
+        if not self.push(frames, run[-1].top):
+            return False
+        self.number = run[-1].top
+        return True
 
     async def _pause(self, handed: int) -> None:
         """A fast reader of a long log never waits for anything by itself."""

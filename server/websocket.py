@@ -254,6 +254,7 @@ class Socket:
 
     async def _show(self, viewer: Viewer) -> None:
         self.viewers[viewer] = time.monotonic()
+        viewer.push = partial(self._push, viewer)
         try:
             async with aclosing(viewer.frames()) as seen:
                 async for frames in seen:
@@ -261,6 +262,7 @@ class Socket:
         except PositionLost as error:
             raise errors.position_lost(f"{error}.", await self._stored(viewer.ref)) from None
         finally:
+            viewer.push = None
             del self.viewers[viewer]
         await self._perform(self.connection.ended(viewer.lane, await self._latest(viewer)))
 
@@ -309,7 +311,16 @@ class Socket:
 
     async def _send_frames(self, viewer: Viewer, frames: Sequence[bytes]) -> None:
         await self.out.send(frames)
-        self.connection.number = viewer.number
+        self._sent(viewer, viewer.number)
+
+    def _push(self, viewer: Viewer, frames: Sequence[bytes], number: int) -> bool:
+        if not self.out.send_now(frames):
+            return False
+        self._sent(viewer, number)
+        return True
+
+    def _sent(self, viewer: Viewer, number: int) -> None:
+        self.connection.number = number
         self.viewers[viewer] = time.monotonic()
 
     async def _notice(self, type: str, number: int, lane: str | None, about: dict[str, Any]) -> None:

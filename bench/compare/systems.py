@@ -92,6 +92,11 @@ def quiet_vllm(setup: Setup, ports: Sequence[int], folder: Path) -> list[list[st
     return [[*words, "--disable-log-stats"] for words in vllm(setup, ports, folder)]
 
 
+def merging_vllm(setup: Setup, ports: Sequence[int], folder: Path) -> list[list[str]]:
+    """The same when it sends every third token, which is about what we do at the speed of a small model."""
+    return [[*words, "--stream-interval", "3"] for words in vllm(setup, ports, folder)]
+
+
 def agentic(setup: Setup, ports: Sequence[int], folder: Path) -> list[list[str]]:
     """The gateway in front of vLLM's server."""
     upstream, database = f"http://127.0.0.1:{ports[0]}", f"sqlite://{folder / 'agentic.db'}"
@@ -111,6 +116,12 @@ SYSTEMS: Mapping[str, System] = {
     ),
     "vllm-quiet": System(
         "vllm-quiet", (Way("responses", "vLLM's server without statistics, SSE, /v1/responses"),), "/health", quiet_vllm
+    ),
+    "vllm-merging": System(
+        "vllm-merging",
+        (Way("responses", "vLLM's server, every third token, SSE, /v1/responses"),),
+        "/health",
+        merging_vllm,
     ),
     "agentic": System(
         "agentic", (Way("ws", "agentic-api + vLLM's server, WebSocket"),), "/health", agentic, 2, "agentic"

@@ -2,13 +2,19 @@
 
 Conversations take turns, one at a time, so that no call is shared. What a node does anyway, such as saying that it
 lives, is measured first and taken off.
+
+A model is sent all that was said before: reading and rendering that grows with the conversation, and is measured apart,
+by having the input tokens of the next question counted. The server does the same work for that as for a turn before it
+is admitted, and nothing else that grows. What the same request costs without a history is taken off.
 """
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import ExitStack
-from itertools import pairwise
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
+from itertools import cycle, islice, pairwise
 from time import perf_counter
+from urllib.parse import urlsplit
 
 import hiredis
 import msgspec
@@ -21,6 +27,8 @@ from bench.processes import look
 from bench.scale import node, redis
 
 IDLE = 3.0  # seconds
+COUNTS = 100  # requests at each place of the curve: the system counts CPU in steps of 10 ms
+QUESTION = "Tell me more. " * 6  # what makes a history grow, where an answer is a token
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -41,6 +49,7 @@ class Turns(msgspec.Struct, frozen=True):
     bytes: float
     cpu_us: float
     ms: float  # from the question to the end
+    reading_us: float = 0.0  # of cpu_us: to read and render what was said before
 
 
 class Meter:
@@ -89,6 +98,12 @@ def cost(first: int, last: int, between: tuple[Reading, Reading], idle: tuple[Re
     return Turns(first, last, each("calls"), each("written"), each("cpu") * 1e6, seconds / turns * 1000)
 
 
+def within(begin: int, end: int, reading: tuple[float, float]) -> float:
+    """The mean of what turns begin+1 .. end read, between what is read after `begin` and after `end` turns."""
+    share = (end - begin - 1) / 2 / (end - begin)
+    return reading[0] + (reading[1] - reading[0]) * share
+
+
 def edges(turns: int, step: int) -> list[int]:
     """After which turns the counters are read: the first one, which has no history, stands alone."""
     return sorted({0, 1, *range(step, turns, step), turns})
@@ -102,22 +117,50 @@ async def conversations(url: str, meter: Meter, count: int, places: Sequence[int
     (lane,) = await open_lanes(f"{url}/v1/responses", 1, {})
     await _turn(lane, None, tokens)  # the first answer of a node is slower than all others
     ids: list[str | None] = [None] * count
-    found = []
+    await asyncio.to_thread(_count, url, ids)
+    bare = await _counted(url, meter, ids, nothing)
+    reading, found = 0.0, []
     for begin, end in pairwise(places):
         before = await meter.read()
         for _ in range(begin, end):
             ids = [await _turn(lane, id, tokens) for id in ids]
-        found.append(cost(begin + 1, end, (before, await meter.read()), nothing, count * (end - begin)))
+        point = cost(begin + 1, end, (before, await meter.read()), nothing, count * (end - begin))
+        last, reading = reading, await _counted(url, meter, ids, nothing) - bare
+        found.append(msgspec.structs.replace(point, reading_us=within(begin, end, (last, reading))))
     lane.close()
     return found
+
+
+async def _counted(url: str, meter: Meter, ids: Sequence[str | None], idle: tuple[Reading, Reading]) -> float:
+    """Microseconds of CPU of one such request."""
+    before = await meter.read()
+    await asyncio.to_thread(_count, url, ids)
+    return cost(0, 0, (before, await meter.read()), idle, COUNTS).cpu_us
+
+
+def _count(url: str, ids: Sequence[str | None]) -> None:
+    """Have the input of next questions counted, over one connection. Raises Failed."""
+    place = urlsplit(url)
+    with closing(HTTPConnection(place.hostname or "", place.port, timeout=60)) as connection:
+        for id in islice(cycle(ids), COUNTS):
+            body = msgspec.json.encode(_question(id))
+            connection.request("POST", "/v1/responses/input_tokens", body, {"content-type": "application/json"})
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise Failed(answer.read().decode(errors="replace"))
+            answer.read()
+
+
+def _question(after: str | None) -> dict[str, object]:
+    asked: dict[str, object] = {"input": QUESTION}
+    return asked | {"previous_response_id": after} if after else asked
 
 
 async def _turn(lane: Lane, after: str | None, tokens: int) -> str:
     now = perf_counter()
     watch = Watch(Sample(now, now, []))
-    body: dict[str, object] = {"type": "response.create", "input": "And then?", "max_output_tokens": tokens}
-    chain = {"previous_response_id": after} if after else {}
-    await lane.ask(body | chain | {"ignore_eos": True}, watch)
+    body: dict[str, object] = {"type": "response.create", "max_output_tokens": tokens, "ignore_eos": True}
+    await lane.ask(body | _question(after), watch)
     if watch.sample.error is not None or watch.id is None:
         raise Failed(watch.sample.error or "no id")
     return watch.id

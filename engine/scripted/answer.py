@@ -74,7 +74,11 @@ def _content(message: Mapping[str, Any]) -> str:
 
 def read(ids: Sequence[int]) -> str:
     """The text of token ids."""
-    return b"".join(token_bytes(token) for token in ids).decode(errors="replace")
+    try:
+        raw = bytes(ids)  # all of a prompt's are bytes
+    except ValueError:
+        raw = b"".join(token_bytes(token) for token in ids)
+    return raw.decode(errors="replace")
 
 
 def token_bytes(token: int) -> bytes:

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import AsyncGenerator
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from engine.base import (
     Params,
     Prompt,
     Said,
+    Take,
 )
 from engine.ranges import check, room
 from engine.scripted.answer import Answer, Levers, instance, write
@@ -68,7 +70,9 @@ class ScriptedEngine:
         _check_choice(params)
         return msgspec.structs.replace(params, max_tokens=room(prompt, params, self.model.context))
 
-    async def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncGenerator[Chunk, None]:
+    async def generate(
+        self, id: str, prompt: Prompt, params: Params, said: Said, take: Take | None = None
+    ) -> AsyncGenerator[Chunk, None]:
         levers = self.levers.over(prompt.token_ids)
         speech = Speech(Answer(prompt.token_ids, params, levers), params)
         index = len(said.token_ids)
@@ -87,7 +91,8 @@ class ScriptedEngine:
                 index += len(chunk.token_ids)
                 due += len(chunk.token_ids) / self.rate if self.rate else 0
                 ended = chunk.finish
-                yield chunk
+                if ended is not None or take is None or not take(chunk):
+                    yield chunk
         finally:
             self.running.discard(id)
 
@@ -128,8 +133,9 @@ class ScriptedEngine:
         """Tokens of this prompt's beginning that were seen before under its salt."""
         if len(self._cache) > CACHE_BLOCKS:
             self._cache.clear()
-        ends = range(CACHE_BLOCK, len(prompt.token_ids), CACHE_BLOCK)
-        keys = [hash((prompt.salt, prompt.token_ids[:end])) for end in ends]
+        ids = prompt.token_ids
+        blocks = (ids[end - CACHE_BLOCK : end] for end in range(CACHE_BLOCK, len(ids), CACHE_BLOCK))
+        keys = list(accumulate(blocks, lambda key, block: hash((key, block)), initial=hash(prompt.salt)))[1:]
         seen = next((count for count, key in enumerate(keys) if key not in self._cache), len(keys))
         self._cache.update(keys)
         return seen * CACHE_BLOCK

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from engine.base import BadRequest, Chunk, EngineDead, EngineError, Model, Params, Prompt, Said
+from engine.base import BadRequest, Chunk, EngineDead, EngineError, Model, Params, Prompt, Said, Take
 from engine.vllm import process
 
 if TYPE_CHECKING:
@@ -76,8 +76,10 @@ class VllmEngine:
     def admit(self, prompt: Prompt, params: Params) -> Params:
         return self._live().admit(prompt, params)
 
-    def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncGenerator[Chunk, None]:
-        return self._live().generate(id, prompt, params, said)
+    def generate(
+        self, id: str, prompt: Prompt, params: Params, said: Said, take: Take | None = None
+    ) -> AsyncGenerator[Chunk, None]:
+        return self._live().generate(id, prompt, params, said, take)
 
     async def check(self) -> None:
         """Call it about once a second: it also finds an engine that is alive and frozen. It never waits."""

@@ -1,45 +1,111 @@
 """One generation without parsers, from its first token: the hot path."""
 
-import contextlib
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
+from typing import Any, cast
 
 from vllm import exceptions
+from vllm.outputs import RequestOutput
 from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
+from vllm.v1.engine.output_processor import RequestOutputCollector
 
-from engine.base import BadRequest, Channel, Chunk, Delta, EngineDead, EngineError, Logprob, Overloaded, Prompt
+from engine.base import (
+    BadRequest,
+    Channel,
+    Chunk,
+    Delta,
+    EngineDead,
+    EngineError,
+    Logprob,
+    Overloaded,
+    Prompt,
+    Take,
+)
 from engine.vllm.decode import finish, logprobs
 
 # Absent in vLLM 0.24, whose queue has no limit.
 _FULL: type[Exception] = getattr(exceptions, "GracefulHTTPError", EngineDeadError)
 
 
-async def plain(
-    llm: AsyncLLM, id: str, prompt: Prompt, sampling: SamplingParams, top_logprobs: int
-) -> AsyncGenerator[Chunk, None]:
-    """Text as vLLM decodes it. Closing this iterator aborts the generation."""
-    ended = False
-    pending: tuple[Logprob, ...] = ()  # of tokens whose text is held back
-    try:
-        async for output in llm.generate(engine_input(prompt), sampling, id):
-            completion = output.outputs[0]
-            text = completion.text
-            if sampling.logprobs is not None:
-                pending += logprobs(completion, top_logprobs)
-            deltas = (Delta(Channel.TEXT, text, None, pending),) if text else ()
-            if text:
-                pending = ()
-            ended = completion.finish_reason is not None
-            yield Chunk(
-                tuple(completion.token_ids), deltas, finish(completion.finish_reason), output.num_cached_tokens or 0
-            )
-    except Exception as error:
-        raise translated(error) from error
-    finally:
-        if not ended:
-            await abort(llm, id)
+class Plain:
+    """Text as vLLM decodes it. With `take`, a token costs neither a future nor a turn of a task nor two generators:
+    vLLM's loop over an engine step puts it where it belongs."""
+
+    def __init__(self, llm: AsyncLLM, sampling: SamplingParams, top_logprobs: int, take: Take | None) -> None:
+        self._llm = llm
+        self._sampling = sampling
+        self._top_logprobs = top_logprobs
+        self._take = take
+        self._pending: tuple[Logprob, ...] = ()  # of tokens whose text is held back
+        self._collect: Callable[[Any], None] | None = None  # an output that is not taken at once
+        self._idle = False  # the iterator waits, and nothing is collected
+
+    async def stream(self, id: str, prompt: Prompt) -> AsyncGenerator[Chunk, None]:
+        """Closing this iterator aborts the generation."""
+        ended = False
+        given = engine_input(prompt)
+        outputs = self._llm.generate(given, self._sampling, id) if self._take is None else self._tapped(id, given)
+        try:
+            async with aclosing(outputs):
+                async for output in outputs:
+                    ended = output.finished
+                    yield self._chunk(output)
+        except Exception as error:
+            raise translated(error) from error
+        finally:
+            if not ended:
+                await abort(self._llm, id)
+
+    async def _tapped(self, id: str, given: dict[str, Any]) -> AsyncGenerator[RequestOutput, None]:
+        """What AsyncLLM.generate does, from a collector that hands over what it can."""
+        collector = await self._llm.add_request(id, given, self._sampling)
+        self._collect, collector.put = collector.put, self._put
+        try:
+            ended = False
+            while not ended:
+                output = cast("RequestOutput", collector.get_nowait() or await self._next(collector))
+                ended = output.finished
+                yield output
+        finally:
+            del collector.put  # a circle otherwise, and it has nobody to hand to
+
+    async def _next(self, collector: RequestOutputCollector) -> RequestOutput:
+        self._idle = True
+        try:
+            return cast("RequestOutput", await collector.get())
+        finally:
+            self._idle = False
+
+    def _put(self, output: Any) -> None:
+        """Called for each engine step, by the loop that serves all generations: it must not raise."""
+        assert self._collect is not None
+        if not self._idle or self._take is None or isinstance(output, Exception) or output.finished:
+            self._idle = False
+            self._collect(output)
+            return
+        before = self._pending
+        try:
+            taken = self._take(self._chunk(output))
+        except Exception as error:
+            self._idle = False
+            self._collect(error)
+        else:
+            if not taken:
+                self._idle, self._pending = False, before
+                self._collect(output)
+
+    def _chunk(self, output: RequestOutput) -> Chunk:
+        completion = output.outputs[0]
+        text = completion.text
+        if self._sampling.logprobs is not None:
+            self._pending += logprobs(completion, self._top_logprobs)
+        deltas = (Delta(Channel.TEXT, text, None, self._pending),) if text else ()
+        if text:
+            self._pending = ()
+        ids, reason = tuple(completion.token_ids), finish(completion.finish_reason)
+        return Chunk(ids, deltas, reason, output.num_cached_tokens or 0)
 
 
 def engine_input(prompt: Prompt, said: Sequence[int] = ()) -> dict[str, Any]:
@@ -52,7 +118,7 @@ def engine_input(prompt: Prompt, said: Sequence[int] = ()) -> dict[str, Any]:
 
 async def abort(llm: AsyncLLM, id: str) -> None:
     """Free the slot. vLLM does so too when it sees a cancellation, which a layer between may have swallowed."""
-    with contextlib.suppress(Exception):  # a dead engine has nothing to abort
+    with suppress(Exception):  # a dead engine has nothing to abort
         await llm.abort(id)
 
 

@@ -128,19 +128,28 @@ def _forkserver() -> Iterator[None]:
 
 
 def version(llm: AsyncLLM, args: Namespace) -> str:
-    """A digest of what decides which text follows which ids, equal on every node that serves the same model."""
+    """A digest of what decides which ids a chat becomes and which text follows, equal on every node that serves the
+    same model.
+    """
     config = llm.model_config
     parts = [config.dtype, config.quantization, config.max_model_len, args.reasoning_parser, args.tool_call_parser]
-    folder = Path(config.model)
-    if folder.is_dir():
-        parts += [_file_digest(file) for file in sorted(folder.iterdir()) if _decides(file)]
-    else:
-        parts += [config.model, getattr(config.hf_config, "_commit_hash", None) or config.revision]
+    parts += [args.chat_template, args.chat_template_content_format]
+    for place in dict.fromkeys((config.model, config.tokenizer)):
+        if Path(place).is_dir():
+            parts += [_file_digest(file) for file in sorted(Path(place).iterdir()) if _decides(file)]
+        else:
+            parts += [place, getattr(config.hf_config, "_commit_hash", None) or config.revision]
     return hashlib.sha256(repr([str(part) for part in parts]).encode()).hexdigest()[:16]
 
 
 def _decides(file: Path) -> bool:
-    return file.is_file() and file.suffix in {".json", ".safetensors", ".bin", ".gguf", ".model"}
+    return file.is_file() and file.suffix in {".json", ".safetensors", ".bin", ".gguf", ".model", ".jinja", ".txt"}
+
+
+def renders_alike(llm: AsyncLLM, args: Namespace) -> bool:
+    """Whether the chat template reads no clock. Where it cannot be seen, it may."""
+    template = args.chat_template or getattr(llm.get_tokenizer(), "chat_template", None)
+    return template is not None and "strftime_now" not in str(template)
 
 
 def _file_digest(file: Path) -> str:

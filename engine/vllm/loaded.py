@@ -12,11 +12,11 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from engine.base import BadParameter, BadRequest, Chunk, EngineDead, Model, Params, Prompt, Said
+from engine.base import BadParameter, BadRequest, Chunk, EngineDead, Model, Params, Prompt, Said, Take
 from engine.vllm import load
 from engine.vllm.careful import Careful, Reader, TextReader
 from engine.vllm.channels import Parsing, template_arguments, template_tools
-from engine.vllm.generation import plain
+from engine.vllm.generation import Plain
 from engine.vllm.process import on_cpu
 from engine.vllm.pulse import Pulse
 from engine.vllm.sampling import Sampling
@@ -45,6 +45,7 @@ class Loaded:
             slots=llm.vllm_config.scheduler_config.max_num_seqs,
             tools=self._parsing.tools,
             reasoning=self._parsing.reasoning,
+            renders_alike=load.renders_alike(llm, args),
         )
 
     async def render(self, messages: list[dict[str, Any]], params: Params, salt: str | None) -> Prompt:
@@ -68,10 +69,12 @@ class Loaded:
             self._sampling.verify(self._adjusted(params), params.format)
         return params
 
-    def generate(self, id: str, prompt: Prompt, params: Params, said: Said) -> AsyncGenerator[Chunk, None]:
+    def generate(
+        self, id: str, prompt: Prompt, params: Params, said: Said, take: Take | None
+    ) -> AsyncGenerator[Chunk, None]:
         reads = self._reads(params)
         if not reads and not said.token_ids:
-            return plain(self._llm, id, prompt, self._sampling.of(params), params.top_logprobs)
+            return Plain(self._llm, self._sampling.of(params), params.top_logprobs, take).stream(id, prompt)
         reader: Reader = self._parsing.open(prompt, params) if reads else TextReader()
         sampling = self._adjusted(params) if reads else self._sampling.of(params)
         careful = Careful(

@@ -38,6 +38,10 @@ class Kind(IntEnum):
 TERMINAL = frozenset({Kind.COMPLETED, Kind.INCOMPLETE, Kind.FAILED})
 
 
+DELTAS = frozenset({Kind.TEXT, Kind.REASONING, Kind.ARGUMENTS})
+LONGEST = 1000  # characters of an event that deltas are joined to
+
+
 class Event(msgspec.Struct, array_like=True, frozen=True):
     """One numbered event. `ids` are the token ids that became known with it, shown or still held back."""
 
@@ -89,3 +93,11 @@ def opened(before: Open | None, event: Event) -> Open | None:
         index = 0 if before is None else before.output_index + 1
         return Open(event.data["id"], event.data.get("output_index", index), event.data["type"])
     return before
+
+
+def joined(before: Event, event: Event) -> Event | None:
+    """Two deltas of one item as one, or None where they must stay apart."""
+    if before.kind is not event.kind or event.kind not in DELTAS or len(before.text) + len(event.text) > LONGEST:
+        return None
+    data = [*(before.data or ()), *(event.data or ())] if before.data or event.data else None
+    return Event(event.kind, before.text + event.text, before.ids + event.ids, data)

@@ -151,13 +151,15 @@ class Answer:
 
     def apply(self, event: Event) -> None:
         """The one place where an answer changes. Raises IllegalMove, and changes nothing then."""
+        if event.kind in _TEXTS and self.status is Status.IN_PROGRESS:  # nearly all events
+            self.token_ids.extend(event.ids)
+            self.pieces.append(event.text)
+            self.logprobs += event.data or ()
+            return
         self.status = self._moved(event)
         self.open = opened(self.open, event)
         self.token_ids.extend(event.ids)
-        if event.kind in _TEXTS:
-            self.pieces.append(event.text)
-            self.logprobs += event.data or ()
-        elif event.kind == Kind.ITEM_ADDED:
+        if event.kind == Kind.ITEM_ADDED:
             self.item, self.pieces, self.logprobs = event.data, [], []
             self.calls += event.data["type"] == "function_call"
         elif event.kind == Kind.ITEM_DONE:

@@ -25,6 +25,11 @@ def digest(text: str) -> str:
     return urlsafe_b64encode(blake2b(text.encode(), digest_size=12).digest()).decode()
 
 
+@lru_cache(16384)
+def _name(partition: int, caller: str, kind: str, id: str) -> str:
+    return f"tl:{{{partition}}}:{kind}:{digest(caller)}:{id}"
+
+
 class Keys:
     """Key names for a store of so many partitions."""
 
@@ -38,7 +43,7 @@ class Keys:
         return blake2b(caller.encode(), digest_size=1).digest()[0] % self.partitions
 
     def _of(self, caller: str, kind: str, id: str) -> str:
-        return f"tl:{{{self.partition(caller)}}}:{kind}:{digest(caller)}:{id}"
+        return _name(self.partition(caller), caller, kind, id)
 
     def turn(self, caller: str, id: str) -> str:
         """Hash: the turn."""
@@ -61,7 +66,7 @@ class Keys:
         return self._of(caller, "once", digest(key) if key else "")
 
     def segment(self, caller: str, id: str) -> str:
-        """Hash: a chain segment's parent and how many responses and segments lean on it."""
+        """Hash: a chain segment's parent and how many responses, segments and running turns lean on it."""
         return self._of(caller, "segment", id)
 
     def conversation(self, caller: str, id: str) -> str:
@@ -94,6 +99,16 @@ class Keys:
     def logs(partition: int) -> str:
         """The same for logs."""
         return f"tl:{{{partition}}}:log:"
+
+    @staticmethod
+    def segments(partition: int) -> str:
+        """The prefix which, with what stands before the id of a member, makes the prefix of a caller's segments."""
+        return f"tl:{{{partition}}}:segment:"
+
+    @staticmethod
+    def item_lists(partition: int) -> str:
+        """The same for items."""
+        return f"tl:{{{partition}}}:items:"
 
     @staticmethod
     def member(caller: str, id: str) -> str:

@@ -207,6 +207,7 @@ class MemoryStore(MemoryHistory):
             self._ended[ref] = (ending.append.lease, ending.append.top)
             self._change(ref, status=ending.status, lease=None, offered=False)
             self._store(ending, self._turns[ref])
+            self._leave(self._parents[ref], ref.caller)
             return self._say(Answer.OK, ref)
         return outcome
 
@@ -219,10 +220,12 @@ class MemoryStore(MemoryHistory):
         """Forget a response."""
         if ref not in self._turns:
             return False
+        parent = self._parents[ref]
         for kept in (self._turns, self._logs, self._parents, self._inputs, self._ended, self._fences):
             kept.pop(ref, None)
         self._once = {key: value for key, value in self._once.items() if (key[0], value[0]) != (ref.caller, ref.id)}
         self._forget(ref)
+        self._leave(parent, ref.caller)
         self._gone.add(ref)
         return True
 

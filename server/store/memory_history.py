@@ -108,16 +108,25 @@ class MemoryHistory:
     def _forget(self, ref: Ref) -> None:
         stored = self._stored.pop(ref, None)
         self._own.pop(ref, None)
-        place = (ref.caller, stored.checkpoint.segment if stored and stored.checkpoint else "")
-        while place in self._segments and place not in self._conversations and not self._leaning(place):
+        self._leave(stored.checkpoint if stored else None, ref.caller)
+
+    def _leave(self, checkpoint: Checkpoint | None, caller: str) -> None:
+        """Items go with the last response, segment or running turn that needs them."""
+        while checkpoint is not None:
+            place = (caller, checkpoint.segment)
+            if place not in self._segments or place in self._conversations or self._leaning(place):
+                return
             del self._segments[place]
-            parent = self._forks.pop(place, None)
-            place = (ref.caller, parent.segment if parent else "")
+            checkpoint = self._forks.pop(place, None)
 
     def _leaning(self, place: Place) -> bool:
         responses = ((ref.caller, s.checkpoint.segment) for ref, s in self._stored.items() if s.checkpoint)
         forks = ((caller, parent.segment) for (caller, _), parent in self._forks.items())
-        return place in responses or place in forks
+        running = ((ref.caller, at.segment) for ref, at in self._parents.items() if at and self._is_open(ref))
+        return place in responses or place in forks or place in running
+
+    def _is_open(self, ref: Ref) -> bool:
+        return ref in self._turns and self._turns[ref].status not in FINAL
 
     async def stored(self, ref: Ref) -> Stored | None:
         """A finished response."""

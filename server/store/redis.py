@@ -123,6 +123,7 @@ class RedisStore(RedisHistory):
             keys.positions(caller, conversation),
             keys.conversations(caller),
             keys.turn(caller, ""),
+            keys.segment(caller, new.parent.segment if new.parent else ""),
         ]
 
     def _create_args(self, new: NewTurn) -> list[Arg]:
@@ -252,7 +253,9 @@ class RedisStore(RedisHistory):
 
     async def sweep(self, partition: int) -> list[Turn]:
         """All unfinished turns of a partition."""
-        keys = [self._keys.open(partition), self._keys.turns(partition), self._keys.logs(partition)]
+        names = self._keys
+        kinds = (names.turns, names.logs, names.segments, names.item_lists)
+        keys = [names.open(partition), *(kind(partition) for kind in kinds)]
         rows = await self._client.run(self._sweep, keys, [self._lifetimes.session, *SWEPT])
         found = []
         for member, *values in rows:

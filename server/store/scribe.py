@@ -16,6 +16,7 @@ class Pace(msgspec.Struct, frozen=True):
     """How the journal bounds and repeats."""
 
     room: int = 2000  # unacknowledged events of one turn
+    rest: float = 0.02  # seconds between two entries of one turn's text, about: each costs the same, long or short
     stall: float = 0.25  # seconds without an answer until it is said that the log stalls
     first_pause: float = 0.02  # before the first repeat; doubled up to
     last_pause: float = 0.5
@@ -55,17 +56,23 @@ class Scribe:
         self._pens: set[Pen] = set()
         # Writers with pending events, in the order in which they came.
         self._ready: dict[Pen, None] = {}
+        # Writers whose latest entry is too young, and when it is old enough; then the timer for the first of them.
+        self._resting: dict[Pen, float] = {}
+        self._rest_over: asyncio.TimerHandle | None = None
         # The loop waits on this while nobody is ready; set by call_soon, after a whole engine step was handed over.
         self._idle: asyncio.Future[None] | None = None
         self._calls = 0
         self._alarm: asyncio.TimerHandle | None = None
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run())
 
     async def close(self) -> None:
         """End the task. A call in flight may or may not be applied."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._disarm()
+        if self._rest_over is not None:
+            self._rest_over.cancel()
 
     def join(self, pen: Pen) -> None:
         """A writer begins."""
@@ -75,23 +82,53 @@ class Scribe:
     def leave(self, pen: Pen) -> None:
         """A writer ends."""
         self._pens.discard(pen)
-        self._ready.pop(pen, None)
+        self.forget(pen)
 
     def forget(self, pen: Pen) -> None:
         """What this one has pending goes out by another call."""
         self._ready.pop(pen, None)
+        self._resting.pop(pen, None)
 
-    def ready(self, pen: Pen) -> None:
-        """This one has something pending and nothing in flight."""
+    def ready(self, pen: Pen, due: float = 0.0) -> None:
+        """This one has something pending and nothing in flight. It can wait until `due`, in the loop's time."""
+        if pen in self._ready or pen in self._resting:
+            return
+        if due > self._loop.time():
+            self._resting[pen] = due
+            if self._rest_over is None:
+                self._rest_over = self._loop.call_at(due, self._rouse)
+            return
         self._ready[pen] = None
+        self._start()
+
+    def next_beat(self) -> float:
+        """When text that follows an entry of now may go out: for all at once, since a call costs more than a turn.
+
+        That is a quarter of a rest from now or more, so that a timer which is a little early makes no rest of nothing.
+        """
+        rest = self.pace.rest
+        return ((self._loop.time() + rest / 4) // rest + 1) * rest if rest else 0.0
+
+    def _rouse(self) -> None:
+        self._rest_over = None
+        now = self._loop.time() + 0.001
+        for pen in [pen for pen, due in self._resting.items() if due <= now]:
+            del self._resting[pen]
+            self._ready[pen] = None
+        if self._resting:
+            self._rest_over = self._loop.call_at(min(self._resting.values()), self._rouse)
+        if self._ready:
+            self._start()
+
+    def _start(self) -> None:
         if self._idle is not None:
             idle, self._idle = self._idle, None
-            asyncio.get_running_loop().call_soon(_resolve, idle)
+            self._loop.call_soon(_resolve, idle)
 
     async def _run(self) -> None:
         while True:
             if not self._ready:
-                self._idle = asyncio.get_running_loop().create_future()
+                self._idle = self._loop.create_future()
                 await self._idle
             else:
                 await asyncio.sleep(0)  # let the rest of an engine step come in

@@ -2,9 +2,12 @@
 
 import asyncio
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from server.store.base import Logged, PositionLost
+
+# Takes entries at once, without waking whoever waits; or returns False. It raises nothing.
+Take = Callable[[list[Logged]], bool]
 
 
 class Tail:
@@ -22,7 +25,7 @@ class Tail:
         # Why nothing can follow.
         self.lost: PositionLost | None = None
         self._tops: list[int] = []
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], Take | None] = {}
         self.extend(entries)
 
     @property
@@ -51,11 +54,15 @@ class Tail:
 
     def extend(self, entries: Iterable[Logged]) -> None:
         """Add what is new."""
+        new = []
         for logged in entries:
             if logged.top > self.top:
                 self.entries.append(logged)
                 self._tops.append(logged.top)
-        self.tell()
+                new.append(logged)
+        for future, take in list(self._waiting.items()) if new else ():
+            if not future.done() and (take is None or not take(new)):
+                future.set_result(None)
 
     def close(self) -> None:
         """Send the viewers elsewhere."""
@@ -79,11 +86,11 @@ class Tail:
             if not future.done():
                 future.set_result(None)
 
-    async def moved(self) -> None:
-        """Wait for any change. Cancelling it leaves nothing behind."""
+    async def moved(self, take: Take | None = None) -> None:
+        """Wait for any change but entries that `take` took. Cancelling it leaves nothing behind."""
         future = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
+        self._waiting[future] = take
         try:
             await future
         finally:
-            self._waiting.discard(future)
+            del self._waiting[future]

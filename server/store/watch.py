@@ -9,7 +9,7 @@ from server.protocol.status import FINAL, Status
 from server.store.base import Logged, Page, PositionLost, Ref, Store, StoreDown
 from server.store.journal import Journal
 from server.store.reader import Patience, Reader
-from server.store.tail import Tail
+from server.store.tail import Tail, Take
 
 
 class Notice(StrEnum):
@@ -46,15 +46,25 @@ class Watcher:
         for reader in readers.values():
             await reader.close()
 
-    async def watch(self, ref: Ref, after: int) -> AsyncGenerator[Seen, None]:
+    async def watch(self, ref: Ref, after: int, take: Take | None = None) -> AsyncGenerator[Seen, None]:
         """Entries with events above `after`, each once, until the one with the terminal event.
 
         What is there already comes together, as far as numbers follow each other. The first entry may begin at or
         below `after`. Raises PositionLost when nothing is sure to follow. While Redis does
         not answer it waits and says so. Cancelling it, or letting it go, leaves nothing behind.
+        With `take`, new entries other than the last may be handed to it while the iterator waits.
         """
         position = after
         stalled = False
+
+        def taken(new: list[Logged]) -> bool:
+            nonlocal position
+            run = [logged for logged in new if logged.top > position]  # a mirror may have to catch up with its viewer
+            if run and (take is None or not self._is_plain(ref, position, run, source) or not take(run)):
+                return False
+            position = max(position, new[-1].top)
+            return True
+
         source = await self._source(ref, position)
         while source is not None:
             if source.stalled != stalled:
@@ -75,7 +85,7 @@ class Watcher:
             if source.closed or self._is_here(ref, source):
                 source = await self._source(ref, position)
             elif source.top <= position and source.stalled == stalled:
-                await source.moved()
+                await source.moved(taken)
 
     async def _source(self, ref: Ref, position: int) -> Tail | None:
         """Where to read on: the writer's own tail, the mirror of another node's, or a page. None: it has ended here."""
@@ -145,6 +155,11 @@ class Watcher:
 
     def _local(self, ref: Ref) -> Tail | None:
         return None if self._journal is None else self._journal.tail(ref)
+
+    def _is_plain(self, ref: Ref, position: int, run: list[Logged], source: Tail | None) -> bool:
+        """Whether entries just follow a position, and so will others."""
+        follows = run[0].after <= position and not run[-1].last and (len(run) == 1 or len(gapless(run)) == len(run))
+        return follows and source is not None and not self._is_here(ref, source)
 
     def _is_here(self, ref: Ref, source: Tail) -> bool:
         """Whether this node has begun to write a turn that it was following."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from server.protocol.log import Event, Open, encode, opened
+from server.protocol.log import DELTAS, Event, Open, encode, joined, opened
 from server.protocol.status import Status
 from server.store.base import Answer, Append, Ending, Item, Lease, Logged, NewTurn, Outcome, Ref, StoreError
 from server.store.comeback import FINE, Held, catch_up, is_behind
@@ -94,6 +94,8 @@ class Writer:
         # Events that wait for the next batch, and the item that is open where they begin.
         self._pending: list[Event] = []
         self._open = open_item
+        # When more text may go out, in the loop's time.
+        self._due = 0.0
         # Our share of the batch that was sent.
         self._flying: Append | None = None
         # The terminal event was handed over; then the append that holds it; then it is in the log.
@@ -110,19 +112,30 @@ class Writer:
         return self._held.lease
 
     def append(self, events: Sequence[Event]) -> None:
-        """Hand over events, numbered from top + 1. They share one entry. Raises Fenced, Lost."""
+        """Hand over events, numbered from top + 1. They share one entry. Raises Fenced, Lost.
+
+        What follows a piece of text that still waits for the log becomes one piece with it, and has its number.
+        """
         if self.error is not None:
             raise self.error
         if self._ending:
             raise RuntimeError(f"{self.ref.id} has its terminal event")
+        if len(events) == 1 and self._pending and (whole := joined(self._pending[-1], events[0])):
+            self._pending[-1] = whole
+            return
         self._pending += events
         self.top += len(events)
         if self._flying is None and self._pending:
-            self._scribe.ready(self)
+            self._scribe.ready(self, self._due)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether events are taken and few enough are unacknowledged."""
+        return self.error is None and self.top - self.acknowledged < self._scribe.pace.room
 
     async def room(self) -> None:
         """Wait until few enough events are unacknowledged. Raises Fenced, Lost."""
-        while self.top - self.acknowledged >= self._scribe.pace.room:
+        while self.error is None and not self.has_room:
             await self._settled()
         self._check()
 
@@ -193,6 +206,8 @@ class Writer:
         self._flying = Append(self.ref, self.lease, after, self.top, encode(self._open, events))
         for event in events:
             self._open = opened(self._open, event)
+        if events and events[-1].kind in DELTAS:
+            self._due = self._scribe.next_beat()
         return self._flying
 
     def stall(self, *, stalled: bool) -> None:
@@ -201,7 +216,9 @@ class Writer:
 
     def settle(self, outcome: Outcome) -> None:
         """Take the answer to what was frozen. Where Redis came back older, that is still in flight for a while."""
-        if self._is_behind(outcome) and self.error is None and self._flying is not None:
+        if outcome.answer is Answer.OK:
+            self._take(outcome)
+        elif self._is_behind(outcome) and self.error is None and self._flying is not None:
             self._shelf.spawn(self._again(self._flying, outcome))
         else:
             self._take(outcome)
@@ -246,7 +263,7 @@ class Writer:
             self.stopped = True
             self._tell()
         if self._pending and not self._ending:
-            self._scribe.ready(self)
+            self._scribe.ready(self, self._due)
 
     def _refused(self, outcome: Outcome) -> None:
         if outcome.answer is Answer.FINISHED:

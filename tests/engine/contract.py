@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +16,10 @@ from engine.base import (
     Channel,
     Chunk,
     Engine,
+    EngineError,
     Finish,
     Format,
+    Logprob,
     Params,
     Prompt,
     PromptTooLong,
@@ -66,6 +69,10 @@ def ids_of(chunks: Sequence[Chunk]) -> tuple[int, ...]:
 
 def text_of(chunks: Sequence[Chunk], channel: Channel = Channel.TEXT) -> str:
     return "".join(delta.text for chunk in chunks for delta in chunk.deltas if delta.channel is channel)
+
+
+def logprobs_of(chunks: Sequence[Chunk]) -> list[Logprob]:
+    return [each for chunk in chunks for delta in chunk.deltas for each in delta.logprobs]
 
 
 def said_by(chunks: Sequence[Chunk]) -> Said:
@@ -174,6 +181,50 @@ class EngineContract:
         with pytest.raises(CannotContinue):
             await asking.ask(prompt, params, Said(ids[:9], "this was never said"))
 
+    @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+    async def test_what_is_taken_at_once_and_what_comes_by_the_iterator_is_the_whole(
+        self, asking: Asking, share: float
+    ) -> None:
+        prompt = await asking.prompt()
+        params = asking.engine.admit(prompt, greedy(60, logprobs=True))
+        rng = random.Random(share)
+        chunks: list[Chunk] = []
+        taken = 0
+
+        def take(chunk: Chunk) -> bool:
+            nonlocal taken
+            if rng.random() >= share:
+                return False
+            chunks.append(chunk)
+            taken += 1
+            return True
+
+        stream = asking.engine.generate(asking.id(), prompt, params, Said(), take)
+        async for chunk in stream:
+            chunks.append(chunk)  # noqa: PERF401  # `take` appends in between
+        whole = await asking.ask(prompt, greedy(60, logprobs=True))
+        assert ids_of(chunks) == ids_of(whole)
+        assert text_of(chunks) == text_of(whole)
+        assert [each.token for each in logprobs_of(chunks)] == [each.token for each in logprobs_of(whole)]
+        assert chunks[-1].finish is Finish.LENGTH
+        assert bool(taken) == bool(share)
+
+    async def test_an_error_while_taking_fails_this_generation_alone(self, asking: Asking) -> None:
+        prompt = await asking.prompt()
+        params = asking.engine.admit(prompt, greedy(40))
+
+        def take(chunk: Chunk) -> bool:
+            raise KeyError("a bug")
+
+        async def answer() -> None:
+            async for _ in asking.engine.generate(asking.id(), prompt, params, Said(), take):
+                pass
+
+        with pytest.raises((EngineError, KeyError)):
+            await answer()
+        assert self.unfinished(asking.engine) == 0
+        assert len(ids_of(await asking.ask(prompt, greedy(20)))) == 20
+
     async def test_many_at_once(self, asking: Asking) -> None:
         prompts = [await asking.prompt(f"Number {number}.") for number in range(32)]
         answers = await asyncio.gather(*(asking.ask(prompt, greedy(20)) for prompt in prompts))
@@ -231,7 +282,8 @@ class EngineContract:
                 delta.text.encode()  # no half of a surrogate pair
 
     async def test_logprobs_of_every_token(self, asking: Asking) -> None:
-        chunks = await asking.ask(await asking.prompt(), greedy(16, logprobs=True, top_logprobs=3))
+        prompt = await asking.prompt("Tell me a long story.")  # not over within the limit
+        chunks = await asking.ask(prompt, greedy(16, logprobs=True, top_logprobs=3))
         entries = [entry for chunk in chunks for delta in chunk.deltas for entry in delta.logprobs]
         assert 14 <= len(entries) <= 16  # the last ones may belong to half a character
         assert all(len(entry.top) == 3 and entry.logprob <= 0 for entry in entries)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.base import BadParameter, BadRequest, Engine, EngineDead, EngineError, Params, Said
@@ -40,6 +41,15 @@ async def test_renders_through_the_chat_template(engine: VllmEngine) -> None:
     assert "Hello there." in text
     assert text != "Hello there."
     assert prompt.salt == "salt"
+
+
+async def test_renders_the_same_ids_from_parameters_that_were_kept(engine: VllmEngine) -> None:
+    """Another node has what `admit` returned, read from a record."""
+    assert engine.model.renders_alike
+    params = Params(max_tokens=5, temperature=0.5, stop=("x",))
+    prompt = await engine.render(user("Hello there."), params, "salt")
+    kept = msgspec.msgpack.decode(msgspec.msgpack.encode(engine.admit(prompt, params)), type=Params)
+    assert await engine.render(user("Hello there."), kept, "salt") == prompt
 
 
 async def test_pictures_are_a_bad_request(engine: VllmEngine) -> None:

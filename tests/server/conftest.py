@@ -9,6 +9,7 @@ import pytest
 
 from engine.base import Engine
 from engine.scripted import ScriptedEngine
+from server.protocol import log as protocol_log
 from server.store.client import Client
 from tests.redis_server import Server, binary, running
 from tests.server.peer import until
@@ -21,6 +22,12 @@ Nodes = Callable[..., AbstractAsyncContextManager[Served]]
 def redis_server() -> Iterator[Server]:
     with running(binary("redis62")) as server:
         yield server
+
+
+@pytest.fixture
+def unmerged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every token is an event, so that logs are as long as they can be."""
+    monkeypatch.setattr(protocol_log, "LONGEST", 1)
 
 
 @pytest.fixture

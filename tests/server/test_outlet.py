@@ -112,3 +112,27 @@ async def test_lanes_that_wait_when_it_closes_send_nothing_more() -> None:
     peer.reads.set()
     results = await asyncio.gather(*lanes, return_exceptions=True)
     assert [type(result) for result in results] == [Gone, Gone]
+
+
+async def test_what_can_go_at_once_is_one_write() -> None:
+    peer = Peer()
+    assert Outlet(peer).send_now([b"a", b"b"])
+    assert peer.written == [framed(b"a") + framed(b"b")]
+
+
+async def test_what_cannot_go_at_once_is_not_sent_and_raises_nothing() -> None:
+    peer = Peer()
+    out = Outlet(peer)
+    assert not out.send_now([b"x" * AT_ONCE])
+    peer.reads.clear()
+    assert not out.send_now([b"a"])
+    lane = asyncio.create_task(out.send([b"b"]))
+    await asyncio.sleep(0)
+    peer.reads.set()
+    assert not out.send_now([b"c"])  # another lane waits: it would overtake
+    await lane
+    peer.gone = True
+    assert not out.send_now([b"d"])
+    out.closed = True
+    assert not out.send_now([b"e"])
+    assert peer.written == [framed(b"b")]

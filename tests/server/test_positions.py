@@ -149,6 +149,7 @@ async def test_in_a_hole(nodes: Nodes, empty: str) -> None:
             assert await form(b, id, str(below + HOLE + 1)) == events[edge + 2 :]
 
 
+@pytest.mark.usefixtures("unmerged")
 async def test_two_hundred_at_random_while_tokens_come(nodes: Nodes, slow: ScriptedEngine) -> None:
     """What was said and what is being said meet without a seam."""
     rand = random.Random(11)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from engine.base import Format, Params, Prompt
 from server.protocol.connection import Remembered
-from server.record import Record, pack, unpack
+from server.record import Recipe, Record, digest_of, ids_of, pack, unpack
+from server.store.base import Checkpoint
 
 FUNCTION = {"type": "function", "name": "look", "parameters": {"type": "object"}}
 LEAST = Record(
@@ -37,9 +38,11 @@ FULL = Record(
     asked=1_700_000_000.123456,
     trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 )
+RECIPE = Recipe(Checkpoint("resp_a", 41), 2, 3, digest_of(ids_of(Prompt((1, 2, 3)))))
+LEAN = msgspec.structs.replace(FULL, prompt=None, recipe=RECIPE)
 
 
-@pytest.mark.parametrize("record", [LEAST, FULL])
+@pytest.mark.parametrize("record", [LEAST, FULL, LEAN])
 def test_round_trip(record: Record) -> None:
     assert unpack(pack(record)) == record
 
@@ -70,6 +73,37 @@ def test_fields_are_bytes_under_names_of_their_own() -> None:
 
 def test_a_prompt_takes_four_bytes_a_token() -> None:
     assert pack(LEAST)["prompt"] == b"\x01\0\0\0\x02\0\0\0\x03\0\0\0"
+
+
+def test_where_there_is_a_recipe_the_prompt_is_left_out() -> None:
+    long = msgspec.structs.replace(LEAN, prompt=Prompt(tuple(range(10_000))))
+    assert pack(long) == pack(LEAN)
+    assert pack(LEAN).keys() - pack(FULL).keys() == {"recipe"}
+    assert pack(FULL).keys() - pack(LEAN).keys() == {"prompt", "salt"}
+
+
+def test_a_prompt_that_is_there_is_not_rendered_again() -> None:
+    both = unpack(pack(LEAN) | pack(FULL))
+    assert (both.prompt, both.recipe) == (FULL.prompt, None)
+
+
+def test_one_of_both_must_be_there() -> None:
+    with pytest.raises(ValueError, match="without a prompt"):
+        pack(msgspec.structs.replace(LEAN, recipe=None))
+    lean = pack(LEAN)
+    del lean["recipe"]
+    with pytest.raises(KeyError):
+        unpack(lean)
+
+
+@pytest.mark.parametrize("record", [LEAST, LEAN])
+def test_its_length_is_known_either_way(record: Record) -> None:
+    assert record.tokens == 3
+
+
+def test_prompts_are_told_apart() -> None:
+    digests = {digest_of(ids_of(Prompt(ids))) for ids in ((), (1,), (1, 2), (2, 1))}
+    assert len(digests) == 4
 
 
 def test_unknown_parameters_of_a_newer_node_are_left_out() -> None:

@@ -62,6 +62,7 @@ async def test_resume_behind_the_last_event_says_so_and_frees_the_lane(served: S
         assert again["usage"]["input_tokens"] > final(events)["usage"]["total_tokens"]
 
 
+@pytest.mark.usefixtures("unmerged")
 @pytest.mark.parametrize("cut", [0, 1, 3, 40, 100])
 async def test_a_lost_socket_is_continued_by_another(nodes: Nodes, slow: ScriptedEngine, cut: int) -> None:
     async with nodes(slow) as served:

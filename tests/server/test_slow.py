@@ -24,6 +24,8 @@ from tests.server.raw import PING, PONG, TEXT, Raw, dialled, frame, raw, text
 from tests.server.wire import wired
 from tests.serving import Served
 
+pytestmark = pytest.mark.usefixtures("unmerged")
+
 SMALL = 4096  # bytes of a reader's kernel buffer
 BOUND = 256 * 1024  # bytes that may wait for one reader
 LONG: dict[str, Any] = {"input": "[tokens=20000]", "max_output_tokens": 30000}

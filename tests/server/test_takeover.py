@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
+from engine.base import Params, Prompt
 from engine.scripted import ScriptedEngine
 from server.drain import drain
-from server.store.base import StoreDown
+from server.store.base import Ref, StoreDown
+from server.store.client import Client
 from tests.server.conftest import Nodes
-from tests.server.peer import Event, client, final, numbered, numbers, said, socket, text_of, until
+from tests.server.peer import Event, Peer, client, final, numbered, numbers, said, socket, text_of, until
 from tests.serving import Served
 
 ASK = "[tokens=300]"
@@ -195,3 +199,133 @@ async def end_of(http: httpx2.AsyncClient, id: str) -> Event:
             if response["status"] not in {"queued", "in_progress"}:
                 return response
             await asyncio.sleep(0.05)
+
+
+# -- prompts that are rendered again -----------------------------------------------------------------------------
+
+PAST = ("The first. " * 30 + "[tokens=40]", "The second. " * 30 + "[tokens=40]")
+CONTEXT = {"truncated": 800}  # tokens: the first question does not fit any more
+WHOLE = {"fork"}  # whose history others may change while the turn runs
+
+
+async def after_two(served: Served, peer: Peer, how: str) -> dict[str, Any]:
+    """Two turns, and what makes the next one continue them."""
+    async with client(served) as http:
+        within = {"conversation": (await http.post("conversations", json={})).json()["id"]}
+    common: dict[str, Any] = {"store": how not in {"unkept", "kept at last"}}
+    common["truncation"] = "auto" if how == "truncated" else "disabled"
+    if how not in {"conversation", "fork"}:
+        within = {}
+    first = await peer.answer(PAST[0], **common, **within)
+    second = await peer.answer(PAST[1], **common, **(within or {"previous_response_id": first["id"]}))
+    last = common | {"store": how != "unkept"}
+    return last | (within if how == "conversation" else {"previous_response_id": second["id"]})
+
+
+Change = Callable[[Served, Ref], Awaitable[None]]
+
+
+async def third(nodes: Nodes, how: str, change: Change, *engines: ScriptedEngine) -> list[Event]:
+    """All events of a turn that continues two others, on a node to which something happens meanwhile."""
+    context = CONTEXT.get(how, 1 << 17)
+    engines = engines or (ScriptedEngine(rate=400, context=context), ScriptedEngine(rate=400, context=context))
+    async with two(nodes, *engines) as (a, _), socket(a) as peer:
+        continues = await after_two(a, peer, how)
+        await peer.ask(ASK, **continues)
+        seen = [await peer.next() for _ in range(40)]
+        (ref,) = a.node.running
+        await change(a, ref)
+        return numbered([*seen, *await peer.turn()])
+
+
+async def nothing(_: Served, __: Ref) -> None:
+    pass
+
+
+async def die(served: Served, _: Ref) -> None:
+    assert isinstance(served.engine, ScriptedEngine)
+    served.engine.die("a test killed it")
+
+
+async def record_of(served: Served, ref: Ref) -> dict[str, bytes]:
+    turn = await served.node.store.turn(ref)
+    assert turn is not None
+    return turn.record
+
+
+@pytest.mark.parametrize("how", ["chain", "conversation", "fork", "unkept", "kept at last", "truncated"])
+async def test_another_node_reads_the_very_same_prompt(nodes: Nodes, how: str) -> None:
+    """The scripted engine's answer is another one where a byte of the prompt is."""
+
+    async def end(served: Served, ref: Ref) -> None:
+        assert ("prompt" in await record_of(served, ref)) == (how in WHOLE)
+        await die(served, ref)
+
+    whole = await third(nodes, how, nothing)
+    cut = await third(nodes, how, end)
+    check(cut, text_of(final(whole)))
+    assert final(cut)["usage"]["input_tokens"] == final(whole)["usage"]["input_tokens"]
+    assert (final(cut)["usage"]["input_tokens"] < 800) == (how == "truncated")
+
+
+async def test_who_helps_with_the_queue_renders_what_it_takes(nodes: Nodes) -> None:
+    text = text_of(final(await third(nodes, "chain", nothing)))
+    async with two(nodes, ScriptedEngine(slots=1), ScriptedEngine(slots=4)) as (a, _), socket(a) as peer:
+        continues = await after_two(a, peer, "chain")
+        async with client(a) as http:
+            hanging = (await http.post("responses", json={"input": "[hang@1]", "background": True})).json()
+            await until(lambda: a.node.running, "its only slot is taken")
+            answer = await peer.answer(ASK, **continues)
+            assert (text_of(answer), {ref.id for ref in a.node.running}) == (text, {hanging["id"]})
+            await http.post(f"responses/{hanging['id']}/cancel")
+
+
+async def test_the_response_before_it_may_be_deleted_meanwhile(nodes: Nodes) -> None:
+    async def delete(served: Served, ref: Ref) -> None:
+        turn = await served.node.store.turn(ref)
+        assert turn is not None
+        async with client(served) as http:
+            for id in await before(http, ref.id):
+                assert (await http.delete(f"responses/{id}")).status_code == 200
+        await die(served, ref)
+
+    check(await third(nodes, "chain", delete), text_of(final(await third(nodes, "chain", nothing))))
+
+
+async def before(http: httpx2.AsyncClient, id: str) -> list[str]:
+    """The responses that this one continues."""
+    found: list[str] = []
+    while (id := (await http.get(f"responses/{id}")).json()["previous_response_id"]) is not None:
+        found.append(id)
+    return found
+
+
+async def test_a_prompt_with_a_clock_in_it_is_kept(nodes: Nodes) -> None:
+    first, second = ScriptedEngine(rate=400), OtherDay(rate=400)
+    first.model = second.model = msgspec.structs.replace(first.model, renders_alike=False)
+    check(await third(nodes, "chain", die, first, second), text_of(final(await third(nodes, "chain", nothing))))
+
+
+async def test_a_prompt_that_reads_differently_now_ends_the_turn(nodes: Nodes) -> None:
+    events = await third(nodes, "chain", die, ScriptedEngine(rate=400), OtherDay(rate=400))
+    assert final(events)["error"]["code"] == "cannot_continue"
+    assert said(events) == text_of(final(events)) != ""
+
+
+async def test_a_history_that_is_gone_ends_the_turn(nodes: Nodes, empty: str) -> None:
+    async def lose(served: Served, ref: Ref) -> None:
+        admin = Client(empty)
+        await admin.call("DEL", *await admin.call("KEYS", "*:items:*"))
+        await admin.close()
+        await die(served, ref)
+
+    events = await third(nodes, "chain", lose)
+    assert final(events)["error"]["code"] == "cannot_continue"
+    assert said(events) == text_of(final(events)) != ""
+
+
+class OtherDay(ScriptedEngine):
+    """Its template says what day it is."""
+
+    async def render(self, messages: list[dict[str, Any]], params: Params, salt: str | None) -> Prompt:
+        return await super().render([{"role": "system", "content": "It is Monday."}, *messages], params, salt)

@@ -173,6 +173,7 @@ async def test_pings_of_a_client_that_reads_nothing_do_not_pile_up(served: Serve
         assert len(pongs) < 50_000
 
 
+@pytest.mark.usefixtures("unmerged")
 async def test_the_kernel_takes_little_for_a_reader_that_stopped(nodes: Nodes) -> None:
     """It would take megabytes: its buffer grows while a reader is quick."""
     async with nodes(ScriptedEngine(rate=0)) as served, raw(served, buffer=SMALL) as peer:
@@ -183,6 +184,7 @@ async def test_the_kernel_takes_little_for_a_reader_that_stopped(nodes: Nodes) -
         assert 0 < int.from_bytes(taken, sys.byteorder) < 256 * 1024
 
 
+@pytest.mark.usefixtures("unmerged")
 async def test_a_goodbye_comes_behind_what_was_not_read_yet(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(rate=0)) as served:
         narrow(served)

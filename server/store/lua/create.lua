@@ -1,6 +1,6 @@
 -- Admit a turn: everything is written, or nothing.
 -- KEYS  1 turn  2 log  3 open set  4 tombstone  5 idempotency key  6 conversation  7 its items  8 its positions
---       9 the caller's conversations  10 prefix of turns
+--       9 the caller's conversations  10 prefix of turns  11 the parent's segment
 -- ARGV  1 lifetime (s)  2 id  3 caller  4 member of the open set  5 fingerprint  6 idempotent ("1" or "")
 --       7 conversation or ""  8 lease "fence:owner" or ""  9 status  10 number of the entry's last event  11 entry
 --       12 kept ("1" or "")  13 parent segment or ""  14 parent position, where a conversation must end
@@ -38,6 +38,11 @@ for n = 16, #ARGV, 2 do note('r:' .. ARGV[n], ARGV[n + 1]) end
 
 if conversation == '' then
   note('parent', ARGV[13]); note('parent_at', ARGV[14]); note('input', ARGV[15])
+  -- A turn that runs leans on what it continues: its prompt can be rendered again from there.
+  if redis.call('EXISTS', KEYS[11]) == 1 then
+    redis.call('HINCRBY', KEYS[11], 'users', 1)
+    note('leans', 1)
+  end
 else
   local at, start = 1, redis.call('LLEN', KEYS[7])
   local position = start

@@ -7,7 +7,7 @@
 -- RESULT  {answer, top, stop, lease}
 local id, lease, after, top = ARGV[1], ARGV[3], ARGV[4], ARGV[5]
 local h = redis.call('HMGET', KEYS[1], 'lease', 'top', 'stop', 'end', 'fence', 'kept', 'conversation', 'parent',
-  'parent_at', 'input', 'once', 'first_input', 'last_input', 'hole', 'back')
+  'parent_at', 'input', 'once', 'first_input', 'last_input', 'hole', 'back', 'leans')
 if not h[5] then return {'lost', -1, 0, ''} end
 local function say(word) return {word, tonumber(h[2]), h[3] and 1 or 0, h[1]} end
 if h[4] then return say(h[4] == lease and h[2] == top and 'duplicate' or 'finished') end
@@ -19,7 +19,7 @@ local kept, conversation, parent = h[6] == '1', h[7], h[8] or ''
 local number = top .. '-' .. (top - after)
 if not redis.call('XADD', KEYS[2], 'NOMKSTREAM', number, 'e', ARGV[6], 'end', ARGV[7]) then return say('lost') end
 redis.call('HSET', KEYS[1], 'status', ARGV[7], 'top', top, 'lease', '', 'end', lease)
-redis.call('HDEL', KEYS[1], 'offered')
+redis.call('HDEL', KEYS[1], 'offered', 'leans')
 redis.call('SREM', KEYS[3], ARGV[2])
 
 local function renew(segment)
@@ -85,6 +85,16 @@ local function segment()
   return id
 end
 
+-- Items go with the last response, segment or running turn that needs them.
+local function leave(segment)
+  while segment and segment ~= '' and redis.call('EXISTS', KEYS[8] .. segment) == 1 do
+    if redis.call('HINCRBY', KEYS[8] .. segment, 'users', -1) > 0 then return end
+    local up = redis.call('HGET', KEYS[8] .. segment, 'parent')
+    redis.call('DEL', KEYS[8] .. segment, KEYS[6] .. segment)
+    segment = up
+  end
+end
+
 local life = kept and ARGV[10] or ARGV[12]
 local response = {'response', ARGV[8], 'status', ARGV[7], 'once', h[11] or ''}
 local function place(where, first, last, tip)
@@ -113,6 +123,8 @@ elseif kept then
   redis.call('HDEL', KEYS[1], 'input')
   renew(where)
 end
+
+if h[16] then leave(parent) end
 
 redis.call('HSET', KEYS[4], unpack(response))
 redis.call('EXPIRE', KEYS[4], life)

@@ -6,7 +6,7 @@ import pytest
 
 from bench.curves.__main__ import pictures
 from bench.curves.streams import AtOnce
-from bench.curves.turns import Reading, Turns, cost, edges, parse
+from bench.curves.turns import Reading, Turns, cost, edges, parse, within
 from bench.load.charts import standalone
 
 
@@ -27,6 +27,15 @@ def test_the_first_turn_stands_alone() -> None:
     assert edges(25, 10) == [0, 1, 10, 20, 25]
 
 
+def test_a_first_turn_reads_nothing() -> None:
+    assert within(0, 1, (0.0, 80.0)) == 0.0
+
+
+def test_turns_read_what_was_said_before_them() -> None:
+    """After 10 turns a history costs 100, after 20 it costs 200: turns 11 to 20 read 100, 110, ... 190."""
+    assert within(10, 20, (100.0, 200.0)) == pytest.approx(145.0)
+
+
 def test_facts_are_read_by_name() -> None:
     assert parse("# Server\r\nprocess_id:12\r\n")["process_id"] == "12"
 
@@ -34,6 +43,6 @@ def test_facts_are_read_by_name() -> None:
 def test_pictures_are_files_of_their_own() -> None:
     streams = [AtOnce(count, 50.0, 5.0, 1 << 26, 100.0, 0) for count in (1, 10, 100)]
     drawn = dict(pictures(streams, [Turns(1, 1, 5.0, 900.0, 3000.0, 4.0)]))
-    assert len(drawn) == 5
+    assert len(drawn) == 6
     for picture in drawn.values():
         assert ET.fromstring(standalone(picture)).tag == "{http://www.w3.org/2000/svg}svg"

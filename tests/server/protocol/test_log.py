@@ -5,7 +5,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.protocol.log import TERMINAL, VERSION, Entry, Event, Kind, Open, UnknownVersion, decode, encode, opened
+from server.protocol.log import (
+    DELTAS,
+    LONGEST,
+    TERMINAL,
+    VERSION,
+    Entry,
+    Event,
+    Kind,
+    Open,
+    UnknownVersion,
+    decode,
+    encode,
+    joined,
+    opened,
+)
 from tests.server.protocol.chunks import CHUNKS, EVERYTHING, written
 
 OPEN = Open("msg_abc00", 0, "message")
@@ -78,6 +92,28 @@ class TestOpened:
     @pytest.mark.parametrize("kind", sorted(frozenset(Kind) - {Kind.ITEM_ADDED}))
     def test_nothing_else_changes_it(self, kind: Kind) -> None:
         assert opened(OPEN, Event(kind)) is OPEN
+
+
+class TestJoined:
+    """Two deltas as one."""
+
+    def test_text_ids_and_logprobs_follow_each_other(self) -> None:
+        before, event = Event(Kind.TEXT, "a", (1, 2), [{"token": "a"}]), Event(Kind.TEXT, "b", (3,), [{"token": "b"}])
+        assert joined(before, event) == Event(Kind.TEXT, "ab", (1, 2, 3), [{"token": "a"}, {"token": "b"}])
+
+    def test_without_logprobs_there_are_none(self) -> None:
+        assert joined(Event(Kind.REASONING, "a"), Event(Kind.REASONING, "b")) == Event(Kind.REASONING, "ab")
+
+    @pytest.mark.parametrize("kind", sorted(frozenset(Kind) - DELTAS))
+    def test_nothing_but_deltas_is_joined(self, kind: Kind) -> None:
+        assert joined(Event(kind), Event(kind)) is None
+
+    def test_channels_stay_apart(self) -> None:
+        assert joined(Event(Kind.REASONING, "a"), Event(Kind.TEXT, "b")) is None
+
+    def test_an_event_stays_short(self) -> None:
+        assert joined(Event(Kind.TEXT, "a" * (LONGEST - 1)), Event(Kind.TEXT, "b")) is not None
+        assert joined(Event(Kind.TEXT, "a" * LONGEST), Event(Kind.TEXT, "b")) is None
 
 
 def test_a_call_to_the_writer_is_whole() -> None:

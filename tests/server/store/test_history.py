@@ -141,15 +141,68 @@ async def test_items_go_with_the_last_response_that_leans_on_them(store: Store) 
         assert await told(store, place) is None
 
 
-async def test_continuing_what_was_deleted_meanwhile_is_missing_not_shorter(store: Store) -> None:
+async def test_continuing_what_is_not_there_is_missing_not_shorter(store: Store) -> None:
+    b = await turn(store, "b", Checkpoint("nobody", 0))
+    assert await told(store, b) is None
+    assert await store.own_input(ref("b")) == jsons("b?")
+
+
+async def test_a_running_turn_keeps_what_it_continues(store: Store) -> None:
     a = await turn(store, "a")
     await store.create(new("b", parent=a, input=(item("b?"),)))
     await store.delete(ref("a"))
+    assert await told(store, a) == jsons("a?", "a!")
     await store.finish(ending("b", 1, "b!"))
     stored = await store.stored(ref("b"))
     assert stored is not None
-    assert await told(store, stored.checkpoint) is None
+    assert await told(store, stored.checkpoint) == jsons("a?", "a!", "b?", "b!")
     assert await store.own_input(ref("b")) == jsons("b?")
+    await store.delete(ref("b"))
+    assert await told(store, a) is None
+
+
+async def test_what_only_a_fork_leans_on_stays_with_it(store: Store) -> None:
+    a = await turn(store, "a")
+    await store.create(new("c", parent=a, input=(item("c?"),)))
+    b = await turn(store, "b", a)
+    for id in "ab":
+        await store.delete(ref(id))
+    await store.finish(ending("c", 1, "c!"))
+    stored = await store.stored(ref("c"))
+    assert stored is not None
+    assert await told(store, stored.checkpoint) == jsons("a?", "a!", "c?", "c!")
+    await store.delete(ref("c"))
+    for place in (a, b):
+        assert await told(store, place) is None
+
+
+async def test_an_unkept_turn_lets_go_at_its_end(store: Store) -> None:
+    a = await turn(store, "a")
+    await store.create(new("b", parent=a, kept=False, input=(item("b?"),)))
+    await store.delete(ref("a"))
+    assert await told(store, a) == jsons("a?", "a!")
+    await store.finish(ending("b", 1, "b!"))
+    assert await told(store, a) is None
+
+
+async def test_a_deleted_turn_lets_go(store: Store) -> None:
+    a = await turn(store, "a")
+    await store.create(new("b", parent=a))
+    await store.delete(ref("b"))
+    assert await told(store, a) == jsons("a?", "a!")
+    await store.delete(ref("a"))
+    assert await told(store, a) is None
+
+
+async def test_a_turn_that_is_admitted_twice_leans_once(store: Store) -> None:
+    a = await turn(store, "a")
+    for _ in range(2):
+        await store.create(new("b", parent=a))
+    for _ in range(2):
+        await store.finish(ending("b"))
+    for id in "ab":
+        await store.delete(ref(id))
+    assert await told(store, a) is None
 
 
 # -- conversations -----------------------------------------------------------------------------------------------

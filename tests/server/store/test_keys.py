@@ -49,4 +49,6 @@ def test_open_set_and_prefix_make_the_key() -> None:
     partition = keys.partition("alice")
     assert keys.turns(partition) + keys.member("alice", "resp_1") == keys.turn("alice", "resp_1")
     assert keys.logs(partition) + keys.member("alice", "resp_1") == keys.log("alice", "resp_1")
+    assert keys.segments(partition) + keys.member("alice", "s") == keys.segment("alice", "s")
+    assert keys.item_lists(partition) + keys.member("alice", "s") == keys.items("alice", "s")
     assert len(digest("alice")) == 16

@@ -7,7 +7,7 @@ import signal
 import pytest
 import redis.exceptions as theirs
 
-from server.store.base import Answer, PositionLost, StoreDown, StoreError, StoreFull
+from server.store.base import Answer, Checkpoint, PositionLost, StoreDown, StoreError, StoreFull
 from server.store.client import Client, translate
 from server.store.journal import Journal
 from server.store.keys import Lifetimes
@@ -74,6 +74,21 @@ async def test_using_a_history_renews_it(redis: RedisStore) -> None:
     for key in names:
         await redis._client.call("EXPIRE", key, 5)
     await redis.history(ALICE, stored.checkpoint)
+    for key in names:
+        assert await ttl(redis, key) > 86_400
+
+
+async def test_sweep_renews_what_an_open_turn_continues(redis: RedisStore) -> None:
+    await redis.create(new("a", input=(item("x"),)))
+    await redis.finish(ending("a", 1, "y"))
+    await redis.create(new("b", parent=Checkpoint("a", 0), input=(item("z"),)))
+    await redis.finish(ending("b", 1, "z!"))
+    await redis.create(new("c", parent=Checkpoint("b", 1)))
+    await redis._client.call("HSET", redis._keys.turn(ALICE, "c"), "renewed", 0)
+    names = [make(ALICE, id) for make in (redis._keys.segment, redis._keys.items) for id in "ab"]
+    for key in names:
+        await redis._client.call("EXPIRE", key, 5)
+    await redis.sweep(0)
     for key in names:
         assert await ttl(redis, key) > 86_400
 
