@@ -16,6 +16,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 from engine.base import Channel, Params, ToolCall
@@ -45,6 +46,11 @@ class Levers:
     hang: int | None = None
     die: int | None = None  # the engine
     exit: int | None = None  # the process
+
+    @cached_property
+    def stops(self) -> frozenset[int]:
+        """Tokens before which something happens."""
+        return frozenset(each for each in (self.fail, self.hang, self.die, self.exit) if each is not None)
 
     def over(self, prompt: Sequence[int]) -> "Levers":
         """These, where they are set, else those in the prompt's last user message."""

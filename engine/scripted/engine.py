@@ -110,14 +110,13 @@ class ScriptedEngine:
 
     async def _wait(self, due: float, index: int, levers: Levers) -> int:
         """How many tokens are due, at least one."""
-        await self._pull(index, levers)
+        stops = levers.stops
+        if index in stops:
+            await self._pull(index, levers)
         await self._pace.until(due)
         await self.check()
-        if not self.rate:
-            return 1
-        late = 1 + int((self._pace.now() - due) * self.rate)
-        stops = (lever for lever in (levers.fail, levers.hang, levers.die, levers.exit) if lever is not None)
-        return min(late, *(lever - index for lever in stops if lever > index), 64)
+        late = 1 + int((self._pace.now() - due) * self.rate) if self.rate else 1
+        return 1 if late == 1 else min(late, *(stop - index for stop in stops if stop > index), 64)
 
     async def _pull(self, index: int, levers: Levers) -> None:
         if index == levers.exit:
