@@ -36,8 +36,6 @@ class Kind(IntEnum):
 
 
 TERMINAL = frozenset({Kind.COMPLETED, Kind.INCOMPLETE, Kind.FAILED})
-
-
 DELTAS = frozenset({Kind.TEXT, Kind.REASONING, Kind.ARGUMENTS})
 LONGEST = 1000  # characters of an event that deltas are joined to
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from engine.base import Channel, Chunk, Delta, Logprob, Said, ToolCall
-from server.protocol.log import Event, Kind, Open, opened
+from server.protocol.log import DELTAS, Event, Kind, Open, opened
 from server.protocol.status import IllegalMove, Status, move
 
-DELTAS = {Channel.TEXT: Kind.TEXT, Channel.REASONING: Kind.REASONING, Channel.TOOL: Kind.ARGUMENTS}
+KINDS = {Channel.TEXT: Kind.TEXT, Channel.REASONING: Kind.REASONING, Channel.TOOL: Kind.ARGUMENTS}
 TYPES = {Channel.TEXT: "message", Channel.REASONING: "reasoning", Channel.TOOL: "function_call"}
 CLOSED = {"message": Kind.TEXT_DONE, "reasoning": Kind.REASONING_DONE, "function_call": Kind.ARGUMENTS_DONE}
 ENDS = {
@@ -74,7 +74,7 @@ class Answer:
         events = self._opening(delta)
         if delta.text:
             data = [_logprob(each) for each in delta.logprobs] or None
-            events += self._emit([Event(DELTAS[delta.channel], delta.text, tuple(self.held), data)])
+            events += self._emit([Event(KINDS[delta.channel], delta.text, tuple(self.held), data)])
             self.held.clear()
         return events
 
@@ -151,7 +151,7 @@ class Answer:
 
     def apply(self, event: Event) -> None:
         """The one place where an answer changes. Raises IllegalMove, and changes nothing then."""
-        if event.kind in _TEXTS and self.status is Status.IN_PROGRESS:  # nearly all events
+        if event.kind in DELTAS and self.status is Status.IN_PROGRESS:  # nearly all events
             self.token_ids.extend(event.ids)
             self.pieces.append(event.text)
             self.logprobs += event.data or ()
@@ -181,7 +181,6 @@ class Answer:
         return list(events)
 
 
-_TEXTS = frozenset(DELTAS.values())
 _BEFORE = frozenset({Kind.CREATED, Kind.QUEUED})
 _FINAL = frozenset(ENDS.values())
 

@@ -158,7 +158,7 @@ class Watcher:
 
     def _is_plain(self, ref: Ref, position: int, run: list[Logged], source: Tail | None) -> bool:
         """Whether entries just follow a position, and so will others."""
-        follows = run[0].after <= position and not run[-1].last and (len(run) == 1 or len(gapless(run)) == len(run))
+        follows = run[0].after <= position and not run[-1].last and len(gapless(run)) == len(run)
         return follows and source is not None and not self._is_here(ref, source)
 
     def _is_here(self, ref: Ref, source: Tail) -> bool:

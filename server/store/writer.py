@@ -216,9 +216,8 @@ class Writer:
 
     def settle(self, outcome: Outcome) -> None:
         """Take the answer to what was frozen. Where Redis came back older, that is still in flight for a while."""
-        if outcome.answer is Answer.OK:
-            self._take(outcome)
-        elif self._is_behind(outcome) and self.error is None and self._flying is not None:
+        behind = outcome.answer is not Answer.OK and self._is_behind(outcome)
+        if behind and self.error is None and self._flying is not None:
             self._shelf.spawn(self._again(self._flying, outcome))
         else:
             self._take(outcome)

@@ -83,6 +83,24 @@ async def test_turns_that_rest_go_out_together(faulty: Faulty) -> None:
     assert len(faulty.batches[-1]) == 8
 
 
+async def test_a_turn_that_is_roused_a_little_early_goes_out_once(faulty: Faulty) -> None:
+    """uvloop's timers count whole milliseconds: what comes between timer and beat must not begin another rest."""
+    async with Journal(faulty, pace=Pace(rest=0.02)) as journal:
+        writer = await begin(journal, faulty)
+        loop = asyncio.get_running_loop()
+        writer.append(text("a"))
+        await writer.flushed()
+        writer.append(text("b"))
+        while loop.time() < writer._due - 0.0005:
+            pass
+        writer._scribe._rouse()
+        writer.append([])
+        writer.append([Event(Kind.REASONING, "c")])
+        await writer.flushed()
+        await asyncio.sleep(0.05)
+    assert [words(one.entry) for batch in faulty.batches for one in batch] == [["a"], ["b", "c"]]
+
+
 async def test_the_end_does_not_rest(faulty: Faulty) -> None:
     async with Journal(faulty, pace=Pace(rest=60)) as journal:
         writer = await begin(journal, faulty)
@@ -107,6 +125,8 @@ async def test_nothing_is_lost_or_written_twice_however_tokens_fall(faulty: Faul
         await writer.finish(DONE, Status.COMPLETED, b"{}")
         logged = [one for one in writer.tail.entries if one.entry != b"first"]
     assert "".join("".join(words(one.entry)) for one in logged) == said
+    sent = [one for batch in faulty.batches for one in batch]
+    assert [(one.after, one.top) for one in sent] == [(one.after, one.top) for one in logged]  # none of them empty
     assert [one.after for one in logged] == [1, *(one.top for one in logged[:-1])]
 
 
