@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -11,8 +12,17 @@ from server.store.memory import MemoryStore
 from server.store.redis import RedisStore, connect
 from tests.redis_cluster import Masters, masters
 from tests.redis_server import Listening, Server, binary, listening, running
+from tests.server.store.faulty import Faulty
+
+if TYPE_CHECKING:
+    from server.store.base import Store
 
 REAL = [pytest.param(name, marks=pytest.mark.redis) for name in ("redis62", "redis7")]
+
+
+@pytest.fixture
+def faulty() -> Faulty:
+    return Faulty(cast("Store", MemoryStore()))
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,16 @@
 """Turns, appends and endings with few words."""
 
 import os
-from typing import Any
+from typing import Any, cast
 
+from server.protocol.log import Event, Kind, decode
 from server.protocol.status import Status
-from server.store.base import Append, Ending, Item, Lease, NewTurn, Ref
+from server.store.base import Append, Ending, Item, Lease, Logged, NewTurn, Ref, Store
+from server.store.journal import Journal, Writer
 
 ALICE, BOB = "alice", "bob"
 MINE = Lease(1, "node-a")
+DONE = [Event(Kind.COMPLETED, data={})]
 
 
 def ref(id: str = "resp_1", caller: str = ALICE) -> Ref:
@@ -54,3 +57,18 @@ def ending(id: str = "resp_1", after: int = 1, *output: str, **changes: Any) -> 
 
 def unique() -> str:
     return os.urandom(8).hex()
+
+
+async def begin(journal: Journal, store: object, id: str = "resp_1") -> Writer:
+    """Admit a turn and open its log."""
+    await cast("Store", store).create(new(id))
+    return journal.open(ref(id), MINE, 1, None, [Logged(1, b"first")])
+
+
+def text(*words: str) -> list[Event]:
+    return [Event(Kind.TEXT, word) for word in words]
+
+
+def words(entry: bytes) -> list[str]:
+    """What an entry says."""
+    return [event.text for event in decode(entry).events]

@@ -8,9 +8,7 @@ from server.protocol.status import Status
 from server.store.base import Logged, Ref, Store
 from server.store.journal import Journal, Writer
 from server.store.watch import Notice, Watcher
-from tests.server.store.make import ALICE, MINE, ref
-
-DONE = [Event(Kind.COMPLETED, data={})]
+from tests.server.store.make import ALICE, DONE, MINE, ref
 
 
 async def written(

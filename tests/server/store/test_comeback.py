@@ -13,8 +13,8 @@ from server.store.memory import MemoryStore
 from server.store.redis import RedisStore
 from server.store.watch import Watcher
 from tests.server.store.faulty import Faulty
-from tests.server.store.make import ALICE, MINE, append, ending, item, new, ref
-from tests.server.store.test_journal import DONE, QUICK, text
+from tests.server.store.make import ALICE, DONE, MINE, append, ending, item, new, ref, text
+from tests.server.store.test_journal import QUICK
 from tests.server.store.test_watch import SHORT, everything
 
 

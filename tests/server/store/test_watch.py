@@ -18,10 +18,9 @@ from server.store.redis import RedisStore
 from server.store.scribe import Pace
 from server.store.watch import Notice, Seen, Watcher
 from tests.server.store.faulty import Faulty
-from tests.server.store.make import MINE, append, ending, new, ref
+from tests.server.store.make import DONE, MINE, append, ending, new, ref
 
 SHORT = Patience(above=0.5, quiet=0.25, pause=0.002, retry=0.02, block=0.2)
-DONE = [Event(Kind.COMPLETED, data={})]
 
 
 @pytest.fixture
