@@ -195,6 +195,7 @@ async def test_a_goodbye_comes_behind_what_was_not_read_yet(nodes: Nodes) -> Non
             assert await peer.closed() == 1013
 
 
+@pytest.mark.usefixtures("unmerged")
 @pytest.mark.parametrize(("limits", "ping"), [(Limits(send=0.2, beat=0.05), 20.0), (Limits(), 0.2)])
 async def test_a_closed_connection_that_nobody_reads_is_given_up(
     served: Served, monkeypatch: pytest.MonkeyPatch, limits: Limits, ping: float
