@@ -189,8 +189,9 @@ class Model(msgspec.Struct, frozen=True):
     renders_alike: bool = True  # the same messages become the same ids at any time: the template reads no clock
 
 
-# Takes a chunk at once, without waking whoever waits for the iterator; or returns False, and it comes by the iterator.
-Take = Callable[[Chunk], bool]
+# Takes a chunk at once, without waking whoever waits for the iterator, and says until when, in the loop's time, what
+# follows may gather to one chunk: not at all if that is past. Or returns None, and the chunk comes by the iterator.
+Take = Callable[[Chunk], float | None]
 
 
 class Engine(Protocol):
@@ -219,7 +220,8 @@ class Engine(Protocol):
         """Stream an answer; `id` must never be used twice.
 
         With `said`, go on behind it: the chunks hold what follows and never repeat it, `max_tokens` counts it in.
-        With `take`, chunks but the last may be handed to it where they are made, in order with those of the iterator.
+        With `take`, chunks but the last may be handed to it where they are made, in order with those of the iterator;
+        the last one never waits.
         Raises EngineDead, CannotContinue, or EngineError when only this generation failed. Closing the iterator
         (or cancelling its consumer) aborts the generation and frees its slot.
         """

@@ -154,12 +154,12 @@ class Runner:
                 await self.writer.room()
         return Verdict(*OUTCOMES[finish])
 
-    def _take_at_once(self, chunk: Chunk) -> bool:
+    def _take_at_once(self, chunk: Chunk) -> float | None:
         """For the engine: called where the chunk is made. It raises nothing but a bug of ours."""
         if self.stopping or not self.writer.has_room:
-            return False
+            return None
         self._take(chunk)
-        return True
+        return self.writer.due if chunk.deltas else 0.0
 
     def _take(self, chunk: Chunk) -> None:
         self.writer.append(self.answer.take(chunk))

@@ -91,7 +91,7 @@ class ScriptedEngine:
                 index += len(chunk.token_ids)
                 due += len(chunk.token_ids) / self.rate if self.rate else 0
                 ended = chunk.finish
-                if ended is not None or take is None or not take(chunk):
+                if ended is not None or take is None or take(chunk) is None:
                     yield chunk
         finally:
             self.running.discard(id)

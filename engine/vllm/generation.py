@@ -1,5 +1,6 @@
 """One generation without parsers, from its first token: the hot path."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, cast
@@ -24,6 +25,7 @@ from engine.base import (
     Take,
 )
 from engine.vllm.decode import finish, logprobs
+from engine.vllm.gather import Gathering, Unsent
 
 # Absent in vLLM 0.24, whose queue has no limit.
 _FULL: type[Exception] = getattr(exceptions, "GracefulHTTPError", EngineDeadError)
@@ -31,13 +33,17 @@ _FULL: type[Exception] = getattr(exceptions, "GracefulHTTPError", EngineDeadErro
 
 class Plain:
     """Text as vLLM decodes it. With `take`, a token costs neither a future nor a turn of a task nor two generators:
-    vLLM's loop over an engine step puts it where it belongs."""
+    vLLM's loop over an engine step puts it where it belongs, or leaves it until it is wanted."""
 
-    def __init__(self, llm: AsyncLLM, sampling: SamplingParams, top_logprobs: int, take: Take | None) -> None:
+    def __init__(
+        self, llm: AsyncLLM, sampling: SamplingParams, top_logprobs: int, take: Take | None, gathering: Gathering
+    ) -> None:
         self._llm = llm
         self._sampling = sampling
         self._top_logprobs = top_logprobs
         self._take = take
+        self._gathering = gathering
+        self._unsent: Unsent | None = None
         self._pending: tuple[Logprob, ...] = ()  # of tokens whose text is held back
         self._collect: Callable[[Any], None] | None = None  # an output that is not taken at once
         self._idle = False  # the iterator waits, and nothing is collected
@@ -61,6 +67,7 @@ class Plain:
     async def _tapped(self, id: str, given: dict[str, Any]) -> AsyncGenerator[RequestOutput, None]:
         """What AsyncLLM.generate does, from a collector that hands over what it can."""
         collector = await self._llm.add_request(id, given, self._sampling)
+        self._unsent = Unsent(self._llm.output_processor.request_states[collector.request_id])
         self._collect, collector.put = collector.put, self._put
         try:
             ended = False
@@ -69,6 +76,7 @@ class Plain:
                 ended = output.finished
                 yield output
         finally:
+            self._gathering.forget(self._fetch)
             del collector.put  # a circle otherwise, and it has nobody to hand to
 
     async def _next(self, collector: RequestOutputCollector) -> RequestOutput:
@@ -81,20 +89,40 @@ class Plain:
     def _put(self, output: Any) -> None:
         """Called for each engine step, by the loop that serves all generations: it must not raise."""
         assert self._collect is not None
+        self._gathering.forget(self._fetch)
         if not self._idle or self._take is None or isinstance(output, Exception) or output.finished:
             self._idle = False
             self._collect(output)
             return
         before = self._pending
         try:
-            taken = self._take(self._chunk(output))
+            due = self._take(self._chunk(output))
         except Exception as error:
             self._idle = False
             self._collect(error)
         else:
-            if not taken:
-                self._idle, self._pending = False, before
-                self._collect(output)
+            self._taken(output, due, before)
+
+    def _taken(self, output: RequestOutput, due: float | None, before: tuple[Logprob, ...]) -> None:
+        assert self._collect is not None
+        assert self._unsent is not None
+        if due is None:
+            self._idle, self._pending = False, before
+            self._collect(output)
+        elif due > asyncio.get_running_loop().time():
+            self._unsent.hold()
+            self._gathering.until(due, self._fetch)
+
+    def _fetch(self) -> None:
+        """Likewise: one timer serves all generations."""
+        assert self._unsent is not None
+        try:
+            output = self._unsent.fetch()
+        except Exception as error:
+            self._put(error)
+        else:
+            if output is not None:
+                self._put(output)
 
     def _chunk(self, output: RequestOutput) -> Chunk:
         completion = output.outputs[0]

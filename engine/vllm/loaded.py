@@ -16,10 +16,15 @@ from engine.base import BadParameter, BadRequest, Chunk, EngineDead, Model, Para
 from engine.vllm import load
 from engine.vllm.careful import Careful, Reader, TextReader
 from engine.vllm.channels import Parsing, template_arguments, template_tools
+from engine.vllm.gather import Gathering
 from engine.vllm.generation import Plain
 from engine.vllm.process import on_cpu
 from engine.vllm.pulse import Pulse
 from engine.vllm.sampling import Sampling
+
+# Characters that are rendered where they are. Threads cost two hops each, for template and tokenizer, and each may wait
+# for the interpreter while the event loop is busy; a longer text would hold up the event loop for more than that.
+SHORT = 4096
 
 
 def loaded(model: str, name: str, options: Sequence[str], *, patience: float) -> "Loaded":
@@ -34,6 +39,7 @@ class Loaded:
     def __init__(self, llm: AsyncLLM, args: Namespace, name: str, *, patience: float) -> None:
         self._llm = llm
         self._pulse = Pulse(llm.engine_core.is_sleeping_async, load.pids(llm), patience=patience, busy=on_cpu())
+        self._gathering = Gathering()
         self._sampling = Sampling(llm, load.defaults(llm))
         self._parsing = Parsing(llm, args.reasoning_parser, args.tool_call_parser)
         self._template: str | None = args.chat_template
@@ -54,10 +60,11 @@ class Loaded:
         """
         for message in messages:
             _check_message(message)
+        chat = ([messages], self._chat(params), TokenizeParams(max_total_tokens=None, add_special_tokens=False))
+        renderer = self._llm.renderer
         try:
-            _, (rendered,) = await self._llm.renderer.render_chat_async(
-                [messages], self._chat(params), TokenizeParams(max_total_tokens=None, add_special_tokens=False)
-            )
+            is_short = not params.tools and sum(map(_length, messages)) <= SHORT
+            _, (rendered,) = renderer.render_chat(*chat) if is_short else await renderer.render_chat_async(*chat)
         except (VLLMValidationError, ValueError, TypeError, TimeoutError) as error:
             raise BadRequest(f"the chat template refuses this input: {error}") from error
         return Prompt(tuple(rendered["prompt_token_ids"]), salt)
@@ -74,7 +81,8 @@ class Loaded:
     ) -> AsyncGenerator[Chunk, None]:
         reads = self._reads(params)
         if not reads and not said.token_ids:
-            return Plain(self._llm, self._sampling.of(params), params.top_logprobs, take).stream(id, prompt)
+            plain = Plain(self._llm, self._sampling.of(params), params.top_logprobs, take, self._gathering)
+            return plain.stream(id, prompt)
         reader: Reader = self._parsing.open(prompt, params) if reads else TextReader()
         sampling = self._adjusted(params) if reads else self._sampling.of(params)
         careful = Careful(
@@ -147,6 +155,11 @@ class Loaded:
             raise BadParameter("tool_choice", "names no function of tools")
         if not names or (isinstance(choice, str) and choice != "required"):
             raise BadParameter("tool_choice", "must be auto, none, required or a function of tools")
+
+
+def _length(message: dict[str, Any]) -> int:
+    content = message.get("content") or ""
+    return len(content) if isinstance(content, str) else sum(len(part["text"]) for part in content)
 
 
 def _check_message(message: dict[str, Any]) -> None:

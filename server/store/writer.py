@@ -133,6 +133,11 @@ class Writer:
         """Whether events are taken and few enough are unacknowledged."""
         return self.error is None and self.top - self.acknowledged < self._scribe.pace.room
 
+    @property
+    def due(self) -> float:
+        """When text that comes next would go out at the earliest, in the loop's time."""
+        return max(self._due, self._scribe.next_beat())
+
     async def room(self) -> None:
         """Wait until few enough events are unacknowledged. Raises Fenced, Lost."""
         while self.error is None and not self.has_room:

@@ -185,19 +185,19 @@ class EngineContract:
     async def test_what_is_taken_at_once_and_what_comes_by_the_iterator_is_the_whole(
         self, asking: Asking, share: float
     ) -> None:
-        prompt = await asking.prompt()
+        prompt = await asking.prompt("Tell me a story about a fox.")  # a long one
         params = asking.engine.admit(prompt, greedy(60, logprobs=True))
         rng = random.Random(share)
         chunks: list[Chunk] = []
         taken = 0
 
-        def take(chunk: Chunk) -> bool:
+        def take(chunk: Chunk) -> float | None:
             nonlocal taken
             if rng.random() >= share:
-                return False
+                return None
             chunks.append(chunk)
             taken += 1
-            return True
+            return rng.choice((0.0, asyncio.get_running_loop().time() + rng.random() / 20))
 
         stream = asking.engine.generate(asking.id(), prompt, params, Said(), take)
         async for chunk in stream:
@@ -213,7 +213,7 @@ class EngineContract:
         prompt = await asking.prompt()
         params = asking.engine.admit(prompt, greedy(40))
 
-        def take(chunk: Chunk) -> bool:
+        def take(chunk: Chunk) -> float | None:
             raise KeyError("a bug")
 
         async def answer() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.base import BadParameter, BadRequest, Engine, EngineDead, EngineError, Params, Said
+from engine.base import BadParameter, BadRequest, Chunk, Engine, EngineDead, EngineError, Finish, Params, Said, Take
 from engine.vllm import VllmEngine
-from tests.engine.contract import Asking, EngineContract, greedy, text_of, user
+from tests.engine.contract import Asking, EngineContract, greedy, ids_of, logprobs_of, text_of, user
 from tests.engine.real import MODEL, require_vllm
 
 pytestmark = [pytest.mark.vllm, pytest.mark.asyncio(loop_scope="session")]
@@ -33,6 +33,82 @@ def llm_of(engine: Engine) -> Any:
 class TestContract(EngineContract):
     def unfinished(self, engine: Engine) -> int:
         return int(llm_of(engine).get_num_unfinished_requests())
+
+
+STORY = "Tell me a story about a fox."
+
+
+async def answer(asking: Asking, take: Take, tokens: int = 60, **changes: Any) -> list[Chunk]:
+    """What comes by the iterator; `take` keeps the rest itself."""
+    prompt = await asking.prompt(STORY)
+    params = asking.engine.admit(prompt, greedy(tokens, **changes))
+    return [chunk async for chunk in asking.engine.generate(asking.id(), prompt, params, Said(), take)]
+
+
+async def far(asking: Asking, **changes: Any) -> list[Chunk]:
+    """With a reader who wants nothing for an hour after the first token."""
+    taken: list[Chunk] = []
+
+    def take(chunk: Chunk) -> float:
+        taken.append(chunk)
+        return asyncio.get_running_loop().time() + 3600
+
+    last = await answer(asking, take, **changes)
+    assert [len(taken), len(last)] == [1, 1]
+    return [*taken, *last]
+
+
+@pytest.mark.parametrize("changes", [{}, {"logprobs": True, "top_logprobs": 2}, {"stop": ("never said",)}])
+async def test_the_last_chunk_has_all_that_gathered(engine: VllmEngine, changes: dict[str, Any]) -> None:
+    asking = Asking(engine)
+    whole = await asking.ask(await asking.prompt(STORY), greedy(60, **changes))
+    chunks = await far(asking, **changes)
+    assert len(ids_of(chunks[:1])) == 1
+    assert ids_of(chunks) == ids_of(whole)
+    assert text_of(chunks) == text_of(whole)
+    assert [each.token for each in logprobs_of(chunks)] == [each.token for each in logprobs_of(whole)]
+    assert chunks[-1].finish is Finish.LENGTH
+
+
+async def test_a_stop_ends_what_gathers(engine: VllmEngine) -> None:
+    asking = Asking(engine)
+    whole = text_of(await asking.ask(await asking.prompt(STORY), greedy(60)))
+    stop = whole[20:26]
+    chunks = await far(asking, stop=(stop,))
+    assert text_of(chunks) == whole[: whole.index(stop)]
+    assert chunks[-1].finish is Finish.STOP
+
+
+async def test_what_gathers_comes_when_it_is_due_and_then_each_at_once(engine: VllmEngine) -> None:
+    """After a time without a token there is nothing to wait for."""
+    asking = Asking(engine)
+    loop = asyncio.get_running_loop()
+    taken: list[tuple[float, Chunk]] = []
+
+    def take(chunk: Chunk) -> float:
+        taken.append((loop.time(), chunk))
+        return loop.time() + (0.02 if len(taken) < 3 else 0.0)
+
+    last = await answer(asking, take, 300)
+    (first, one), (second, more), (third, rest) = taken[:3]
+    assert len(one.token_ids) == 1
+    assert len(more.token_ids) > 1
+    assert second - first >= 0.02
+    assert third - second >= 0.02
+    assert all(len(chunk.token_ids) == 1 for _, chunk in taken[3:])
+    everything = [one, more, rest, *(chunk for _, chunk in taken[3:]), *last]
+    whole = await asking.ask(await asking.prompt(STORY), greedy(300))
+    assert ids_of(everything) == ids_of(whole)
+    assert text_of(everything) == text_of(whole)
+
+
+async def test_a_long_text_and_a_short_one_are_rendered_alike(engine: VllmEngine) -> None:
+    """One of them in a thread."""
+    few, many = "b" + " a" * 10, "b" + " a" * 4000
+    short, long = await engine.render(user(few), Params(), None), await engine.render(user(many), Params(), None)
+    tokenizer = llm_of(engine).get_tokenizer()
+    assert many in tokenizer.decode(long.token_ids)
+    assert tokenizer.decode(long.token_ids).replace(many, few) == tokenizer.decode(short.token_ids)
 
 
 async def test_renders_through_the_chat_template(engine: VllmEngine) -> None:
