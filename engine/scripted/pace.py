@@ -29,7 +29,7 @@ class Pace:
         """
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._steps[waiter] = step
-        self._plan(due, waiter)
+        self._plan(due, waiter, self.now())
         try:
             await waiter
         finally:
@@ -41,12 +41,12 @@ class Pace:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _plan(self, due: float, waiter: asyncio.Future[None]) -> None:
+    def _plan(self, due: float, waiter: asyncio.Future[None], now: float) -> None:
         if due == math.inf:
             return
-        loop = asyncio.get_running_loop()
-        tick = SOON if due <= loop.time() else math.ceil(due / TICK)
+        tick = SOON if due <= now else math.ceil(due / TICK)
         if tick not in self._ticks:
+            loop = asyncio.get_running_loop()
             if tick == SOON:
                 loop.call_soon(self._tick, tick)
             else:
@@ -67,6 +67,6 @@ class Pace:
             waiter.set_exception(error)
             return
         if due is not None:
-            self._plan(due, waiter)
+            self._plan(due, waiter, now)
         elif not waiter.done():  # the step itself may have woken all
             waiter.set_result(None)
