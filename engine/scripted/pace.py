@@ -23,9 +23,10 @@ class Pace:
         return asyncio.get_running_loop().time()
 
     async def run(self, due: float, step: Step) -> None:
-        """Call `step` at `due`, then when it last said; return when it is None, or all are woken. Raises what it raises.
+        """Call `step` at `due`, then when it last said; return when that was None, or when all are woken.
 
-        Others get a turn before the first call. Cancelling it leaves nothing behind but a place in one tick.
+        Raises what a step raises. Others get a turn before the first call. Cancelling it leaves nothing behind but a
+        place in one tick.
         """
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._steps[waiter] = step

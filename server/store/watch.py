@@ -59,9 +59,7 @@ class Watcher:
 
         def taken(new: list[Logged]) -> bool:
             nonlocal position
-            follows = len(new) == 1 and new[0].after == position  # nearly all
-            # A mirror may have to catch up with its viewer.
-            run = new if follows else [logged for logged in new if logged.top > position]
+            run = unseen(new, position)
             if run and (take is None or not self._is_plain(ref, position, run, source) or not take(run)):
                 return False
             position = max(position, new[-1].top)
@@ -173,6 +171,13 @@ class Watcher:
         if partition not in self._readers:
             self._readers[partition] = Reader(self._store, partition, self._patience)
         return self._readers[partition]
+
+
+def unseen(new: list[Logged], position: int) -> list[Logged]:
+    """New entries with events above a position: nearly always one, which just follows it. A mirror may be behind."""
+    if len(new) == 1 and new[0].after == position:
+        return new
+    return [logged for logged in new if logged.top > position]
 
 
 def gapless(entries: list[Logged]) -> list[Logged]:
