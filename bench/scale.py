@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import math
+import os
 import re
 import sys
 import time
@@ -34,7 +35,7 @@ from bench.load.options import Options
 from bench.load.sample import Sample
 from bench.load.sockets import Lane, open_lanes
 from bench.load.watch import Failed, Watch
-from bench.pin import pin
+from bench.pin import pin, pinned
 from bench.processes import look, per_token
 
 PIECE = re.compile(r" ?[bdfgklmnprstvz][aeiou]|\n|[^\x00-\x7f]")  # what the scripted engine says
@@ -230,12 +231,17 @@ def said(samples: Sequence[Sample], until: float) -> float:
 
 def told(parts: Sequence[Part], given: argparse.Namespace) -> str:
     """One node or several in words. Redis is seen by each of the loads, at about the same time."""
-    room = f" of {len(parts) * given.slots * given.rate:,.0f}" if given.slots else ""
+    room = f" of {len(parts) * most(given):,.0f}" if given.slots else ""
     cores = " ".join(f"{each.node:.0%}" for each in parts)
     clients = " ".join(f"{each.client:.0%}" for each in parts)
     store = max(each.redis for each in parts)
     speed = sum(each.speed for each in parts)
     return f"{speed:,.0f}{room} tokens/s (of a core: nodes {cores}, Redis {store:.0%}, clients {clients})"
+
+
+def most(given: argparse.Namespace) -> float:
+    """Tokens per second of a full engine: the first token of an answer comes at once, so one less is waited for."""
+    return float(given.slots * given.rate * given.tokens / (given.tokens - 1))
 
 
 def _load(url: str, pids: tuple[int, ...], given: argparse.Namespace) -> Options:
@@ -267,10 +273,17 @@ def main(words: Sequence[str]) -> int:
         _compare(given, flags)
         return 0
     room = ["--scripted-rate", f"{given.rate:g}", "--scripted-slots", str(max(given.streams))]
-    with scratch() as folder, node(folder, "node", [*room, *flags]) as (url, running):
+    with pinned(_others(given.cores)), scratch() as folder, node(folder, "node", [*room, *flags]) as (url, running):
+        if given.cores:
+            pin(running.pid, {given.cores[0]})  # itself, not its Redis
         for count in given.streams:
             print(uvloop.run(streams(url, running.pid, count, given)), flush=True)
     return 0
+
+
+def _others(taken: Sequence[int]) -> str:
+    """The cores that are left for everything else, where some are named."""
+    return ",".join(map(str, os.sched_getaffinity(0) - set(taken))) if taken else ""
 
 
 def _compare(given: argparse.Namespace, flags: Sequence[str]) -> None:
@@ -295,7 +308,7 @@ def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, Sequence[str]]:
     parser.add_argument("--settle", type=float, default=SETTLE, help="streams: seconds over which they begin")
     parser.add_argument("--rounds", type=int, default=5, help="nodes: of one and two")
     parser.add_argument("--slots", type=int, default=0, help="nodes: answers at a time of each; 0: no pace either")
-    parser.add_argument("--cores", type=_numbers, default=[], help="nodes: a core for each, as 0,1")
+    parser.add_argument("--cores", type=_numbers, default=[], help="of each node, as 0,1")
     return parser.parse_args(words[:at]), words[at + 1 :]
 
 
