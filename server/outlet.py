@@ -5,7 +5,7 @@ RFC 6455, 5.2: a server sends each text message here whole and without a mask.
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from struct import pack
 from typing import Protocol
 
@@ -38,6 +38,7 @@ class Outlet:
         self.blocked_since: float | None = None  # while a write waits for the peer to read
         self._pipe = pipe
         self._waiting = asyncio.Lock()  # held by the one lane whose write waits; the others queue behind it
+        self._queue = 0  # lanes that hold it or want to
 
     async def send(self, texts: Iterable[bytes]) -> None:
         """Messages in order; those of other lanes may come in between. Raises Gone."""
@@ -45,7 +46,7 @@ class Outlet:
             if self.closed:
                 raise Gone
             try:
-                if self._waiting.locked() or not self._pipe.write_now(frames):
+                if self._queue or not self._pipe.write_now(frames):
                     await self._write(frames)
             except Gone:
                 raise
@@ -53,25 +54,32 @@ class Outlet:
                 self.closed = True
                 raise Gone from error
 
-    def send_now(self, texts: Iterable[bytes]) -> bool:
+    def send_now(self, texts: Sequence[bytes]) -> bool:
         """Messages in one write, if they fit one and nothing has to wait; or False, and then `send` knows why."""
-        if self.closed or self._waiting.locked():
+        if self.closed or self._queue:
             return False
-        frames = b"".join(map(framed, texts))
+        frames = framed(texts[0]) if len(texts) == 1 else b"".join(map(framed, texts))
         try:
             return len(frames) <= AT_ONCE and self._pipe.write_now(frames)
         except Exception:  # the peer left
             return False
 
     async def _write(self, frames: bytes) -> None:
-        async with self._waiting:
-            if self.closed:
-                raise Gone
-            self.blocked_since = time.monotonic()
-            try:
-                await self._pipe.write(frames)
-            finally:
-                self.blocked_since = None
+        self._queue += 1
+        try:
+            async with self._waiting:
+                await self._write_alone(frames)
+        finally:
+            self._queue -= 1
+
+    async def _write_alone(self, frames: bytes) -> None:
+        if self.closed:
+            raise Gone
+        self.blocked_since = time.monotonic()
+        try:
+            await self._pipe.write(frames)
+        finally:
+            self.blocked_since = None
 
 
 def buffers(texts: Iterable[bytes], limit: int) -> Iterator[bytes]:

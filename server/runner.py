@@ -163,8 +163,10 @@ class Runner:
 
     def _take(self, chunk: Chunk) -> None:
         self.writer.append(self.answer.take(chunk))
-        self.facts.token()
-        self.cached = max(self.cached, chunk.cached_tokens)
+        if not self.facts.first:
+            self.facts.token()
+        if chunk.cached_tokens > self.cached:
+            self.cached = chunk.cached_tokens
 
     async def _warm_up(self) -> Verdict:
         """`generate: false`: the prefix cache is filled, nothing is said."""

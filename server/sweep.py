@@ -15,6 +15,7 @@ import structlog
 from server.node import Node
 from server.store.base import Lease, Ref, Store, StoreError, Turn
 
+SLICE = 64  # turns that are looked at before others get a turn of the loop
 PAUSE = 1.0  # seconds between two looks without news
 LOOKS = 10.0  # seconds between two reports that a turn has viewers here
 ORPHANED = 60.0  # seconds after which a turn that no living node can run is failed
@@ -98,7 +99,12 @@ class Sweep:
         for kept in (self._idle, self._orphans, self._looked):
             for ref in kept.keys() - open_turns:
                 del kept[ref]
-        return sum([await self._attend(turn) for turn in sorted(turns, key=lambda turn: turn.created_at)])
+        adopted = 0
+        for at, turn in enumerate(sorted(turns, key=lambda turn: turn.created_at)):
+            if at % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+            adopted += await self._attend(turn)
+        return adopted
 
     async def _unfinished(self, partition: int) -> list[Turn]:
         """A partition that does not answer keeps nobody from the others."""

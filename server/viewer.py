@@ -75,10 +75,11 @@ class Viewer:
         """A token that goes to its reader where the log's answer comes in, without a task's turn."""
         if self.push is None or run[-1].top - self.number > AT_ONCE:
             return False
-        frames = [frame for logged in run for frame in self._render(logged)]
-        if not self.push(frames, run[-1].top):
+        top = run[-1].top
+        frames = self._render(run[0]) if len(run) == 1 else [frame for logged in run for frame in self._render(logged)]
+        if not self.push(frames, top):
             return False
-        self.number = run[-1].top
+        self.number = top
         return True
 
     async def _pause(self, handed: int) -> None:

@@ -170,7 +170,7 @@ def along(count: int, turns: int, step: int, tokens: int) -> list[Turns]:
     """`count` conversations of so many turns on a fresh node. Raises NotReady, Failed, ConnectionError."""
     with ExitStack() as stack:
         folder = stack.enter_context(scratch())
-        address = stack.enter_context(redis(folder))
+        address, _ = stack.enter_context(redis(folder))
         flags = ["--redis-url", address, "--scripted-rate", "0"]
         url, running = stack.enter_context(node(folder, "node", flags))
         return asyncio.run(_metered(url, address, running.pid, (count, edges(turns, step), tokens)))

@@ -25,6 +25,7 @@ from engine.ranges import check, room
 from engine.scripted.answer import Answer, Levers, instance, write
 from engine.scripted.pace import Pace
 from engine.scripted.speech import Speech
+from engine.scripted.voice import Voice
 
 CACHE_BLOCK = 16  # tokens
 CACHE_BLOCKS = 1 << 16
@@ -85,14 +86,11 @@ class ScriptedEngine:
                 yield Chunk((), tuple(rest), ended, reasoning_tokens=speech.reasoning_tokens)
             due = self._pace.now() + (levers.first or 0)
             cached = self._cached(prompt)
+            voice = Voice(speech, levers, lambda: self.rate, index=index, due=due, cached=cached, take=take)
             while ended is None:
-                count = await self._wait(due, index, levers)
-                chunk = speech.say(index, count, cached)
-                index += len(chunk.token_ids)
-                due += len(chunk.token_ids) / self.rate if self.rate else 0
+                chunk = await self._next(voice, levers)
                 ended = chunk.finish
-                if ended is not None or take is None or take(chunk) is None:
-                    yield chunk
+                yield chunk
         finally:
             self.running.discard(id)
 
@@ -108,15 +106,16 @@ class ScriptedEngine:
         self._dead = self._dead or reason
         self._pace.wake_all()
 
-    async def _wait(self, due: float, index: int, levers: Levers) -> int:
-        """How many tokens are due, at least one."""
-        stops = levers.stops
-        if index in stops:
-            await self._pull(index, levers)
-        await self._pace.until(due)
-        await self.check()
-        late = 1 + int((self._pace.now() - due) * self.rate) if self.rate else 1
-        return 1 if late == 1 else min(late, *(stop - index for stop in stops if stop > index), 64)
+    async def _next(self, voice: Voice, levers: Levers) -> Chunk:
+        """The next chunk that nobody took at once; the last is one. Raises EngineDead, or what a lever says."""
+        while True:
+            if voice.index in levers.stops:
+                await self._pull(voice.index, levers)
+            await self.check()
+            await self._pace.run(voice.due, voice.step)
+            await self.check()
+            if (chunk := voice.left()) is not None:
+                return chunk
 
     async def _pull(self, index: int, levers: Levers) -> None:
         if index == levers.exit:
@@ -126,7 +125,7 @@ class ScriptedEngine:
         if index == levers.fail:
             raise EngineError(f"a lever failed this generation at token {index}")
         if index == levers.hang:
-            await self._pace.until(math.inf)
+            await self._pace.run(math.inf, lambda now: None)
 
     def _cached(self, prompt: Prompt) -> int:
         """Tokens of this prompt's beginning that were seen before under its salt."""

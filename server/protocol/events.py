@@ -40,16 +40,21 @@ class View:
 
     def frames(self, entry: Entry, top: int, after: int) -> list[bytes]:
         """The events numbered above `after` of an entry whose last event is number `top`."""
-        number = top - len(entry.events)
+        events = entry.events
+        if len(events) == 1 and top > after:  # a token's, as nearly all
+            return [self._frame(events[0], top, opened(entry.open, events[0]), events)]
         open = entry.open
         frames = []
-        for index, event in enumerate(entry.events):
-            number += 1
+        for index, event in enumerate(events):
             open = opened(open, event)
+            number = top - len(events) + index + 1
             if number > after:
-                body = _BODIES[event.kind](self, event, open, entry.events[index:])
-                frames.append(_HEADS[event.kind] % number + body + self.tail)
+                frames.append(self._frame(event, number, open, events[index:]))
         return frames
+
+    def _frame(self, event: Event, number: int, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+        """`rest` begins with the event itself."""
+        return _HEADS[event.kind] % number + _BODIES[event.kind](self, event, open, rest) + self.tail
 
     def _lifecycle(self, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
         status = "queued" if any(each.kind == Kind.QUEUED for each in rest) else "in_progress"
@@ -73,7 +78,7 @@ def _part(open: Open | None) -> bytes:
 
 
 def _text(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
-    return b'%b,"delta":%b,"logprobs":%b' % (_part(open), _json(event.text), _logprobs(event.data))
+    return b'%b,"delta":%b,"logprobs":%b' % (_part(open), orjson.dumps(event.text), _logprobs(event.data))
 
 
 def _logprobs(whole: list[dict[str, Any]] | None) -> bytes:

@@ -48,6 +48,7 @@ SWEPT = (
     *("claims", "idle", "claimed_at", "looked"),
 )
 BEATS = 60  # seconds after which the last trace of all nodes is gone
+SLICE = 64  # rows of a sweep that are read before others get a turn
 MAIL = 10  # seconds that a message waits for its owner
 
 
@@ -61,7 +62,7 @@ def connect(
     return RedisStore(url, lifetimes or Lifetimes(), timeout=timeout, lossless=lossless)
 
 
-def _reach(url: str, *, timeout: float, limit: int = 16) -> Client | Routed:
+def _reach(url: str, *, timeout: float, limit: int = 64) -> Client | Routed:
     scheme = urlsplit(url).scheme
     if scheme not in KINDS:
         raise StoreError(f"{scheme}:// is not supported as a Redis address; use one of {', '.join(KINDS)}")
@@ -258,7 +259,9 @@ class RedisStore(RedisHistory):
         keys = [names.open(partition), *(kind(partition) for kind in kinds)]
         rows = await self._client.run(self._sweep, keys, [self._lifetimes.session, *SWEPT])
         found = []
-        for member, *values in rows:
+        for at, (member, *values) in enumerate(rows):
+            if at % SLICE == SLICE - 1:
+                await asyncio.sleep(0)  # a thousand rows at once would stop every stream for a while
             fields = {name: value for name, value in zip(SWEPT, values, strict=True) if value is not None}
             found.append(_turn(member.decode().split(":", 1)[1], fields))
         return found

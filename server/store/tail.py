@@ -55,10 +55,12 @@ class Tail:
     def extend(self, entries: Iterable[Logged]) -> None:
         """Add what is new."""
         new = []
+        top = self.top
         for logged in entries:
-            if logged.top > self.top:
+            if logged.top > top:
+                top = logged.top
                 self.entries.append(logged)
-                self._tops.append(logged.top)
+                self._tops.append(top)
                 new.append(logged)
         for future, take in list(self._waiting.items()) if new else ():
             if not future.done() and (take is None or not take(new)):

@@ -59,7 +59,7 @@ class Watcher:
 
         def taken(new: list[Logged]) -> bool:
             nonlocal position
-            run = [logged for logged in new if logged.top > position]  # a mirror may have to catch up with its viewer
+            run = unseen(new, position)
             if run and (take is None or not self._is_plain(ref, position, run, source) or not take(run)):
                 return False
             position = max(position, new[-1].top)
@@ -158,8 +158,9 @@ class Watcher:
 
     def _is_plain(self, ref: Ref, position: int, run: list[Logged], source: Tail | None) -> bool:
         """Whether entries just follow a position, and so will others."""
-        follows = run[0].after <= position and not run[-1].last and len(gapless(run)) == len(run)
-        return follows and source is not None and not self._is_here(ref, source)
+        if run[-1].last or run[0].after > position or (len(run) > 1 and len(gapless(run)) < len(run)):
+            return False
+        return source is not None and not self._is_here(ref, source)
 
     def _is_here(self, ref: Ref, source: Tail) -> bool:
         """Whether this node has begun to write a turn that it was following."""
@@ -170,6 +171,13 @@ class Watcher:
         if partition not in self._readers:
             self._readers[partition] = Reader(self._store, partition, self._patience)
         return self._readers[partition]
+
+
+def unseen(new: list[Logged], position: int) -> list[Logged]:
+    """New entries with events above a position: nearly always one, which just follows it. A mirror may be behind."""
+    if len(new) == 1 and new[0].after == position:
+        return new
+    return [logged for logged in new if logged.top > position]
 
 
 def gapless(entries: list[Logged]) -> list[Logged]:

@@ -1,13 +1,18 @@
 """When tokens were due, and what a node adds."""
 
 import argparse
+import os
+import re
 
 import pytest
 import uvloop
 
 from bench.launch import scratch
+from bench.load.crew import Run
 from bench.load.sample import Sample
-from bench.scale import Crowd, delays, ends, enough, line, main, node, redis, streams
+from bench.load.watch import Failed
+from bench.processes import table
+from bench.scale import Crowd, Part, delays, ends, enough, line, main, node, part, redis, said, streams, told
 
 pytestmark = pytest.mark.redis
 
@@ -54,20 +59,89 @@ def test_no_more_is_planned_than_could_be_said() -> None:
 
 
 def test_streams_of_a_real_node() -> None:
-    given = argparse.Namespace(rate=50.0, tokens=25, seconds=1.0)
+    given = argparse.Namespace(rate=50.0, tokens=25, seconds=1.0, settle=0.2)
     with scratch() as folder, node(folder, "n", ["--scripted-rate", "50", "--scripted-slots", "3"]) as (url, running):
         told = uvloop.run(streams(url, running.pid, 3, given))
     assert "failed" not in told
     assert int(told.split()[2]) >= 3 * 25
 
 
+def test_a_node_has_its_core_and_this_process_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    before = os.sched_getaffinity(0)
+    core = str(min(before))
+    assert (
+        main(["streams", "--streams", "1", "--rate", "50", "--seconds", "0.2", "--tokens", "5", "--cores", core]) == 0
+    )
+    assert capsys.readouterr().out.startswith("1 streams, ")
+    assert os.sched_getaffinity(0) == before
+
+
 def test_two_real_nodes_share_a_redis(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nodes", "--streams", "2", "--seconds", "0.5", "--tokens", "20", "--rounds", "1"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("one node ")
-    assert second.startswith("N15")
+    assert second.startswith("N15  two nodes against one, processors are the limit")
+
+
+def test_two_real_nodes_with_slow_engines(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two slots of 50 tokens a second: 111 with the first of each answer at once. A third stream keeps them busy."""
+    words = ["--streams", "3", "--slots", "2", "--rate", "50", "--seconds", "1", "--tokens", "10", "--rounds", "1"]
+    assert main(["nodes", *words]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    one, two = re.findall(r"([\d,]+) of [\d,]+ tokens/s", first)
+    assert 50 < int(one) <= 120  # the last answer's may all count as said in time
+    assert 100 < int(two) <= 240
+    assert second.startswith("N15  two nodes against one, engines are the limit")
+
+
+def test_tokens_count_up_to_a_time() -> None:
+    """An answer of 8 tokens in 4 events, of which 3 came; one that showed nothing; one that came later."""
+    early = Sample(0.0, 0.0, [1.0, 2.0, 3.0, 4.0], ended=4.0, output_tokens=8)
+    silent = Sample(0.0, 0.0, [], ended=1.0, output_tokens=1)
+    late = Sample(0.0, 0.0, [9.0], ended=9.0, output_tokens=5)
+    assert said([early, silent, late], 3.0) == 6.0
+
+
+def run_of(*samples: Sample) -> Run:
+    return Run(0.0, list(samples), 0.0)
+
+
+RESULT = {
+    "output_throughput": 100.0,
+    "server_cpu_us_per_token": 50.0,
+    "store_cpu_us_per_token": 10.0,
+    "client_cpu_share": 0.02,
+}
+
+
+def test_an_engine_is_judged_by_the_time_in_which_turns_were_sent() -> None:
+    """1,000 tokens in two seconds, and 500 behind them; shares are those of that speed."""
+    run = run_of(
+        Sample(0.0, 0.0, [1.0, 2.0], ended=2.0, output_tokens=1000),
+        Sample(1.0, 1.0, [3.0], ended=3.0, output_tokens=500),
+    )
+    found = part(RESULT, run, argparse.Namespace(slots=2, seconds=2.0))
+    assert (found.speed, found.node, found.redis, found.client) == pytest.approx((500.0, 0.02, 0.005, 0.1))
+
+
+def test_without_slots_all_of_the_run_counts() -> None:
+    run = run_of(Sample(0.0, 0.0, [1.0], ended=1.0, output_tokens=1000))
+    assert part(RESULT, run, argparse.Namespace(slots=0, seconds=2.0)).speed == 100.0
+
+
+def test_a_node_that_refuses_is_not_quick() -> None:
+    run = run_of(Sample(0.0, 0.0, [], ended=0.1, error="error overloaded"))
+    with pytest.raises(Failed, match="overloaded"):
+        part(RESULT, run, argparse.Namespace(slots=2, seconds=2.0))
+
+
+def test_what_is_told_of_several_nodes() -> None:
+    parts = [Part(1000.0, 0.15, 0.05, 0.04), Part(990.0, 0.16, 0.06, 0.05)]
+    given = argparse.Namespace(slots=50, rate=20.0, tokens=101)
+    assert told(parts, given) == ("1,990 of 2,020 tokens/s (of a core: nodes 15% 16%, Redis 6%, clients 4% 5%)")
 
 
 def test_a_redis_for_several_listens() -> None:
-    with scratch() as folder, redis(folder) as url:
+    with scratch() as folder, redis(folder) as (url, running):
         assert url == f"unix://{folder}/redis.sock"
+        assert "redis-server" in table()[running.pid].command
