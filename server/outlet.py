@@ -5,13 +5,18 @@ RFC 6455, 5.2: a server sends each text message here whole and without a mask.
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, MutableMapping, Sequence
 from struct import pack
-from typing import Protocol
+from typing import Any, Protocol
 
-PIPE = "throughline.pipe"  # the ASGI extension that holds the connection's own `Pipe`
+PIPE = "throughline.pipe"  # the ASGI extension that holds the connection's own `Link`
 AT_ONCE = 32 * 1024  # bytes of several messages in one write
 TEXT = 0x81  # FIN, and the opcode of text
+
+
+Message = MutableMapping[str, Any]  # as ASGI has it
+# Begun by whoever awaits it: a coroutine would be left over by a task that is cancelled before its first step.
+Job = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Gone(Exception):  # noqa: N818
@@ -30,8 +35,29 @@ class Pipe(Protocol):
         ...
 
 
+class Link(Pipe, Protocol):
+    """The web server's end of a connection. It outlives the call of the application."""
+
+    async def receive(self) -> Message:
+        """The next message, as ASGI has it."""
+        ...
+
+    async def send(self, message: Message) -> None:
+        """As ASGI has it: for the goodbye."""
+        ...
+
+    def hand_over(self, job: Job) -> None:
+        """Once the application has returned do this, and close when it ends.
+
+        The handshake is let go then, and whatever stands between the web server and the application.
+        """
+        ...
+
+
 class Outlet:
     """What any number of lanes send by one connection."""
+
+    __slots__ = ("_pipe", "_queue", "_waiting", "blocked_since", "closed")
 
     def __init__(self, pipe: Pipe) -> None:
         self.closed = False  # nothing may be sent any more

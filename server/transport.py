@@ -18,8 +18,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import OPEN
+from websockets.protocol import Protocol as Frames
 
-from server.outlet import PIPE
+from server.outlet import PIPE, Job
+from server.waiting import Flag, Inbox
 
 PONGS = 64  # that are written at once; RFC 6455, 5.5.3 asks only for the latest
 UNSENT = 64 * 1024  # bytes in the kernel that are not on their way yet, besides as many in this process
@@ -43,12 +45,33 @@ class Http(HttpToolsProtocol):
         """RFC 6455, 4.1: over HTTP/1.1 only. What is older is answered as a plain request."""
         return self.parser.get_http_version() == "1.1" and super()._should_upgrade()
 
+    def handle_websocket_upgrade(self) -> None:
+        """Let the parser go: the two hold each other, and would be there until the collector came by."""
+        super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]  # as uvicorn does when the connection is lost
+
+
+# An object's dictionary of more than thirty fields shares nothing with others of its class, and takes 1.6 KB.
+FIELDS = """
+    config app loop logger root_path asgi_version app_state connections tasks default_headers
+    transport server client scheme scope request response
+    queue handshake_initiated handshake_complete close_sent disconnected close_timer close_timeout initial_response
+    conn read_paused writable frames curr_msg_data_type
+    ping_interval ping_timeout ping_timer pong_timer pending_ping_payload ping_sent_at last_ping_rtt
+"""
+
 
 class Protocol(WebSocketsSansIOProtocol):
     """One connection."""
 
+    __slots__ = (*FIELDS.split(), "end", "job", "pieces", "pong", "rest")
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.queue = Inbox()  # type: ignore[assignment]  # has what uvicorn calls
+        self.writable = Flag()  # type: ignore[assignment]
+        self.writable.set()
+        self.job: Job | None = None  # what the application handed over, until it has returned
         self.pong = b""  # the latest that wait for the peer to read
         self.pieces = bytearray()  # of a message whose end is still to come
         self.end: asyncio.TimerHandle | None = None  # once nothing more will be said
@@ -78,7 +101,33 @@ class Protocol(WebSocketsSansIOProtocol):
         """Offer the application to write frames itself, as an extension of ASGI."""
         super().handle_connect(event)
         if not self.handshake_complete:
+            self.conn.parser = Frames.parse(self.conn)  # what it goes on with; but the first one keeps the request
+            next(self.conn.parser)
             self.scope["extensions"][PIPE] = self  # type: ignore[assignment]  # the task that reads it begins later
+
+    def hand_over(self, job: Job) -> None:
+        """See `Link`."""
+        self.job = job
+
+    async def run_asgi(self) -> None:
+        """As uvicorn; then what the application handed over, while nothing is kept of the way to the application."""
+        try:
+            await self.app(self.scope, self.receive, self.send)
+            if self.job is not None:
+                serving, self.job = self.job(), None
+                del self.scope, self.request, self.response
+                await serving
+        except ClientDisconnected:
+            pass
+        except BaseException:
+            self.logger.exception("Exception in ASGI application\n")
+            self.send_500_response()
+        else:
+            if not self.handshake_complete:
+                self.logger.error("ASGI callable returned without completing handshake.")
+                self.send_500_response()
+        if self.close_timer is None:
+            self.transport.close()
 
     def write_now(self, frames: bytes) -> bool:
         """Write whole frames, or nothing while the peer has to read first. Raises ClientDisconnected.

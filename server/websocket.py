@@ -1,4 +1,4 @@
-"""One socket: a read loop, a task per busy lane, a heartbeat. Carries out what `Connection` decides.
+"""One socket: a read loop, a task per busy lane, a look from time to time. Carries out what `Connection` decides.
 
 Written on bare ASGI: a node holds thousands of these, and every token passes here.
 """
@@ -6,7 +6,7 @@ Written on bare ASGI: a node holds thousands of these, and every token passes he
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -19,23 +19,22 @@ from starlette.datastructures import Headers
 
 from server.gate import Gate
 from server.node import Node
-from server.outlet import PIPE, Gone, Outlet
+from server.outlet import PIPE, Gone, Job, Link, Message, Outlet
 from server.prepare import Ask
 from server.protocol import errors
 from server.protocol.connection import Cancel, Close, Command, Connection, Find, Follow, Remembered, Send, Start
 from server.protocol.errors import WireError, frame
 from server.record import Record, unpack
+from server.rounds import Rounds
 from server.store.base import Answer, PositionLost, Ref, Store, StoreError, Turn
 from server.store.watch import Watcher
 from server.viewer import Viewer, turn_at
 
 log = structlog.get_logger(__name__)
 
-Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 SendMessage = Callable[[Message], Awaitable[None]]
-# Begun by whoever awaits it: a coroutine would be left over by a task that is cancelled before its first step.
-Job = Callable[[], Coroutine[Any, Any, None]]
+Resume = tuple[str, str | None, str | None]  # a turn, after which event, on which lane
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -57,11 +56,12 @@ class Endpoint:
         self.node = node
         self.store = store
         self.watcher = watcher
-        self.sockets: set[Socket] = set()
+        self.rounds: Rounds[Socket] = Rounds(lambda: self.limits.beat)
+        self.sockets = self.rounds.members
         self.draining = False  # set when the node stops: nobody else gets in
 
     async def __call__(self, scope: Message, receive: Receive, send: SendMessage) -> None:
-        """Serve one socket from its handshake to its end."""
+        """Answer a handshake, and hand the socket over to be served to its end."""
         await receive()  # websocket.connect
         headers = Headers(scope=scope)
         query = parse_qsl(scope["query_string"].decode("latin-1"))
@@ -76,15 +76,19 @@ class Endpoint:
             await refuse(send, errors.overloaded("The store is not available."))
             return
         await send({"type": "websocket.accept"})
-        out = Outlet(scope["extensions"][PIPE])
-        socket = Socket(self, caller, receive, send, out, {"traceparent": headers.get("traceparent", "")})
-        self.sockets.add(socket)
+        link: Link = scope["extensions"][PIPE]
+        socket = Socket(self, caller, link, headers.get("traceparent", ""))
+        link.hand_over(partial(socket.serve, tuple(resumes(query))))
+
+    def enter(self, socket: "Socket") -> None:
+        """It is open."""
+        self.rounds.add(socket)
         self.node.telemetry.now.sockets = len(self.sockets)
-        try:
-            await socket.serve(query)
-        finally:
-            self.sockets.discard(socket)
-            self.node.telemetry.now.sockets = len(self.sockets)
+
+    def leave(self, socket: "Socket") -> None:
+        """It is not served any more."""
+        self.rounds.discard(socket)
+        self.node.telemetry.now.sockets = len(self.sockets)
 
     async def close(self, code: int, reason: str, *, spread: float = 0.0) -> None:
         """Close every socket, one after the other over `spread` seconds, so that their clients do not return at once.
@@ -122,40 +126,66 @@ async def refuse(send: SendMessage, error: WireError) -> None:
     await send({"type": "websocket.http.response.body", "body": body})
 
 
-class Socket:
-    """A connection's shell."""
+def resumes(query: Sequence[tuple[str, str]]) -> Iterator[Resume]:
+    """`resume`, `starting_after` and `stream_id` may repeat together."""
+    values = {name: [v for n, v in query if n == name] for name in ("resume", "starting_after", "stream_id")}
+    for index, id in enumerate(values["resume"]):
+        after, lane = (values[name][index : index + 1] for name in ("starting_after", "stream_id"))
+        yield id, after[0] if after else None, lane[0] if lane else None
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        caller: str,
-        receive: Receive,
-        send: SendMessage,
-        out: Outlet,
-        headers: dict[str, str],
-    ) -> None:
+
+class Socket:
+    """A connection's shell. There may be thousands that do nothing."""
+
+    __slots__ = (
+        "_link",
+        "_over",
+        "_reader",
+        "caller",
+        "connection",
+        "endpoint",
+        "limits",
+        "node",
+        "opened",
+        "out",
+        "store",
+        "tasks",
+        "traceparent",
+        "viewers",
+        "watcher",
+    )
+
+    def __init__(self, endpoint: Endpoint, caller: str, link: Link, traceparent: str) -> None:
+        self.endpoint = endpoint
         self.limits = endpoint.limits
         self.node = endpoint.node
         self.store = endpoint.store
         self.watcher = endpoint.watcher
         self.caller = caller
-        self.headers = headers  # of the handshake, as far as turns need them
+        self.traceparent = traceparent  # of the handshake
         self.connection = Connection()
         self.viewers: dict[Viewer, float] = {}  # with the time of the last event each was given
         self.tasks: set[asyncio.Task[None]] = set()
         self.opened = time.monotonic()
-        self.out = out
-        self.over = asyncio.Event()  # nothing will be read any more
-        self._receive = receive
-        self._send = send
+        self.out = Outlet(link)
+        self._link = link
+        self._reader: asyncio.Task[Any] | None = None  # while it reads
+        self._over = False  # nothing is to be read any more
 
-    async def serve(self, query: Sequence[tuple[str, str]]) -> None:
-        """Read until the peer leaves. Turns go on without this socket; only its viewers end."""
-        self._spawn(self._heartbeat())
-        self._spawn(self._read(query))
+    async def serve(self, resumed: Sequence[Resume]) -> None:
+        """Read until the peer leaves, or is given up. Turns go on without this socket; only its viewers end."""
+        self.endpoint.enter(self)
+        self._reader = reader = asyncio.current_task()
         try:
-            await self.over.wait()
+            await self._read(resumed)
+        except asyncio.CancelledError:
+            if not self._over or reader is None or reader.uncancel():  # others want it to end
+                raise
+        except Exception as error:
+            log.error("a socket's reader failed", exc_info=error)
         finally:
+            self._reader = None
+            self.endpoint.leave(self)
             self.out.closed = True
             for task in self.tasks:
                 task.cancel()
@@ -168,34 +198,36 @@ class Socket:
         self.out.closed = True
         try:
             async with asyncio.timeout(self.limits.goodbye):  # a peer that does not read blocks this too
-                await self._send({"type": "websocket.close", "code": code, "reason": reason})
+                await self._link.send({"type": "websocket.close", "code": code, "reason": reason})
         except TimeoutError:
-            self.over.set()
+            self._stop_reading()
         except Exception as error:  # servers raise many things for a peer that is gone
             log.debug("close failed", error=type(error).__name__)
 
-    async def _read(self, query: Sequence[tuple[str, str]]) -> None:
+    def _stop_reading(self) -> None:
+        self._over = True
+        if self._reader is not None:
+            self._reader.cancel()
+
+    async def _read(self, resumed: Sequence[Resume]) -> None:
         try:
-            await self._resume_from(query)
-            while (commands := await self._next()) is not None:
-                await self._perform(commands)
+            for id, after, lane in resumed:
+                await self._perform(self.connection.resume(id, after, lane))
+            while (message := await self._link.receive())["type"] != "websocket.disconnect":
+                await self._perform(self._said(message))
+                del message  # else a quiet socket would keep the last thing it was told
                 await asyncio.sleep(0)  # messages that have all arrived are read without a pause: others want a turn
         except Gone:
             await self._drain()
-        finally:
-            self.over.set()
 
     async def _drain(self) -> None:
         """Nothing can be said, and the peer's own goodbye is still to come."""
-        while (await self._receive())["type"] != "websocket.disconnect":
+        while (await self._link.receive())["type"] != "websocket.disconnect":
             pass
 
     # -- commands ------------------------------------------------------------------------------------------------
 
-    async def _next(self) -> list[Command] | None:
-        message = await self._receive()
-        if message["type"] == "websocket.disconnect":
-            return None
+    def _said(self, message: Message) -> list[Command]:
         text = message.get("text")
         return self.connection.receive_binary() if text is None else self.connection.receive(text)
 
@@ -215,15 +247,9 @@ class Socket:
                 case Cancel(response_id=id):
                     self._spawn(self._answer(None, partial(self._cancel, id)))
 
-    async def _resume_from(self, query: Sequence[tuple[str, str]]) -> None:
-        """`resume`, `starting_after` and `stream_id` may repeat together."""
-        values = {name: [v for n, v in query if n == name] for name in ("resume", "starting_after", "stream_id")}
-        for index, id in enumerate(values["resume"]):
-            after, lane = (values[name][index : index + 1] for name in ("starting_after", "stream_id"))
-            await self._perform(self.connection.resume(id, after[0] if after else None, lane[0] if lane else None))
-
     async def _start(self, command: Start) -> None:
-        ask = Ask(self.caller, command.request, command.fingerprint, command.lane, command.remembered, self.headers)
+        headers = {"traceparent": self.traceparent}
+        ask = Ask(self.caller, command.request, command.fingerprint, command.lane, command.remembered, headers)
         admitted = await self.node.create(ask)
         await self._show(self._viewer(admitted.ref, admitted.record, -1, command.lane))
 
@@ -328,18 +354,17 @@ class Socket:
         event = {"type": type, "sequence_number": number, **about}
         await self.out.send([orjson.dumps(event if lane is None else event | {"stream_id": lane})])
 
-    async def _heartbeat(self) -> None:
-        """Sends nothing itself: a send may wait for the peer, and this is who notices that."""
-        while not self.out.closed:
-            await asyncio.sleep(self.limits.beat)
-            now = time.monotonic()
-            if self.out.blocked_since is not None:
-                if now - self.out.blocked_since > self.limits.send:
-                    await self.close(1013, "reader too slow")
-            elif now - self.opened > self.limits.age:
-                self._spawn(self._perform(self.connection.expire()))
-            else:
-                self._tell_quiet(now)
+    def look(self, now: float) -> None:
+        """What time alone brings. Sends nothing itself: a send may wait for the peer, and this is who notices that."""
+        if self.out.closed:
+            return
+        if self.out.blocked_since is not None:
+            if now - self.out.blocked_since > self.limits.send:
+                self._spawn(self.close(1013, "reader too slow"))
+        elif now - self.opened > self.limits.age:
+            self._spawn(self._perform(self.connection.expire()))
+        else:
+            self._tell_quiet(now)
 
     def _tell_quiet(self, now: float) -> None:
         for viewer, last in self.viewers.items():

@@ -5,7 +5,6 @@ each lane, so that `store: false` chains work; that memory dies with the socket.
 """
 
 import re
-from collections import deque
 from typing import Any
 
 import msgspec
@@ -81,8 +80,10 @@ Command = Send | Start | Find | Follow | Cancel | Close
 class Lane:
     """A queue of jobs, one at a time."""
 
+    __slots__ = ("latest", "running", "waiting")
+
     def __init__(self) -> None:
-        self.waiting: deque[Start | Follow] = deque()
+        self.waiting: list[Start | Follow] = []
         self.running: Start | Follow | None = None
         self.latest: Remembered | None = None  # of the last finished turn, if that was unkept
 
@@ -110,6 +111,8 @@ class SteerEvent(msgspec.Struct, frozen=True):
 
 class Connection:
     """The state of one socket."""
+
+    __slots__ = ("asked", "in_flight", "lanes", "number", "waiting")
 
     def __init__(self) -> None:
         self.lanes: dict[str | None, Lane] = {None: Lane()}
@@ -224,7 +227,7 @@ class Connection:
             if self.in_flight >= IN_FLIGHT:
                 break
             if lane.running is None and lane.waiting:
-                lane.running = lane.waiting.popleft()
+                lane.running = lane.waiting.pop(0)
                 self.waiting -= 1
                 self.in_flight += 1
                 commands.append(self._ready(name, lane.running))

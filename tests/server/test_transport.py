@@ -2,14 +2,17 @@
 
 import asyncio
 import fcntl
+import gc
 import logging
 import struct
 import sys
 import termios
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import orjson
 import pytest
+from starlette.websockets import WebSocket
+from websockets.http11 import Request, Response
 
 from engine.scripted import ScriptedEngine
 from server import transport
@@ -209,6 +212,43 @@ async def test_a_closed_connection_that_nobody_reads_is_given_up(
         await peer.say("response.create", input="[tokens=9000]", max_output_tokens=10_000)
         await until(lambda: unsent(served) > 32 * 1024, "much waits")
         await until(lambda: not served.server.server_state.connections, "nothing is kept")
+
+
+async def test_an_open_socket_keeps_nothing_of_its_handshake(served: Served) -> None:
+    """Without waiting for the collector. Nor has it a dictionary for fields: one is there if uvicorn has a new one."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with raw(served) as peer:
+            await peer.say("nonsense")
+            assert (await peer.event())["type"] == "error"
+            kinds = {type(each) for each in gc.get_objects()}
+            assert kinds & {transport.Http, Request, Response, WebSocket} == set()
+            assert transport.Protocol in kinds
+            assert vars(protocol(served)) == {}
+    finally:
+        gc.enable()
+
+
+async def test_a_peer_that_leaves_while_it_is_let_in_is_no_error(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = served.running.sockets.gate
+    check = gate.websocket
+
+    async def leaving(headers: Mapping[str, str], ticket: str | None) -> str:
+        protocol(served).transport.abort()
+        return await check(headers, ticket)
+
+    monkeypatch.setattr(gate, "websocket", leaving)
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(UPGRADE + b"\r\n")
+    async with asyncio.timeout(PATIENCE):
+        assert await reader.read() == b""
+    writer.close()
+    await until(lambda: not served.server.server_state.tasks, "nothing is left")
+    assert not served.running.sockets.sockets
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 UPGRADE = b"GET /v1/responses HTTP/1.1\r\n" + HANDSHAKE
