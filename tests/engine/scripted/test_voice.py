@@ -73,9 +73,9 @@ def test_without_a_rate_more_is_due_at_once(listener: Listener) -> None:
     assert counts(listener) == [1]
 
 
-@pytest.mark.parametrize("lever", ["fail", "hang", "die", "exit"])
-def test_it_stops_before_a_lever_however_late_it_is(listener: Listener, lever: str) -> None:
-    said = voice(listener, Levers(**{lever: 3}))
+@pytest.mark.parametrize("levers", [Levers(fail=3), Levers(hang=3), Levers(die=3), Levers(exit=3)])
+def test_it_stops_before_a_lever_however_late_it_is(listener: Listener, levers: Levers) -> None:
+    said = voice(listener, levers)
     assert said.step(101.0) is None
     assert (said.index, said.left()) == (3, None)
     assert counts(listener) == [3]
