@@ -19,7 +19,8 @@ from server.telemetry import Telemetry
 from server.transport import Http, Protocol
 
 HEALTH_SECONDS = 0.5  # between looks at the engine
-FULL = 100  # collections of middle-aged objects before one of all; Python's own number is 10
+FULL = 100  # collections of middle-aged objects before one of all
+OVERDUE = 10  # Python's own number: after so many a node on which nothing runs has one
 
 log = structlog.get_logger("throughline")
 
@@ -116,12 +117,18 @@ def settle() -> None:
     """Keep what was loaded out of the garbage collector's sight: a look through it all stops every stream.
 
     So does one at what all sockets and turns hold, a quarter of a second with 800 of each. It finds next to nothing but
-    sockets that were closed, of which a thousand may wait for it; what a turn leaves behind is found while it is young.
+    sockets that were closed, so it can wait until nothing runs; what a turn leaves behind is found while it is young.
     """
     gc.collect()
     gc.freeze()
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, FULL)
+
+
+def tidy() -> None:
+    """Look through everything now that no stream would stand still."""
+    if gc.get_count()[2] > OVERDUE:
+        gc.collect()
 
 
 async def _watch(node: Node) -> None:
@@ -132,3 +139,5 @@ async def _watch(node: Node) -> None:
                 await node.failed.wait()
             raise EngineDead(node.error)
         await node.engine.check()
+        if not node.busy:
+            tidy()

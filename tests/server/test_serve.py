@@ -2,7 +2,7 @@
 
 import gc
 
-from server.serve import settle
+from server.serve import FULL, OVERDUE, settle, tidy
 
 
 def test_what_was_loaded_is_not_looked_through_again() -> None:
@@ -13,3 +13,29 @@ def test_what_was_loaded_is_not_looked_through_again() -> None:
         assert len(gc.get_objects()) < before / 2
     finally:
         gc.unfreeze()
+
+
+def test_a_full_collection_waits_for_a_moment_in_which_nothing_runs() -> None:
+    """Python's own would come after 10 of the middle generation."""
+    before = gc.get_threshold()
+    try:
+        settle()
+        assert gc.get_threshold() == (*before[:2], FULL)
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+def test_an_idle_node_catches_up_with_what_is_overdue() -> None:
+    before = gc.get_threshold()
+    gc.set_threshold(before[0], before[1], FULL)
+    try:
+        gc.collect()
+        tidy()
+        assert gc.get_count()[2] == 0
+        while gc.get_count()[2] <= OVERDUE:
+            gc.collect(1)
+        tidy()
+        assert gc.get_count()[2] == 0
+    finally:
+        gc.set_threshold(*before)
