@@ -41,6 +41,7 @@ KINDS: dict[str, type[Client | Cluster | Sentinels]] = {
     **dict.fromkeys(("redis+sentinel", "rediss+sentinel"), Sentinels),
 }
 PARTITIONS = 16  # of a cluster; their hash tags lie in sixteen different slots
+CALLS = 64  # connections to one server for calls, as many as are under way: a turn begins and ends with one of its own
 BLOCKED = 2 * PARTITIONS  # connections to one server: each partition's reader, and those that wake them
 DEPTH = 8  # segments that one history may span before a fork is copied flat
 SWEPT = (
@@ -62,7 +63,7 @@ def connect(
     return RedisStore(url, lifetimes or Lifetimes(), timeout=timeout, lossless=lossless)
 
 
-def _reach(url: str, *, timeout: float, limit: int = 64) -> Client | Routed:
+def _reach(url: str, *, timeout: float, limit: int = CALLS) -> Client | Routed:
     scheme = urlsplit(url).scheme
     if scheme not in KINDS:
         raise StoreError(f"{scheme}:// is not supported as a Redis address; use one of {', '.join(KINDS)}")
