@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _doctor(settings: Settings) -> int:
-    from server.doctor import report
+    from server.cli.doctor import report
 
     return report(settings, lambda: model_path(settings))
 
@@ -51,10 +51,10 @@ def _serve(settings: Settings) -> int:
     engine = make_engine(settings)
     import uvloop
 
-    from server.logformat import resolve
+    from server.log_config import resolve
     from server.serve import run
     from server.store.base import StoreError
-    from server.telemetry import start
+    from server.telemetry.instruments import start
 
     telemetry = start(resolve(settings.log_format), settings.log_level, settings.otel_exporter_otlp_endpoint)
     try:
@@ -92,7 +92,7 @@ def model_path(settings: Settings) -> str:
 
 def _logging_config(settings: Settings) -> str:
     """The engine's children log as we do; they read how from a file."""
-    from server.logformat import dict_config, resolve
+    from server.log_config import dict_config, resolve
 
     path = settings.folder / "engine-logging.json"
     path.write_text(json.dumps(dict_config(resolve(settings.log_format), settings.log_level)))

@@ -17,27 +17,27 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from engine.base import Engine
-from server.auth import Auth
-from server.door import Door
-from server.gate import Gate
-from server.health import Health
-from server.http import Responses
-from server.http_conversations import Conversations, from_store
-from server.node import Node
-from server.page import Page
+from server.log.journal import Journal, Pace
+from server.log.subscriber import Watcher
+from server.node.node import Node
+from server.node.reconciler import Sweep
 from server.protocol import errors
 from server.protocol.errors import WireError
 from server.settings import Settings
 from server.store.base import Store, StoreError
-from server.store.embedded import embedded, intact
-from server.store.journal import Journal, Pace
-from server.store.keys import Lifetimes
-from server.store.memory import MemoryStore
-from server.store.redis import connect
-from server.store.watch import Watcher
-from server.sweep import Sweep
-from server.telemetry import Telemetry
-from server.websocket import Endpoint
+from server.store.memory.store import MemoryStore
+from server.store.redis.embedded import embedded, intact
+from server.store.redis.keys import Lifetimes
+from server.store.redis.store import connect
+from server.telemetry.instruments import Telemetry
+from server.web.auth import Auth
+from server.web.conversations import Conversations, from_store
+from server.web.door import Door
+from server.web.gate import Gate
+from server.web.health import Health
+from server.web.responses import Responses
+from server.web.static import Page
+from server.web.websocket import Endpoint
 
 STATIC = Path(__file__).parent.parent / "static" / "dist"
 

@@ -12,11 +12,11 @@ import uvicorn
 
 from engine.base import Engine, EngineDead, EngineError
 from server.app import Running, running
-from server.drain import drain
-from server.node import Node
+from server.node.drain import drain
+from server.node.node import Node
 from server.settings import Settings
-from server.telemetry import Telemetry
-from server.transport import Http, Protocol
+from server.telemetry.instruments import Telemetry
+from server.web.transport.protocols import Http, Protocol
 
 HEALTH_SECONDS = 0.5  # between looks at the engine
 FULL = 100  # collections of middle-aged objects before one of all

@@ -13,7 +13,7 @@ from engine.scripted import ScriptedEngine
 from server.app import Running, running
 from server.serve import config
 from server.settings import Settings, load
-from server.telemetry import Telemetry, instruments
+from server.telemetry.instruments import Telemetry, instruments
 
 
 class Served:

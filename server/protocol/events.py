@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from server.protocol.log import Entry, Event, Kind, Open, opened
+from server.protocol.entry import Entry, Event, Kind, Open, opened
 
 NAMES = {
     Kind.CREATED: "response.created",

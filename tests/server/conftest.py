@@ -9,8 +9,8 @@ import pytest
 
 from engine.base import Engine
 from engine.scripted import ScriptedEngine
-from server.protocol import log as protocol_log
-from server.store.client import Client
+from server.protocol import entry as protocol_entry
+from server.store.redis.client import Client
 from tests.redis_server import Server, binary, running
 from tests.server.peer import until
 from tests.serving import Served, serving, settings_for
@@ -27,7 +27,7 @@ def redis_server() -> Iterator[Server]:
 @pytest.fixture
 def unmerged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every token is an event, so that logs are as long as they can be."""
-    monkeypatch.setattr(protocol_log, "LONGEST", 1)
+    monkeypatch.setattr(protocol_entry, "LONGEST", 1)
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from engine.base import Channel, Chunk, Delta, Logprob, TokenLogprob, ToolCall
-from server.protocol.log import Event, Kind
+from server.protocol.entry import Event, Kind
+from server.protocol.output import Answer
 from server.protocol.request import Request
 from server.protocol.response import Usage, created, ended
 from server.protocol.status import Status
-from server.protocol.turn import Answer
 
 RESPONSE = created(Request(model="demo", input="Hi"), "resp_abc", 1_700_000_000, "demo")
 HI = Logprob("Hi", -0.5, (TokenLogprob("Hi", -0.5), TokenLogprob("Ho", -1.5)))

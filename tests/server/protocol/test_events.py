@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.base import Chunk
+from server.protocol.entry import TERMINAL, Entry, Event, Kind, Open, decode, encode, opened
 from server.protocol.events import NAMES, View
-from server.protocol.log import TERMINAL, Entry, Event, Kind, Open, decode, encode, opened
 from server.protocol.status import Status
 from tests.server.protocol import sdk
 from tests.server.protocol.chunks import CHUNKS, EVERYTHING, HI, RESPONSE, arguments, call, flat, text, thought, written

@@ -5,9 +5,9 @@ from itertools import product
 import msgspec
 import pytest
 
-from server.protocol.log import TERMINAL, Event, Kind
+from server.protocol.entry import TERMINAL, Event, Kind
+from server.protocol.output import ENDS, Answer
 from server.protocol.status import FINAL, NEXT, IllegalMove, Status, move
-from server.protocol.turn import ENDS, Answer
 
 LEGAL = {
     ("queued", "in_progress"),

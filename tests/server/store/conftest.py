@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from server.store.client import Client
-from server.store.memory import MemoryStore
-from server.store.redis import RedisStore, connect
+from server.store.memory.store import MemoryStore
+from server.store.redis.client import Client
+from server.store.redis.store import RedisStore, connect
 from tests.redis_cluster import Masters, masters
 from tests.redis_server import Listening, Server, binary, listening, running
 from tests.server.store.faulty import Faulty

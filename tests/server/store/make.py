@@ -3,10 +3,10 @@
 import os
 from typing import Any, cast
 
-from server.protocol.log import Event, Kind, decode
+from server.log.journal import Journal, Writer
+from server.protocol.entry import Event, Kind, decode
 from server.protocol.status import Status
 from server.store.base import Append, Ending, Item, Lease, Logged, NewTurn, Ref, Store
-from server.store.journal import Journal, Writer
 
 ALICE, BOB = "alice", "bob"
 MINE = Lease(1, "node-a")

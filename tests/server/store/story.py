@@ -3,11 +3,11 @@
 import asyncio
 from itertools import count
 
-from server.protocol.log import Event, Kind
+from server.log.journal import Journal, Writer
+from server.log.subscriber import Notice, Watcher
+from server.protocol.entry import Event, Kind
 from server.protocol.status import Status
 from server.store.base import Logged, Ref, Store
-from server.store.journal import Journal, Writer
-from server.store.watch import Notice, Watcher
 from tests.server.store.make import ALICE, DONE, MINE, ref
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from server.protocol.status import Status
 from server.store.base import Checkpoint, Conversation, Locked, Missing, Moved, Store, Stored
-from server.store.redis import DEPTH, RedisStore
+from server.store.redis.store import DEPTH, RedisStore
 from tests.server.store.make import ALICE, BOB, ending, item, jsons, new, ref
 
 

@@ -20,9 +20,9 @@ from server.store.base import (
     Store,
     Turn,
 )
-from server.store.client import Client
-from server.store.memory import MemoryStore
-from server.store.redis import connect
+from server.store.memory.store import MemoryStore
+from server.store.redis.client import Client
+from server.store.redis.store import connect
 from tests.redis_server import Server
 from tests.server.store.make import ALICE, append, ending, item, new, ref
 

@@ -4,8 +4,8 @@ import msgspec
 
 from server.protocol.status import Status
 from server.store.base import HOLE, Answer, Lease, Logged, Ref, Store
-from server.store.memory import MemoryStore
-from server.store.redis import RedisStore
+from server.store.memory.store import MemoryStore
+from server.store.redis.store import RedisStore
 from tests.server.store.make import ALICE, MINE, append, ending, new, ref
 
 OTHER = Lease(2, "node-b")

@@ -1,0 +1,1 @@
+"""Writing turns in groups, and following them."""

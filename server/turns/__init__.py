@@ -1,0 +1,1 @@
+"""One turn: its prompt, its run, whoever follows it."""

@@ -1,0 +1,1 @@
+"""HTTP and WebSockets: the only home of Starlette and uvicorn."""

@@ -1,0 +1,150 @@
+"""`/v1/conversations` and their items."""
+
+import secrets
+import time
+from typing import Any
+
+import orjson
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from server.protocol import errors
+from server.protocol.errors import WireError
+from server.protocol.items import check_items, named
+from server.protocol.request import check_metadata, convert, parse_object
+from server.store.base import Conversation, Item, Locked, Missing, Store
+from server.web.gate import Gate
+from server.web.responses import listing, paging, read_body
+
+MOST_ITEMS = 20  # in one call, as the public API has it
+
+
+class Conversations:
+    """Conversations of the caller; the list of them is ours, the public API has none."""
+
+    def __init__(self, gate: Gate, store: Store, *, max_body: int) -> None:
+        self.gate = gate
+        self.store = store
+        self.max_body = max_body
+
+    def routes(self) -> list[Route]:
+        """The routing table."""
+        at = "/v1/conversations"
+        return [
+            Route(at, self.create, methods=["POST"]),
+            Route(at, self.index, methods=["GET"]),
+            Route(at + "/{id}", self.retrieve, methods=["GET"]),
+            Route(at + "/{id}", self.update, methods=["POST"]),
+            Route(at + "/{id}", self.delete, methods=["DELETE"]),
+            Route(at + "/{id}/items", self.add_items, methods=["POST"]),
+            Route(at + "/{id}/items", self.items, methods=["GET"]),
+            Route(at + "/{id}/items/{item}", self.item, methods=["GET"]),
+            Route(at + "/{id}/items/{item}", self.delete_item, methods=["DELETE"]),
+        ]
+
+    async def create(self, http: HttpRequest) -> Response:
+        """A new conversation, with its first items where some are given."""
+        caller = self.gate.http(http.headers)
+        body = await self._body(http)
+        items = self._items([] if body.get("items") is None else body["items"])
+        new = Conversation(f"conv_{secrets.token_hex(12)}", int(time.time()), _metadata(body))
+        await self.store.add_conversation(caller, new, items)
+        return JSONResponse(_shown(new))
+
+    async def index(self, http: HttpRequest) -> Response:
+        """Newest first."""
+        caller = self.gate.http(http.headers)
+        _, after, limit = paging(http)
+        found = await self.store.conversations(caller, after, limit)
+        return JSONResponse(listing([_shown(each) for each in found.data], more=found.more))
+
+    async def retrieve(self, http: HttpRequest) -> Response:
+        """One conversation."""
+        return JSONResponse(_shown(await self._found(http)))
+
+    async def update(self, http: HttpRequest) -> Response:
+        """Replace the metadata."""
+        found = await self._found(http)
+        metadata = _metadata(await self._body(http))
+        caller = self.gate.http(http.headers)
+        return JSONResponse(_shown(await self.store.set_metadata(caller, found.id, metadata)))
+
+    async def delete(self, http: HttpRequest) -> Response:
+        """Delete it with its items."""
+        id = http.path_params["id"]
+        if not await self.store.drop_conversation(self.gate.http(http.headers), id):
+            raise errors.not_found("conversation", id)
+        return JSONResponse({"id": id, "object": "conversation.deleted", "deleted": True})
+
+    async def add_items(self, http: HttpRequest) -> Response:
+        """Append up to 20 items."""
+        caller, id = self.gate.http(http.headers), http.path_params["id"]
+        items = self._items((await self._body(http)).get("items"))
+        await self.store.add_items(caller, id, items)
+        return JSONResponse(listing([orjson.loads(item.json) for item in items], more=False))
+
+    async def items(self, http: HttpRequest) -> Response:
+        """A page of items."""
+        caller = self.gate.http(http.headers)
+        order, after, limit = paging(http)
+        found = await self.store.items(caller, http.path_params["id"], after, limit, newest=order == "desc")
+        return JSONResponse(listing([orjson.loads(item) for item in found.data], more=found.more))
+
+    async def item(self, http: HttpRequest) -> Response:
+        """One item."""
+        found = await self._found(http)
+        item = await self.store.item(self.gate.http(http.headers), found.id, http.path_params["item"])
+        if item is None:
+            raise errors.not_found("item", http.path_params["item"])
+        return Response(item, media_type="application/json")
+
+    async def delete_item(self, http: HttpRequest) -> Response:
+        """Take one item out; the answer is the conversation."""
+        found = await self._found(http)
+        if not await self.store.drop_item(self.gate.http(http.headers), found.id, http.path_params["item"]):
+            raise errors.not_found("item", http.path_params["item"])
+        return JSONResponse(_shown(found))
+
+    async def _found(self, http: HttpRequest) -> Conversation:
+        found = await self.store.conversation(self.gate.http(http.headers), http.path_params["id"])
+        if found is None:
+            raise errors.not_found("conversation", http.path_params["id"])
+        return found
+
+    async def _body(self, http: HttpRequest) -> dict[str, Any]:
+        return parse_object(await read_body(http, self.max_body) or b"{}")
+
+    def _items(self, items: Any) -> list[Item]:
+        if not isinstance(items, list) or len(items) > MOST_ITEMS:
+            raise errors.invalid(f"Invalid 'items': expected a list of at most {MOST_ITEMS} items.", "items")
+        check_items(items, "items")
+        return [Item(item["id"], orjson.dumps(item)) for item in named(items, secrets.token_hex(12))]
+
+
+def from_store(error: Exception) -> WireError:
+    """The wire's words for what the store refused."""
+    if isinstance(error, Locked):
+        return errors.locked(error.conversation)
+    if isinstance(error, Missing):
+        return errors.not_found(error.kind, error.id)
+    return errors.overloaded("The store is not available.")
+
+
+def _metadata(body: dict[str, Any]) -> dict[str, str]:
+    metadata: dict[str, str] = convert(
+        {} if body.get("metadata") is None else body["metadata"], dict[str, str], "metadata"
+    )
+    check_metadata(metadata)
+    return metadata
+
+
+def _shown(conversation: Conversation) -> dict[str, Any]:
+    """The official object, with the running turn of ours."""
+    return {
+        "id": conversation.id,
+        "object": "conversation",
+        "created_at": conversation.created_at,
+        "metadata": conversation.metadata,
+        "active_response_id": conversation.active,
+    }

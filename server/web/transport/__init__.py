@@ -1,0 +1,1 @@
+"""uvicorn's side of a connection: what is written, and what an idle socket keeps."""

@@ -1,0 +1,225 @@
+"""Owners who die, take over, and whose calls arrive late, twice or never: the log stays a ledger.
+
+Numbers have no gap and no repeat, there is one terminal event, and what was acknowledged once is never changed.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from server.protocol.status import FINAL
+from server.store.base import Answer, Append, Ending, Lease, Logged, Outcome
+from server.store.redis.client import Client
+from server.store.redis.store import connect
+from tests.redis_server import Server
+from tests.server.store.make import append, ending, new, ref
+
+T = TypeVar("T")
+FINE = (Answer.OK, Answer.DUPLICATE)
+IDS = st.sampled_from("aab")
+OWNERS = st.sampled_from(["x", "y", "z"])
+
+
+class Pen:
+    """What an owner believes of a turn: its lease, the last number that was acknowledged, and what it sent since."""
+
+    def __init__(self, lease: Lease, top: int) -> None:
+        self.lease = lease
+        self.top = top
+        self.flying: Append | Ending | None = None
+
+
+class Ledger(RuleBasedStateMachine):
+    """One Redis, three owners, two turns."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.store = connect(server.url)
+        self.wait(_empty(server))
+        # Each owner is another process after each death.
+        self.lives = dict.fromkeys("xyz", 0)
+        self.pens: dict[tuple[str, str], Pen] = {}
+        # Every write that ever left an owner, delivered or not, and every lease that anybody ever saw, by turn.
+        self.sent: list[tuple[str, str, Append | Ending]] = []
+        self.seen: dict[str, list[Lease | None]] = {"a": [None], "b": [None]}
+        # What was acknowledged, by the number of its last event; and which turns were deleted.
+        self.acknowledged: dict[str, dict[int, bytes]] = {"a": {}, "b": {}}
+        self.deleted: set[str] = set()
+
+    def wait(self, call: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(call)
+
+    def teardown(self) -> None:
+        self.wait(self.store.close())
+        self.runner.close()
+
+    def name(self, owner: str) -> str:
+        return f"{owner}{self.lives[owner]}"
+
+    def hold(self, owner: str, id: str, lease: Lease, top: int) -> None:
+        self.pens[self.name(owner), id] = Pen(lease, top)
+
+    # -- owners ------------------------------------------------------------------------------------------------------
+
+    @rule(id=IDS, owner=OWNERS, queued=st.booleans(), answered=st.booleans())
+    def create(self, id: str, owner: str, queued: bool, answered: bool) -> None:
+        lease = None if queued else Lease(1, self.name(owner))
+        known = self.wait(self.store.turn(ref(id)))
+        self.wait(self.store.create(new(id, lease=lease)))
+        if known is None and id not in self.deleted:
+            self.acknowledged[id] = {1: b"first"}
+            self.seen[id].append(lease)
+            if answered and lease is not None:
+                self.hold(owner, id, lease, 1)
+
+    @rule(id=IDS, owner=OWNERS, data=st.data(), answered=st.booleans())
+    def claim(self, id: str, owner: str, data: st.DataObject, answered: bool) -> None:
+        """With a lease that may be an old one."""
+        if (self.name(owner), id) in self.pens:
+            return
+        lease = data.draw(st.sampled_from(self.seen[id][::-1]))
+        outcome = self.wait(self.store.claim(ref(id), lease, self.name(owner)))
+        assert not outcome.hole
+        if outcome.lease not in self.seen[id]:
+            self.seen[id].append(outcome.lease)
+        if answered and outcome.answer in FINE and outcome.lease is not None:
+            assert outcome.lease.owner == self.name(owner)
+            self.hold(owner, id, outcome.lease, outcome.top)
+
+    @precondition(lambda self: self.pens)
+    @rule(data=st.data(), events=st.integers(1, 3), last=st.booleans(), delivered=st.booleans())
+    def write(self, data: st.DataObject, events: int, last: bool, delivered: bool) -> None:
+        """Freeze an append or an ending, once the one before it was answered."""
+        owner, id = data.draw(st.sampled_from(sorted(self.pens)))
+        if self.pens[owner, id].flying is None:
+            self.freeze(owner, id, events, last)
+            if delivered:
+                self.deliver(*self.sent[-1])
+
+    def freeze(self, owner: str, id: str, events: int, last: bool) -> None:
+        pen, words = self.pens[owner, id], f"{owner} {len(self.sent)}".encode()
+        one = append(id, pen.top, pen.top + events, lease=pen.lease, entry=words)
+        pen.flying = Ending(one, ending().status, b"{}", ()) if last else one
+        self.sent.append((owner, id, pen.flying))
+
+    @precondition(lambda self: self.pens)
+    @rule(data=st.data(), heir=OWNERS, last=st.booleans())
+    def outlive(self, data: st.DataObject, heir: str, last: bool) -> None:
+        """An owner's last write arrives when its heir has the turn."""
+        owner, id = data.draw(st.sampled_from(sorted(self.pens)))
+        lease = self.pens[owner, id].lease
+        if self.pens[owner, id].flying is None:
+            self.freeze(owner, id, 1, last)
+            self.die(owner[0])
+            outcome = self.wait(self.store.claim(ref(id), lease, self.name(heir)))
+            if outcome.answer in FINE and outcome.lease is not None:
+                self.seen[id].append(outcome.lease)
+                self.hold(heir, id, outcome.lease, outcome.top)
+            self.deliver(*self.sent[-1])
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def arrive(self, data: st.DataObject) -> None:
+        """Any write that was ever sent arrives: late, or once more."""
+        self.deliver(*self.sent[-1 - data.draw(st.integers(0, len(self.sent) - 1))])
+
+    def deliver(self, owner: str, id: str, frozen: Append | Ending) -> None:
+        outcome: Outcome
+        before = self.wait(self.store.turn(ref(id)))
+        if isinstance(frozen, Ending):
+            one, outcome = frozen.append, self.wait(self.store.finish(frozen))
+        else:
+            one, [outcome] = frozen, self.wait(self.store.append([frozen]))
+        if outcome.answer is Answer.OK:
+            assert before is not None
+            assert (before.lease, before.top) == (one.lease, one.after)
+        if outcome.answer in FINE:
+            assert self.acknowledged[id].setdefault(one.top, one.entry) == one.entry
+        pen = self.pens.get((owner, id))
+        if pen is None or pen.flying is not frozen:
+            return
+        assert outcome.answer is not Answer.GAP
+        pen.top, pen.flying = one.top, None
+        if outcome.answer not in FINE or isinstance(frozen, Ending):
+            del self.pens[owner, id]
+
+    @rule(owner=OWNERS)
+    def die(self, owner: str) -> None:
+        self.pens = {key: pen for key, pen in self.pens.items() if key[0] != self.name(owner)}
+        self.lives[owner] += 1
+
+    @precondition(lambda self: self.pens)
+    @rule(data=st.data(), released=st.booleans())
+    def give(self, data: st.DataObject, released: bool) -> None:
+        owner, id = data.draw(st.sampled_from(sorted(self.pens)))
+        lease = self.pens[owner, id].lease
+        if released:
+            self.wait(self.store.release(ref(id), lease))
+            del self.pens[owner, id]
+        else:
+            self.wait(self.store.offer(ref(id), lease))
+
+    # -- clients -----------------------------------------------------------------------------------------------------
+
+    @rule(id=IDS)
+    def cancel(self, id: str) -> None:
+        outcome = self.wait(self.store.cancel(ref(id)))
+        turn = self.wait(self.store.turn(ref(id)))
+        if outcome.answer is Answer.OK:
+            assert turn is not None
+            assert turn.stop
+
+    @rule(id=IDS)
+    def delete(self, id: str) -> None:
+        if self.wait(self.store.delete(ref(id))):
+            self.deleted.add(id)
+            self.acknowledged[id] = {}
+
+    # -- what is always so -------------------------------------------------------------------------------------------
+
+    @invariant()
+    def is_a_ledger(self) -> None:
+        for id in "ab":
+            page = self.wait(self.store.read(ref(id), -1, 999))
+            tops = [-1, *(logged.top for logged in page.entries)]
+            assert [logged.after for logged in page.entries] == tops[:-1]
+            last: list[Logged] = [logged for logged in page.entries if logged.last]
+            assert len(last) == (page.status in FINAL)
+            assert not last or last[0] is page.entries[-1]
+            assert self.acknowledged[id].items() <= {logged.top: logged.entry for logged in page.entries}.items()
+
+    @invariant()
+    def nothing_comes_back(self) -> None:
+        assert all(self.wait(self.store.turn(ref(id))) is None for id in self.deleted)
+
+    @invariant()
+    def sweep_lists_what_is_open(self) -> None:
+        turns = {id: self.wait(self.store.turn(ref(id))) for id in "ab"}
+        unfinished = {turn.ref for turn in turns.values() if turn is not None and turn.status not in FINAL}
+        assert {turn.ref for turn in self.wait(self.store.sweep(0))} == unfinished
+
+
+async def _empty(server: Server) -> None:
+    admin = Client(server.url)
+    await admin.call("FLUSHALL")
+    await admin.close()
+
+
+@pytest.mark.redis
+def test_log_stays_a_ledger(redis7: Server) -> None:
+    class Here(Ledger):
+        def __init__(self) -> None:
+            super().__init__(redis7)
+
+    run_state_machine_as_test(
+        Here,
+        settings=settings(
+            max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

@@ -1,0 +1,360 @@
+"""Following a turn: exactly once, from any position, wherever it is written."""
+
+import asyncio
+import gc
+import random
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
+
+from server.log.committer import Pace
+from server.log.journal import Journal
+from server.log.subscriber import Notice, Seen, Watcher
+from server.log.tailer import Patience
+from server.protocol.entry import Event, Kind
+from server.protocol.status import Status
+from server.store.base import Answer, Lease, Logged, Page, PositionLost, Ref, Store
+from server.store.memory.store import MemoryStore
+from server.store.redis.store import RedisStore
+from tests.server.store.faulty import Faulty
+from tests.server.store.make import DONE, MINE, append, ending, new, ref
+
+SHORT = Patience(above=0.5, quiet=0.25, pause=0.002, retry=0.02, block=0.2)
+
+
+@pytest.fixture
+async def watcher(store: Store) -> AsyncIterator[Watcher]:
+    async with Watcher(store, patience=SHORT, page=7) as watcher:
+        yield watcher
+
+
+async def everything(watcher: Watcher, after: int, id: str = "resp_1") -> list[tuple[int, int]]:
+    """The numbers that a viewer sees, entry by entry, notices left out. Now and then it takes them at once."""
+    seen: list[Logged] = []
+
+    def take(run: list[Logged]) -> bool:
+        if random.random() < 0.5:
+            return False
+        seen.extend(run)
+        return True
+
+    async for one in watcher.watch(ref(id), after, take):
+        if not isinstance(one, Notice):
+            seen.extend(one)
+    return [(logged.after, logged.top) for logged in seen]
+
+
+async def write(store: Store, tops: list[int], id: str = "resp_1") -> None:
+    """Append entries that end at these numbers; the last one ends the turn."""
+    after = 1
+    for top in tops[:-1]:
+        assert (await store.append([append(id, after, top)]))[0].answer is Answer.OK
+        after = top
+    assert (await store.finish(ending(id, after, top=tops[-1]))).answer is Answer.OK
+
+
+@pytest.mark.parametrize(("after", "tops"), [(-1, [1, 3, 6, 7]), (0, [1, 3, 6, 7]), (1, [3, 6, 7]), (4, [6, 7]),
+                                             (6, [7]), (7, [])])  # fmt: skip
+async def test_finished_log_from_any_position(store: Store, watcher: Watcher, after: int, tops: list[int]) -> None:
+    await store.create(new())
+    await write(store, [3, 6, 7])
+    assert [top for _, top in await everything(watcher, after)] == tops
+
+
+async def test_pages(store: Store, watcher: Watcher) -> None:
+    await store.create(new())
+    await write(store, list(range(2, 40)))
+    assert [top for _, top in await everything(watcher, -1)] == list(range(1, 40))
+
+
+@pytest.mark.parametrize("after", [8, 10**6])
+async def test_position_above_a_finished_log_is_lost(store: Store, watcher: Watcher, after: int) -> None:
+    await store.create(new())
+    await write(store, [7])
+    with pytest.raises(PositionLost) as caught:
+        await everything(watcher, after)
+    assert (caught.value.status, caught.value.top, caught.value.after) == (Status.COMPLETED, 7, after)
+
+
+async def test_position_in_a_turn_that_is_gone_is_lost(store: Store, watcher: Watcher) -> None:
+    with pytest.raises(PositionLost) as caught:
+        await everything(watcher, -1)
+    assert caught.value.status is None
+
+
+async def test_position_above_a_running_log_waits_for_it(store: Store, watcher: Watcher) -> None:
+    await store.create(new())
+    seen = asyncio.create_task(everything(watcher, 3))
+    await asyncio.sleep(0.05)
+    await write(store, [3, 5])
+    assert await seen == [(3, 5)]
+
+
+async def test_position_that_a_running_log_never_reaches_is_lost(store: Store, watcher: Watcher) -> None:
+    await store.create(new())
+    with pytest.raises(PositionLost) as caught:
+        await everything(watcher, 3)
+    assert (caught.value.status, caught.value.top) == (Status.IN_PROGRESS, 1)
+
+
+async def test_position_inside_a_hole_is_lost_and_one_before_it_is_not(redis: RedisStore) -> None:
+    """Numbers that a takeover skipped: whoever saw one of them cannot go on."""
+    await redis.create(new())
+    await redis.append([append(after=1, top=3)])
+    await redis._client.call("HSET", redis._keys.turn("alice", "resp_1"), "top", 1003)
+    await write_after_hole(redis)
+    async with Watcher(redis, patience=SHORT) as watcher:
+        assert [top for _, top in await everything(watcher, -1)] == [1, 3, 1005]
+        assert [top for _, top in await everything(watcher, 3)] == [1005]
+        assert [top for _, top in await everything(watcher, 1003)] == [1005]
+        for inside in (4, 500, 1002):
+            with pytest.raises(PositionLost):
+                await everything(watcher, inside)
+
+
+async def test_viewer_who_saw_what_redis_lost_is_told_after_a_takeover(redis: RedisStore) -> None:
+    names = [redis._keys.turn("alice", "resp_1"), redis._keys.log("alice", "resp_1")]
+    await redis.create(new())
+    for name in names:
+        await redis._client.call("COPY", name, name + "~")
+    async with Watcher(redis, patience=SHORT) as watcher:
+        seen: list[Seen] = []
+        at_three = asyncio.Event()
+
+        async def follow() -> None:
+            async for one in watcher.watch(ref(), -1):
+                seen.append(one)
+                if not isinstance(one, Notice) and one[-1].top == 3:
+                    at_three.set()
+
+        viewer = asyncio.create_task(follow())
+        await redis.append([append(after=1, top=3)])
+        await at_three.wait()
+        for name in names:
+            await redis._client.call("RENAME", name + "~", name)
+        await redis._client.call("HSET", names[0], "top", 1001)
+        await redis.finish(ending(after=1001, top=1002))
+        with pytest.raises(PositionLost):
+            await viewer
+        assert [top for _, top in await everything(watcher, 1)] == [1002]
+
+
+async def write_after_hole(store: Store) -> None:
+    assert (await store.finish(ending(after=1003, top=1005))).answer is Answer.OK
+
+
+async def test_trimmed_log_is_lost_never_shortened(redis: RedisStore) -> None:
+    await redis.create(new())
+    await write(redis, [3, 5, 7])
+    await redis._client.call("XTRIM", redis._keys.log("alice", "resp_1"), "MAXLEN", 2)
+    async with Watcher(redis, patience=SHORT) as watcher:
+        for after in (-1, 1, 2):
+            with pytest.raises(PositionLost):
+                await everything(watcher, after)
+        assert await everything(watcher, 4) == [(3, 5), (5, 7)]
+
+
+async def test_log_that_expired_is_lost(redis: RedisStore) -> None:
+    await redis.create(new())
+    await write(redis, [3])
+    await redis._client.call("DEL", redis._keys.log("alice", "resp_1"))
+    async with Watcher(redis, patience=SHORT) as watcher:
+        with pytest.raises(PositionLost):
+            await everything(watcher, 1)
+        assert await everything(watcher, 3) == []
+
+
+async def test_viewers_join_at_random_instants(store: Store, watcher: Watcher) -> None:
+    """Snapshot and live ends overlap: no gap, no duplicate, whenever a viewer comes."""
+    await store.create(new())
+    chance = random.Random(7)
+    tops = sorted(chance.sample(range(2, 400), 120))
+    viewers: list[tuple[int, asyncio.Task[list[tuple[int, int]]]]] = []
+    after = 1
+    for top in tops[:-1]:
+        for _ in range(chance.randrange(3)):
+            start = chance.randint(-1, after)
+            viewers.append((start, asyncio.create_task(everything(watcher, start))))
+        await asyncio.sleep(chance.choice((0, 0, 0.001, 0.004)))
+        await store.append([append(after=after, top=top)])
+        after = top
+    await store.finish(ending(after=after, top=tops[-1]))
+    whole = [(-1, 1), *zip([1, *tops], tops, strict=False)]
+    for start, viewer in viewers:
+        assert await viewer == [(low, top) for low, top in whole if top > start]
+
+
+async def test_many_turns_at_once(store: Store, watcher: Watcher) -> None:
+    ids = [f"resp_{n}" for n in range(30)]
+    for id in ids:
+        await store.create(new(id))
+    seen = [asyncio.create_task(everything(watcher, -1, id)) for id in ids]
+    await asyncio.sleep(0.02)
+    await asyncio.gather(*(write(store, [3, 5, 9], id) for id in ids))
+    assert await asyncio.gather(*seen) == [[(-1, 1), (1, 3), (3, 5), (5, 9)]] * 30
+
+
+async def test_viewer_from_below_does_not_take_the_mirror_from_one_at_the_tip(store: Store, watcher: Watcher) -> None:
+    await store.create(new())
+    await store.append([append(after=1, top=5)])
+    tip = asyncio.create_task(everything(watcher, 5))
+    await asyncio.sleep(0.02)
+    below = asyncio.create_task(everything(watcher, 1))
+    await asyncio.sleep(0.02)
+    await store.append([append(after=5, top=6)])
+    await store.finish(ending(after=6))
+    assert await tip == [(5, 6), (6, 7)]
+    assert await below == [(1, 5), (5, 6), (6, 7)]
+
+
+async def test_late_answer_to_an_older_mirrors_read_makes_no_gap(store: Store, watcher: Watcher) -> None:
+    await store.create(new())
+    await store.append([append(after=1, top=3)])
+    await store.append([append(after=3, top=5)])
+    reader = watcher._reader(ref())
+    mirror = reader.follow(ref(), 1, ())
+    reader._deliver({ref(): 3}, {ref(): (await store.read(ref(), 3, 9)).entries})
+    assert mirror.top == 1
+    reader._deliver({ref(): 1}, {ref(): (await store.read(ref(), 1, 9)).entries})
+    assert mirror.top == 5
+
+
+async def test_mirror_that_lacks_what_the_log_has_is_not_believed(store: Store, watcher: Watcher) -> None:
+    await store.create(new())
+    await store.append([append(after=1, top=3)])
+    await store.append([append(after=3, top=5)])
+    mirror = watcher._reader(ref()).follow(ref(), 1, (await store.read(ref(), 3, 9)).entries)
+    seen = asyncio.create_task(everything(watcher, 1))
+    await asyncio.sleep(0.02)
+    await store.finish(ending(after=5))
+    assert await seen == [(1, 3), (3, 5), (5, 6)]
+    assert mirror.closed
+
+
+async def test_turn_that_vanishes_while_it_is_watched_is_lost(store: Store, watcher: Watcher) -> None:
+    await store.create(new())
+    seen = asyncio.create_task(everything(watcher, 1))
+    await asyncio.sleep(0.05)
+    await store.delete(ref())
+    with pytest.raises(PositionLost) as caught:
+        await asyncio.wait_for(seen, 3)
+    assert caught.value.status is None
+
+
+async def test_cancelled_and_abandoned_watches_leave_nothing(store: Store, watcher: Watcher) -> None:
+    await store.create(new())
+    await cancelled(watcher)
+    async for _ in watcher.watch(ref(), -1):
+        break
+    gc.collect()
+    await asyncio.sleep(0.05)
+    assert [reader._positions() for reader in watcher._readers.values()] == [{}]
+
+
+async def cancelled(watcher: Watcher) -> None:
+    seen = [asyncio.create_task(everything(watcher, 1)) for _ in range(20)]
+    await asyncio.sleep(0.03)
+    assert [reader._positions() for reader in watcher._readers.values()] == [{ref(): 1}]
+    for one in seen:
+        one.cancel()
+    await asyncio.gather(*seen, return_exceptions=True)
+
+
+async def test_local_turn_is_read_from_memory_and_goes_on_elsewhere_when_it_is_fenced(store: Store) -> None:
+    async with Journal(store) as journal, Watcher(store, journal, patience=SHORT) as watcher:
+        await store.create(new())
+        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")])
+        seen = asyncio.create_task(everything(watcher, -1))
+        writer.append([Event(Kind.TEXT, "a")])
+        await writer.flushed()
+        await store.claim(ref(), MINE, "node-b")
+        writer.append([Event(Kind.TEXT, "never")])
+        mine = Lease(2, "node-b")
+        await store.append([append(after=2, top=4, lease=mine)])
+        await store.finish(ending(after=4, top=5, lease=mine))
+        assert await seen == [(-1, 1), (1, 2), (2, 4), (4, 5)]
+
+
+async def test_remote_turn_that_is_claimed_here_is_read_from_memory(store: Store) -> None:
+    async with Journal(store) as journal, Watcher(store, journal, patience=SHORT) as watcher:
+        await store.create(new())
+        seen = asyncio.create_task(everything(watcher, -1))
+        await asyncio.sleep(0.02)
+        outcome = await store.claim(ref(), MINE, "node-b")
+        assert outcome.lease is not None
+        writer = journal.open(ref(), outcome.lease, 1, None, (await store.read(ref(), -1, 99)).entries)
+        for _ in range(5):
+            writer.append([Event(Kind.TEXT, "a")])
+            await writer.flushed()
+        await writer.finish(DONE, Status.COMPLETED, b"{}")
+        assert await seen == [(-1, 1), *((n, n + 1) for n in range(1, 7))]
+
+
+async def test_position_above_a_local_log_waits_then_is_lost(store: Store) -> None:
+    async with Journal(store) as journal, Watcher(store, journal, patience=SHORT) as watcher:
+        await store.create(new())
+        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")])
+        seen = asyncio.create_task(everything(watcher, 2))
+        with pytest.raises(PositionLost):
+            await everything(watcher, 5)
+        assert isinstance((await asyncio.gather(seen, return_exceptions=True))[0], PositionLost)
+        await writer.finish(DONE, Status.COMPLETED, b"{}")
+        assert await everything(watcher, 2) == []
+        with pytest.raises(PositionLost):
+            await everything(watcher, 3)
+
+
+async def test_local_viewer_is_told_of_a_stall(store: Store) -> None:
+    faulty = Faulty(store)
+    async with Journal(faulty, pace=Pace(stall=0.02)) as journal, Watcher(store, journal, patience=SHORT) as watcher:
+        await store.create(new())
+        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")])
+        faulty.gate.clear()
+        writer.append([Event(Kind.TEXT, "a")])
+        seen: list[Seen] = []
+        async for one in watcher.watch(ref(), 1):
+            seen.append(one)
+            if one is Notice.STALLED:
+                faulty.gate.set()
+            if not isinstance(one, Notice):
+                break
+        assert seen[0] is Notice.STALLED
+        assert cast("list[Logged]", seen[-1])[-1].top == 2
+
+
+async def test_closing_the_watcher_with_viewers_inside_ends_its_tasks() -> None:
+    store = MemoryStore()
+    await store.create(new())
+    watcher = Watcher(store, patience=SHORT)
+    seen = asyncio.create_task(everything(watcher, 1))
+    await asyncio.sleep(0.02)
+    seen.cancel()
+    await asyncio.gather(seen, return_exceptions=True)
+    await watcher.close()
+    await watcher.close()
+
+
+async def test_answer_that_makes_no_sense_loses_one_viewer() -> None:
+    class Odd(MemoryStore):
+        async def follow(self, after: dict[Ref, int], wait_ms: int) -> dict[Ref, tuple[Logged, ...]]:
+            if ref("bad") in after:
+                raise KeyError("what?")
+            return await super().follow(after, wait_ms)
+
+        async def read(self, ref: Ref, after: int, limit: int) -> Page:
+            if ref.id == "bad" and after > 1:
+                raise ValueError("what?")
+            return await super().read(ref, after, limit)
+
+    store = Odd()
+    async with Watcher(store, patience=SHORT) as watcher:
+        for id in ("bad", "good"):
+            await store.create(new(id))
+            await store.append([append(id)])
+        seen = [asyncio.create_task(everything(watcher, 1, id)) for id in ("bad", "good")]
+        await asyncio.sleep(0.1)
+        await store.finish(ending("good", 2))
+        with pytest.raises(PositionLost):
+            await seen[0]
+        assert await seen[1] == [(1, 2), (2, 3)]

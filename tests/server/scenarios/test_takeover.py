@@ -1,0 +1,331 @@
+"""Two nodes on one Redis: who goes on with what, and when."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx2
+import msgspec
+import pytest
+
+from engine.base import Params, Prompt
+from engine.scripted import ScriptedEngine
+from server.node.drain import drain
+from server.store.base import Ref, StoreDown
+from server.store.redis.client import Client
+from tests.server.conftest import Nodes
+from tests.server.peer import Event, Peer, client, final, numbered, numbers, said, socket, text_of, until
+from tests.serving import Served
+
+ASK = "[tokens=300]"
+
+
+@asynccontextmanager
+async def two(nodes: Nodes, *engines: ScriptedEngine) -> AsyncIterator[tuple[Served, Served]]:
+    """Each knows that the other lives."""
+    first, second = engines or (ScriptedEngine(rate=400), ScriptedEngine(rate=400))
+    async with nodes(first) as a, nodes(second) as b:
+        for one, other in ((a, b), (b, a)):
+            await until(lambda one=one, other=other: sees(one, other), "they know each other")  # type: ignore[misc]
+        yield a, b
+
+
+def sees(one: Served, other: Served) -> bool:
+    note = one.node.heart.census.notes.get(other.node.owner)
+    return note is not None and note.state == "ready"
+
+
+async def uncut(nodes: Nodes, ask: str = ASK) -> str:
+    async with nodes() as served, socket(served) as peer:
+        return text_of(await peer.answer(ask))
+
+
+async def through(
+    nodes: Nodes, served: Served, change: Callable[[str], Awaitable[None]], *, after: int = 40
+) -> list[Event]:
+    """All events of a turn on `served` that is changed in its middle, seen from one socket there."""
+    async with socket(served) as peer:
+        await peer.ask(ASK)
+        seen = [await peer.next() for _ in range(after)]
+        await change(seen[0]["response"]["id"])
+        return numbered([*seen, *await peer.turn()])
+
+
+def check(events: list[Event], text: str) -> None:
+    assert numbers(events) == list(range(len(events)))
+    assert said(events) == text_of(final(events)) == text
+    assert [event["type"] for event in events].count("response.in_progress") == 1
+
+
+async def test_a_draining_node_hands_over_and_its_viewers_see_no_seam(nodes: Nodes) -> None:
+    text = await uncut(nodes)
+    async with two(nodes) as (a, b):
+
+        async def end(id: str) -> None:
+            a.node.state = "draining"
+            await asyncio.gather(*(a.node.store.offer(r.ref, r.writer.lease) for r in a.node.running.values()))
+            await a.node.heart.beat()
+            await until(lambda: b.node.running, "the other one runs it")
+            await until(lambda: not a.node.running, "this one was fenced")
+
+        check(await through(nodes, a, end), text)
+
+
+async def test_drain_ends_when_others_have_taken_everything(nodes: Nodes) -> None:
+    async with two(nodes, ScriptedEngine(rate=60), ScriptedEngine(rate=60)) as (a, b), client(a) as http:
+        made = [(await http.post("responses", json={"input": ASK, "background": True})).json() for _ in range(4)]
+        async with asyncio.timeout(5):
+            await drain(a.node, a.running.sockets, 10.0)
+        assert not a.node.running
+        assert {ref.id for ref in b.node.running} == {each["id"] for each in made}
+
+
+async def test_drain_finishes_alone(nodes: Nodes) -> None:
+    async with nodes(ScriptedEngine(rate=400)) as served, socket(served) as peer:
+        await peer.ask("[tokens=100]")
+        await peer.until("response.output_text.delta")
+        await drain(served.node, served.running.sockets, 10.0)
+        events = await peer.turn()
+        assert final(events)["status"] == "completed"
+        assert await peer.closed() == 1012
+
+
+async def test_what_time_does_not_let_finish_is_given_back(nodes: Nodes) -> None:
+    async with nodes(ScriptedEngine(rate=50)) as served, client(served) as http:
+        made = (await http.post("responses", json={"input": ASK, "background": True})).json()
+        await drain(served.node, served.running.sockets, 0.1)
+        (turn,) = await served.node.store.sweep(0)
+        assert (turn.ref.id, turn.lease, served.node.running) == (made["id"], None, {})
+        refused = await http.post("responses", json={"input": "x"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "server_overloaded")
+
+
+async def test_a_dead_engine_s_turns_go_on_at_the_neighbour(nodes: Nodes) -> None:
+    text = await uncut(nodes)
+    async with two(nodes) as (a, b):
+        engine = a.engine
+        assert isinstance(engine, ScriptedEngine)
+
+        async def die(id: str) -> None:
+            engine.die("a test killed it")
+
+        check(await through(nodes, a, die), text)
+        assert (a.node.state, a.node.error, b.node.state) == ("failed", "a test killed it", "ready")
+
+
+async def test_a_node_that_is_silent_is_dead_and_a_zombie_writes_nothing(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its heart stops, its pen does not: the first append after the claim is refused."""
+    text = await uncut(nodes)
+    async with two(nodes) as (a, b):
+
+        async def silence(id: str) -> None:
+            async def mute(*_: object) -> None:
+                raise StoreDown("mute")
+
+            monkeypatch.setattr(a.node.store, "beat", mute)
+            await until(lambda: b.node.running, "the other one runs it")
+            await until(lambda: not a.node.running, "the zombie was fenced")
+
+        check(await through(nodes, a, silence), text)
+
+
+async def test_a_queue_is_everybody_s(nodes: Nodes) -> None:
+    engines = ScriptedEngine(slots=1, rate=50), ScriptedEngine(slots=4, rate=0)
+    async with two(nodes, *engines) as (a, b), client(a) as http:
+        await http.post("responses", json={"input": "[hang@1]", "background": True})
+        waiting = [(await http.post("responses", json={"input": "[hang@1]", "background": True})).json() for _ in "ab"]
+        await until(lambda: len(b.node.running) == 2, "the free one helps")
+        assert {ref.id for ref in b.node.running} == {each["id"] for each in waiting}
+        for each in waiting:
+            await http.post(f"responses/{each['id']}/cancel")
+        await until(lambda: not b.node.running, "a stop reaches the one who runs it")
+
+
+async def test_a_stop_reaches_another_node_before_its_first_token(nodes: Nodes) -> None:
+    async with two(nodes) as (a, b), client(a) as http, client(b) as other:
+        made = (await http.post("responses", json={"input": "[first=30]", "background": True})).json()
+        async with asyncio.timeout(2):
+            ended = (await other.post(f"responses/{made['id']}/cancel")).json()
+        assert ended["status"] == "cancelled"
+        await until(lambda: not a.node.running, "the slot is free")
+
+
+async def test_a_turn_that_is_viewed_elsewhere_only_goes_on(nodes: Nodes) -> None:
+    async with two(nodes, ScriptedEngine(rate=60), ScriptedEngine(rate=60)) as (a, b):
+        a.node.presence.grace = 0.6
+        b.running.sweep.pause = b.running.sweep.looks = 0.1
+        b.node.news.set()  # the pause that runs is the old one
+        async with socket(a) as peer:
+            await peer.ask("[tokens=150]", store=False)
+            id = (await peer.next())["response"]["id"]
+        async with socket(b, f"?resume={id}&starting_after=0") as peer:
+            assert final(await peer.turn())["status"] == "completed"
+
+
+async def test_a_turn_that_is_ours_and_does_not_run_is_given_back_and_run(nodes: Nodes) -> None:
+    """As after a claim whose answer was lost for good."""
+    async with two(nodes) as (a, b), socket(a) as peer:
+        await peer.ask("[hang@3]")
+        await peer.until("response.output_text.delta")
+        ((ref, runner),) = a.node.running.items()
+        assert runner.task is not None
+        runner.task.cancel()
+        await until(lambda: ref in a.node.running or ref in b.node.running, "somebody goes on")
+
+
+async def test_a_poison_turn_is_given_up_and_takes_no_neighbour_along(nodes: Nodes) -> None:
+    """It kills three engines before its first token. The answer beside it ends well."""
+    text = await uncut(nodes)
+    async with AsyncExitStack() as stack:
+        served = [await stack.enter_async_context(nodes(ScriptedEngine(rate=300))) for _ in range(4)]
+        await until(lambda: all(sees(one, two) for one in served for two in served if one is not two), "all know all")
+        http, last = [await stack.enter_async_context(client(one)) for one in (served[0], served[3])]
+        made = [
+            (await http.post("responses", json={"input": ask, "background": True})).json() for ask in (ASK, "[die@0]")
+        ]
+        beside, poison = await asyncio.gather(*(end_of(last, each["id"]) for each in made))
+        assert (poison["status"], poison["error"]["code"]) == ("failed", "cannot_continue")
+        assert text_of(beside) == text
+        assert [one.node.state for one in served].count("failed") == 3
+
+
+async def end_of(http: httpx2.AsyncClient, id: str) -> Event:
+    async with asyncio.timeout(15):
+        while True:
+            response: Event = (await http.get(f"responses/{id}")).json()
+            if response["status"] not in {"queued", "in_progress"}:
+                return response
+            await asyncio.sleep(0.05)
+
+
+# -- prompts that are rendered again -----------------------------------------------------------------------------
+
+PAST = ("The first. " * 30 + "[tokens=40]", "The second. " * 30 + "[tokens=40]")
+CONTEXT = {"truncated": 800}  # tokens: the first question does not fit any more
+WHOLE = {"fork"}  # whose history others may change while the turn runs
+
+
+async def after_two(served: Served, peer: Peer, how: str) -> dict[str, Any]:
+    """Two turns, and what makes the next one continue them."""
+    async with client(served) as http:
+        within = {"conversation": (await http.post("conversations", json={})).json()["id"]}
+    common: dict[str, Any] = {"store": how not in {"unkept", "kept at last"}}
+    common["truncation"] = "auto" if how == "truncated" else "disabled"
+    if how not in {"conversation", "fork"}:
+        within = {}
+    first = await peer.answer(PAST[0], **common, **within)
+    second = await peer.answer(PAST[1], **common, **(within or {"previous_response_id": first["id"]}))
+    last = common | {"store": how != "unkept"}
+    return last | (within if how == "conversation" else {"previous_response_id": second["id"]})
+
+
+Change = Callable[[Served, Ref], Awaitable[None]]
+
+
+async def third(nodes: Nodes, how: str, change: Change, *engines: ScriptedEngine) -> list[Event]:
+    """All events of a turn that continues two others, on a node to which something happens meanwhile."""
+    context = CONTEXT.get(how, 1 << 17)
+    engines = engines or (ScriptedEngine(rate=400, context=context), ScriptedEngine(rate=400, context=context))
+    async with two(nodes, *engines) as (a, _), socket(a) as peer:
+        continues = await after_two(a, peer, how)
+        await peer.ask(ASK, **continues)
+        seen = [await peer.next() for _ in range(40)]
+        (ref,) = a.node.running
+        await change(a, ref)
+        return numbered([*seen, *await peer.turn()])
+
+
+async def nothing(_: Served, __: Ref) -> None:
+    pass
+
+
+async def die(served: Served, _: Ref) -> None:
+    assert isinstance(served.engine, ScriptedEngine)
+    served.engine.die("a test killed it")
+
+
+async def record_of(served: Served, ref: Ref) -> dict[str, bytes]:
+    turn = await served.node.store.turn(ref)
+    assert turn is not None
+    return turn.record
+
+
+@pytest.mark.parametrize("how", ["chain", "conversation", "fork", "unkept", "kept at last", "truncated"])
+async def test_another_node_reads_the_very_same_prompt(nodes: Nodes, how: str) -> None:
+    """The scripted engine's answer is another one where a byte of the prompt is."""
+
+    async def end(served: Served, ref: Ref) -> None:
+        assert ("prompt" in await record_of(served, ref)) == (how in WHOLE)
+        await die(served, ref)
+
+    whole = await third(nodes, how, nothing)
+    cut = await third(nodes, how, end)
+    check(cut, text_of(final(whole)))
+    assert final(cut)["usage"]["input_tokens"] == final(whole)["usage"]["input_tokens"]
+    assert (final(cut)["usage"]["input_tokens"] < 800) == (how == "truncated")
+
+
+async def test_who_helps_with_the_queue_renders_what_it_takes(nodes: Nodes) -> None:
+    text = text_of(final(await third(nodes, "chain", nothing)))
+    async with two(nodes, ScriptedEngine(slots=1), ScriptedEngine(slots=4)) as (a, _), socket(a) as peer:
+        continues = await after_two(a, peer, "chain")
+        async with client(a) as http:
+            hanging = (await http.post("responses", json={"input": "[hang@1]", "background": True})).json()
+            await until(lambda: a.node.running, "its only slot is taken")
+            answer = await peer.answer(ASK, **continues)
+            assert (text_of(answer), {ref.id for ref in a.node.running}) == (text, {hanging["id"]})
+            await http.post(f"responses/{hanging['id']}/cancel")
+
+
+async def test_the_response_before_it_may_be_deleted_meanwhile(nodes: Nodes) -> None:
+    async def delete(served: Served, ref: Ref) -> None:
+        turn = await served.node.store.turn(ref)
+        assert turn is not None
+        async with client(served) as http:
+            for id in await before(http, ref.id):
+                assert (await http.delete(f"responses/{id}")).status_code == 200
+        await die(served, ref)
+
+    check(await third(nodes, "chain", delete), text_of(final(await third(nodes, "chain", nothing))))
+
+
+async def before(http: httpx2.AsyncClient, id: str) -> list[str]:
+    """The responses that this one continues."""
+    found: list[str] = []
+    while (id := (await http.get(f"responses/{id}")).json()["previous_response_id"]) is not None:
+        found.append(id)
+    return found
+
+
+async def test_a_prompt_with_a_clock_in_it_is_kept(nodes: Nodes) -> None:
+    first, second = ScriptedEngine(rate=400), OtherDay(rate=400)
+    first.model = second.model = msgspec.structs.replace(first.model, renders_alike=False)
+    check(await third(nodes, "chain", die, first, second), text_of(final(await third(nodes, "chain", nothing))))
+
+
+async def test_a_prompt_that_reads_differently_now_ends_the_turn(nodes: Nodes) -> None:
+    events = await third(nodes, "chain", die, ScriptedEngine(rate=400), OtherDay(rate=400))
+    assert final(events)["error"]["code"] == "cannot_continue"
+    assert said(events) == text_of(final(events)) != ""
+
+
+async def test_a_history_that_is_gone_ends_the_turn(nodes: Nodes, empty: str) -> None:
+    async def lose(served: Served, ref: Ref) -> None:
+        admin = Client(empty)
+        await admin.call("DEL", *await admin.call("KEYS", "*:items:*"))
+        await admin.close()
+        await die(served, ref)
+
+    events = await third(nodes, "chain", lose)
+    assert final(events)["error"]["code"] == "cannot_continue"
+    assert said(events) == text_of(final(events)) != ""
+
+
+class OtherDay(ScriptedEngine):
+    """Its template says what day it is."""
+
+    async def render(self, messages: list[dict[str, Any]], params: Params, salt: str | None) -> Prompt:
+        return await super().render([{"role": "system", "content": "It is Monday."}, *messages], params, salt)

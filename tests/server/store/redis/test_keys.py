@@ -1,0 +1,54 @@
+"""Key names."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.store.redis.keys import Keys, digest
+
+TEXT = st.text(min_size=1)
+
+
+@given(TEXT, TEXT)
+def test_everything_of_a_caller_has_one_hash_tag(caller: str, id: str) -> None:
+    keys = Keys(16)
+    names = [
+        make(caller, id)
+        for make in (keys.turn, keys.log, keys.response, keys.tombstone, keys.idempotency, keys.segment,
+                     keys.conversation, keys.items, keys.positions)
+    ]  # fmt: skip
+    names += [keys.conversations(caller), keys.open(keys.partition(caller))]
+    tag = f"{{{keys.partition(caller)}}}"
+    for name in names:
+        found = re.search(r"\{[^}]*\}", name)
+        assert found is not None
+        assert found[0] == tag
+    assert len(set(names)) == len(names)
+
+
+@given(TEXT, TEXT)
+def test_callers_with_different_names_share_no_key(one: str, other: str) -> None:
+    if one != other:
+        assert Keys().turn(one, "x") != Keys().turn(other, "x")
+
+
+def test_a_single_redis_has_one_partition() -> None:
+    assert {Keys().partition(f"caller {n}") for n in range(100)} == {0}
+    assert {Keys(16).partition(f"caller {n}") for n in range(1000)} == set(range(16))
+
+
+@pytest.mark.parametrize(("caller", "partition"), [("alice", 5), ("bob", 12)])
+def test_partitions_never_move(caller: str, partition: int) -> None:
+    assert Keys(16).partition(caller) == partition
+
+
+def test_open_set_and_prefix_make_the_key() -> None:
+    keys = Keys(16)
+    partition = keys.partition("alice")
+    assert keys.turns(partition) + keys.member("alice", "resp_1") == keys.turn("alice", "resp_1")
+    assert keys.logs(partition) + keys.member("alice", "resp_1") == keys.log("alice", "resp_1")
+    assert keys.segments(partition) + keys.member("alice", "s") == keys.segment("alice", "s")
+    assert keys.item_lists(partition) + keys.member("alice", "s") == keys.items("alice", "s")
+    assert len(digest("alice")) == 16

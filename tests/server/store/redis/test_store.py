@@ -1,0 +1,313 @@
+"""What only real Redis can do: expire, stall, refuse, forget scripts, die."""
+
+import asyncio
+import re
+import signal
+
+import pytest
+import redis.exceptions as theirs
+
+from server.log.committer import Pace
+from server.log.journal import Journal
+from server.log.subscriber import Watcher
+from server.store.base import Answer, Checkpoint, PositionLost, StoreDown, StoreError, StoreFull
+from server.store.redis.client import Client, translate
+from server.store.redis.keys import Lifetimes
+from server.store.redis.store import RedisStore, connect
+from tests.redis_server import Server
+from tests.server.log.test_subscriber import SHORT, everything
+from tests.server.store.make import ALICE, append, ending, item, new, ref
+from tests.server.store.story import written
+
+# -- lifetimes ---------------------------------------------------------------------------------------------------
+
+
+async def ttl(store: RedisStore, key: str) -> int:
+    return int(await store._client.call("TTL", key))
+
+
+@pytest.mark.parametrize(("kept", "log", "response"), [(True, 900, 30 * 86_400), (False, 60, 60)])
+async def test_lifetimes_after_the_end(redis: RedisStore, kept: bool, log: int, response: int) -> None:
+    keys = redis._keys
+    await redis.create(new(kept=kept, idempotency_key="k"))
+    for key in (keys.turn(ALICE, "resp_1"), keys.log(ALICE, "resp_1"), keys.idempotency(ALICE, "k")):
+        assert await ttl(redis, key) == pytest.approx(30 * 86_400, abs=2)
+    await redis.finish(ending())
+    for key in (keys.turn(ALICE, "resp_1"), keys.log(ALICE, "resp_1")):
+        assert await ttl(redis, key) == pytest.approx(log, abs=2)
+    for key in (keys.response(ALICE, "resp_1"), keys.idempotency(ALICE, "k")):
+        assert await ttl(redis, key) == pytest.approx(response, abs=2)
+
+
+async def test_turn_that_ended_expires_and_its_response_stays(server: Server) -> None:
+    store = connect(server.url, Lifetimes(log=1))
+    await store._client.call("FLUSHALL")
+    await store.create(new(input=(item("x"),)))
+    await store.finish(ending())
+    await asyncio.sleep(1.1)
+    assert await store.turn(ref()) is None
+    assert (await store.read(ref(), -1, 9)).status is None
+    stored = await store.stored(ref())
+    assert stored is not None
+    assert await store.own_input(ref()) == [item("x").json]
+    await store.close()
+
+
+async def test_sweep_renews_what_is_open(server: Server) -> None:
+    store = connect(server.url, Lifetimes(session=2))
+    await store._client.call("FLUSHALL")
+    await store.create(new(idempotency_key="k"))
+    for _ in range(5):
+        await asyncio.sleep(0.6)
+        assert [turn.ref for turn in await store.sweep(0)] == [ref()]
+    assert (await store.append([append()]))[0].answer is Answer.OK
+    await store.close()
+
+
+async def test_using_a_history_renews_it(redis: RedisStore) -> None:
+    await redis.create(new("a", input=(item("x"),)))
+    await redis.finish(ending("a", 1, "y"))
+    stored = await redis.stored(ref("a"))
+    assert stored is not None
+    assert stored.checkpoint is not None
+    names = (redis._keys.segment(ALICE, "a"), redis._keys.items(ALICE, "a"))
+    for key in names:
+        await redis._client.call("EXPIRE", key, 5)
+    await redis.history(ALICE, stored.checkpoint)
+    for key in names:
+        assert await ttl(redis, key) > 86_400
+
+
+async def test_sweep_renews_what_an_open_turn_continues(redis: RedisStore) -> None:
+    await redis.create(new("a", input=(item("x"),)))
+    await redis.finish(ending("a", 1, "y"))
+    await redis.create(new("b", parent=Checkpoint("a", 0), input=(item("z"),)))
+    await redis.finish(ending("b", 1, "z!"))
+    await redis.create(new("c", parent=Checkpoint("b", 1)))
+    await redis._client.call("HSET", redis._keys.turn(ALICE, "c"), "renewed", 0)
+    names = [make(ALICE, id) for make in (redis._keys.segment, redis._keys.items) for id in "ab"]
+    for key in names:
+        await redis._client.call("EXPIRE", key, 5)
+    await redis.sweep(0)
+    for key in names:
+        assert await ttl(redis, key) > 86_400
+
+
+async def test_names_show_neither_caller_nor_key_nor_ticket(redis: RedisStore) -> None:
+    await redis.create(new(caller="canary@example.com", idempotency_key="canary-key"))
+    await redis.put_ticket("canary-ticket", ALICE, 60)
+    for key in await redis._client.call("KEYS", "*"):
+        assert b"canary" not in key
+
+
+# -- refusals ----------------------------------------------------------------------------------------------------
+
+
+async def test_broken_key_stops_one_turn(redis: RedisStore) -> None:
+    for id in "abc":
+        await redis.create(new(id))
+    key = redis._keys.log(ALICE, "b")
+    await redis._client.call("DEL", key)
+    await redis._client.call("SET", key, "not a stream", "EX", 60)
+    outcomes = await redis.append([append(id) for id in "abc"])
+    assert [outcome.answer for outcome in outcomes] == [Answer.OK, Answer.BROKEN, Answer.OK]
+
+
+async def test_log_that_is_not_there_is_lost(redis: RedisStore) -> None:
+    await redis.create(new())
+    await redis._client.call("DEL", redis._keys.log(ALICE, "resp_1"))
+    assert (await redis.append([append()]))[0].answer is Answer.LOST
+    assert (await redis.finish(ending())).answer is Answer.LOST
+
+
+async def test_key_of_another_type_loses_one_viewer(redis: RedisStore) -> None:
+    async with Watcher(redis, patience=SHORT) as watcher:
+        for id in ("a", "b"):
+            await redis.create(new(id))
+        seen = [asyncio.create_task(everything(watcher, 1, id)) for id in ("a", "b")]
+        await asyncio.sleep(0.05)
+        key = redis._keys.log(ALICE, "a")
+        await redis._client.call("DEL", key)
+        await redis._client.call("SET", key, "not a stream", "EX", 60)
+        await asyncio.sleep(0.3)
+        await redis.finish(ending("b"))
+        with pytest.raises(PositionLost):
+            await seen[0]
+        assert await seen[1] == [(1, 2)]
+
+
+async def test_full_redis_refuses_and_goes_on_later(own: Server) -> None:
+    store = connect(own.url)
+    await store.create(new())
+    await store._client.call("CONFIG", "SET", "maxmemory", 1)
+    for attempt in (store.append([append()]), store.finish(ending()), store.create(new("b"))):
+        with pytest.raises(StoreFull, match=r"unix:///tmp/"):
+            await attempt
+    await store._client.call("CONFIG", "SET", "maxmemory", 0)
+    assert (await store.append([append()]))[0].answer is Answer.OK
+    assert await store.turn(ref("b")) is None
+    await store.close()
+
+
+async def test_read_only_replica_is_down(own: Server) -> None:
+    store = connect(own.url)
+    await store.create(new())
+    await store._client.call("REPLICAOF", "127.0.0.1", 1)
+    for attempt in (store.append([append()]), store.finish(ending()), store.create(new("b"))):
+        with pytest.raises(StoreDown):
+            await attempt
+    await store._client.call("REPLICAOF", "NO", "ONE")
+    assert (await store.append([append()]))[0].answer is Answer.OK
+    await store.close()
+
+
+async def test_forgotten_scripts_are_sent_again(redis: RedisStore) -> None:
+    await redis.create(new())
+    await redis._client.call("SCRIPT", "FLUSH")
+    assert (await redis.append([append()]))[0].answer is Answer.OK
+
+
+async def test_evicting_redis_is_refused(own: Server) -> None:
+    store = connect(own.url)
+    await store._client.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    with pytest.raises(StoreError, match="noeviction"):
+        await store.check()
+    await store.close()
+
+
+async def test_old_redis_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def call(*_: object) -> bytes:
+        return b"# Server\r\nredis_version:6.0.16\r\n"
+
+    store = connect("redis://localhost")
+    monkeypatch.setattr(store._client, "call", call)
+    with pytest.raises(StoreError, match=r"6\.0\.16.*6\.2"):
+        await store.check()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost", "redis+raft://localhost", "redis+cluster://", "redis+sentinel://h"]
+)
+def test_addresses_that_make_no_sense_are_refused(url: str) -> None:
+    with pytest.raises(StoreError, match=re.escape(url.partition("//")[0])):
+        connect(url)
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes"),
+    [
+        (theirs.BusyLoadingError("loading"), StoreDown),
+        (theirs.ReadOnlyError("no"), StoreDown),
+        (theirs.ResponseError("Error running script: @user_script: READONLY You can't write"), StoreDown),
+        (theirs.MovedError("1 127.0.0.1:6379"), StoreDown),
+        (theirs.ClusterDownError("down"), StoreDown),
+        (theirs.AuthenticationError("NOAUTH"), StoreDown),
+        (theirs.ConnectionError("reset"), StoreDown),
+        (OSError("unreachable"), StoreDown),
+        (theirs.OutOfMemoryError("no"), StoreFull),
+        (theirs.ResponseError("MISCONF Redis is configured to save"), StoreFull),
+        (theirs.ResponseError("WRONGTYPE Operation"), StoreError),
+        (theirs.NoPermissionError("no"), StoreError),
+    ],
+)
+def test_complaints_in_our_words(error: Exception, becomes: type[StoreError]) -> None:
+    ours = translate(error, "redis://there")
+    assert type(ours) is becomes
+    assert "redis://there" in str(ours)
+
+
+# -- stalls and losses -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["redis://user:secret@127.0.0.1:1/0", "unix:///nowhere/s?password=secret"])
+async def test_nobody_there_names_the_address_without_its_password(url: str) -> None:
+    store = connect(url)
+    with pytest.raises(StoreDown) as caught:
+        await store.check()
+    assert "127.0.0.1:1" in str(caught.value) or "/nowhere/s" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    await store.close()
+
+
+async def test_stalled_redis_is_down_in_time_and_repeats_are_applied_once(own: Server) -> None:
+    store = connect(own.url, timeout=0.2)
+    await store.create(new())
+    own.signal(signal.SIGSTOP)
+    for _ in range(3):
+        with pytest.raises(StoreDown, match=r"0\.2 s"):
+            await store.append([append()])
+    own.signal(signal.SIGCONT)
+    assert (await store.append([append()]))[0].answer in (Answer.OK, Answer.DUPLICATE)
+    assert len((await store.read(ref(), -1, 9)).entries) == 2
+    await store.close()
+
+
+async def test_killed_connections_are_replaced_and_none_leaks(redis: RedisStore) -> None:
+    admin = Client(redis._client.address)
+    await redis.create(new())
+    for _ in range(10):
+        await asyncio.gather(*(redis.turn(ref()) for _ in range(10)))
+        await admin.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        assert (await redis.turn(ref())) is not None
+    listed = await admin.call("CLIENT", "LIST")
+    assert len(listed.splitlines()) <= 12
+    await admin.close()
+
+
+async def test_calls_beyond_the_pool_wait_their_turn(server: Server) -> None:
+    client = Client(server.url, limit=3)
+    assert await asyncio.gather(*(client.call("ECHO", f"{n}") for n in range(50))) == [b"%d" % n for n in range(50)]
+    assert len(client._idle) <= 3
+    await client.close()
+
+
+async def test_call_cancelled_at_any_moment_spoils_no_other(redis: RedisStore) -> None:
+    client = redis._client
+    assert isinstance(client, Client)
+    for steps in range(40):
+        task = asyncio.create_task(client.call("ECHO", f"cancelled {steps}"))
+        for _ in range(steps % 8):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert await client.call("ECHO", f"{steps}") == b"%d" % steps
+    assert not client._lent
+
+
+async def test_stall_loses_and_repeats_nothing(own: Server) -> None:
+    store, viewer = connect(own.url, timeout=0.2), connect(own.url, timeout=0.2)
+    await store.create(new())
+
+    async def stall() -> None:
+        for _ in range(2):
+            await asyncio.sleep(0.1)
+            own.signal(signal.SIGSTOP)
+            await asyncio.sleep(0.6)
+            own.signal(signal.SIGCONT)
+
+    changes: list[bool] = []
+    async with Journal(store, on_stall=changes.append) as journal, Watcher(viewer, patience=SHORT) as watcher:
+        seen = asyncio.create_task(everything(watcher, -1))
+        entries = await written(journal, store, asyncio.create_task(stall()))
+        assert len(await seen) == len(entries)
+    assert changes[:2] == [True, False]
+    await store.close()
+    await viewer.close()
+
+
+async def test_restart_loses_and_repeats_nothing_that_was_kept(own: Server) -> None:
+    store, viewer = connect(own.url, timeout=0.2), connect(own.url, timeout=0.2)
+    await store.create(new())
+
+    async def restart() -> None:
+        await asyncio.sleep(0.1)
+        own.kill()
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(own.start)
+
+    async with Journal(store, pace=Pace(stall=0.05)) as journal, Watcher(viewer, patience=SHORT) as watcher:
+        seen = asyncio.create_task(everything(watcher, -1))
+        entries = await written(journal, store, asyncio.create_task(restart()))
+        assert len(await seen) == len(entries)
+    await store.close()
+    await viewer.close()

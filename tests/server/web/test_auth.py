@@ -1,0 +1,227 @@
+"""Who is calling, and from where."""
+
+import pytest
+
+from server.protocol.errors import WireError
+from server.settings import BadSetting
+from server.web.auth import ANONYMOUS, Auth, new_ticket
+
+KEYS = ("ann:secret-a", "bob:secret-b", "secret-c")
+
+
+def status(auth: Auth, authorization: str | None) -> int:
+    with pytest.raises(WireError) as caught:
+        auth.caller(authorization)
+    return caught.value.status
+
+
+class TestKeys:
+    """Named and unnamed."""
+
+    def test_without_keys_everyone_may_call(self) -> None:
+        auth = Auth((), (), ())
+        assert auth.open
+        assert auth.caller(None) == auth.caller("Bearer whatever") == ANONYMOUS
+
+    def test_a_key_names_its_caller(self) -> None:
+        auth = Auth(KEYS, (), ())
+        assert not auth.open
+        assert [auth.caller(f"Bearer {key}") for key in ("secret-a", "secret-b")] == ["ann", "bob"]
+
+    def test_a_key_without_a_name_gets_one_that_tells_nothing(self) -> None:
+        name = Auth(KEYS, (), ()).caller("Bearer secret-c")
+        assert name.startswith("key-")
+        assert "secret" not in name
+        assert name == Auth(("secret-c",), (), ()).caller("Bearer secret-c")
+
+    def test_a_key_may_hold_colons(self) -> None:
+        assert Auth(("ann:a:b",), (), ()).caller("Bearer a:b") == "ann"
+
+    def test_one_caller_may_have_two_keys(self) -> None:
+        auth = Auth(("ann:one", "ann:two"), (), ())
+        assert auth.caller("Bearer one") == auth.caller("Bearer two") == "ann"
+
+    @pytest.mark.parametrize("authorization", ["bearer secret-a", "BEARER secret-a", "Bearer  secret-a "])
+    def test_the_scheme_is_read_as_the_standard_says(self, authorization: str) -> None:
+        assert Auth(KEYS, (), ()).caller(authorization) == "ann"
+
+    @pytest.mark.parametrize(
+        "authorization",
+        [None, "", "Bearer", "Bearer ", "Basic secret-a", "secret-a", "Bearer secret", "Bearer secret-ax", "Bearer ä"],
+    )
+    def test_everything_else_is_refused(self, authorization: str | None) -> None:
+        assert status(Auth(KEYS, (), ()), authorization) == 401
+
+    @pytest.mark.parametrize("entry", [":secret", "ann:", ":", "ann:schlüssel", "ann:two words", "ann:a\nb"])
+    def test_an_entry_that_is_no_key_names_the_setting_and_not_the_key(self, entry: str) -> None:
+        with pytest.raises(BadSetting, match="API_KEYS") as caught:
+            Auth((entry,), (), ())
+        assert "sch" not in str(caught.value)
+        assert "secret" not in str(caught.value)
+
+    def test_no_key_can_be_read_off_the_object(self) -> None:
+        auth = Auth(KEYS, (), ())
+        shown = f"{auth!r} {vars(auth)!r}"
+        assert not any(key in shown for key in ("secret-a", "secret-b", "secret-c"))
+
+
+class TestHosts:
+    """A web page must not reach this node under a name of its own."""
+
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "localhost",
+            "localhost:8000",
+            "LOCALHOST:8000",
+            "localhost.",
+            "chat.localhost:8000",
+            "127.0.0.1",
+            "127.0.0.1:8000",
+            "192.168.1.20:8000",
+            "[::1]",
+            "[::1]:8000",
+            "[fe80::1]:8000",
+            "chat.example.com",
+            "chat.example.com:443",
+            "Chat.Example.COM",
+            "chat.example.com.",
+        ],
+    )
+    def test_ours(self, host: str) -> None:
+        Auth((), ("Chat.example.com",), ()).check_host(host)
+
+    @pytest.mark.parametrize(
+        "host",
+        [
+            None,
+            "",
+            ":8000",
+            "evil.tld",
+            "evil.tld:8000",
+            "localhost.evil.tld",
+            "notlocalhost",
+            "chat.example.com.evil.tld",
+            "xchat.example.com",
+            "example.com",
+            "127.0.0.1.evil.tld",
+            "2130706433",
+            "[evil.tld]",
+            "::1",
+        ],
+    )
+    def test_foreign(self, host: str | None) -> None:
+        with pytest.raises(WireError) as caught:
+            Auth((), ("chat.example.com",), ()).check_host(host)
+        assert (caught.value.status, caught.value.code) == (403, "host_not_allowed")
+
+    def test_this_machine_s_own_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("socket.gethostname", lambda: "Workstation")
+        Auth((), (), ()).check_host("workstation:8000")
+
+    @pytest.mark.parametrize("entry", ["chat.example.com.", "chat.example.com:8000", "CHAT.example.com"])
+    def test_entries_are_read_like_hosts(self, entry: str) -> None:
+        Auth((), (entry,), ()).check_host("chat.example.com")
+
+    @pytest.mark.parametrize("entry", ["", "::1", "."])
+    def test_an_entry_that_is_no_name_opens_nothing(self, entry: str) -> None:
+        with pytest.raises(WireError):
+            Auth((), (entry,), ()).check_host(None)
+
+    def test_all(self) -> None:
+        Auth((), ("*",), ()).check_host("evil.tld")
+
+
+def allowed(origin: str | None, host: str | None = "node.example.com", *origins: str) -> bool:
+    try:
+        Auth((), (), origins).check_origin(origin, host)
+    except WireError as error:
+        return error.code != "origin_not_allowed"
+    return True
+
+
+class TestOrigins:
+    """The page that calls is our own, or allowed by name."""
+
+    APP = "https://app.example.com"
+
+    def test_who_is_no_browser_names_none(self) -> None:
+        assert allowed(None)
+
+    @pytest.mark.parametrize(
+        ("origin", "host"),
+        [
+            ("http://localhost:8000", "localhost:8000"),
+            ("https://node.example.com", "node.example.com"),
+            ("https://node.example.com", "node.example.com:443"),
+            ("http://node.example.com", "node.example.com:80"),
+            ("https://node.example.com:443", "node.example.com"),
+            ("https://node.example.com:8443", "node.example.com:8443"),
+            ("https://NODE.example.com", "node.EXAMPLE.com"),
+            ("http://[::1]:8000", "[::1]:8000"),
+        ],
+    )
+    def test_our_own_pages(self, origin: str, host: str) -> None:
+        assert allowed(origin, host)
+
+    @pytest.mark.parametrize(
+        "origin",
+        ["https://app.example.com", "HTTPS://APP.example.com", "https://app.example.com:8443"],
+    )
+    def test_pages_allowed_by_name(self, origin: str) -> None:
+        assert allowed(origin, "node.example.com", self.APP, "https://app.example.com:8443")
+
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "null",
+            "",
+            "*",
+            "https://",
+            "https://evil.tld",
+            "https://app.example.com.evil.tld",
+            "https://evil-app.example.com",
+            "https://example.com",
+            "https://app.example.com:8443",
+            "http://app.example.com",
+            "https://app.example.com.",
+            "https://app.example.com/",
+            "https://app.example.com/path",
+            "https://app.example.com@evil.tld",
+            "https://evil.tld#app.example.com",
+            "https://node.example.com.evil.tld",
+            "https://node.example.com:8000",
+            "https://node.example.com#x",
+            "https://node.example.com?x",
+            "https://x@node.example.com",
+            "https://:x@node.example.com",
+            "file://node.example.com",
+            "wss://node.example.com",
+            "node.example.com",
+            "https://[::1",
+        ],
+    )
+    def test_look_alikes(self, origin: str) -> None:
+        assert not allowed(origin, "node.example.com", self.APP)
+
+    def test_without_a_host_nothing_is_our_own(self) -> None:
+        assert not allowed("https://node.example.com", None)
+        assert not allowed("null", None)
+        assert not allowed("", "")
+
+    @pytest.mark.parametrize("entry", ["https://App.Example.com/", "https://app.example.com:443"])
+    def test_entries_are_read_like_origins(self, entry: str) -> None:
+        assert allowed(self.APP, "node.example.com", entry)
+
+    @pytest.mark.parametrize(
+        "entry", ["*", "null", "app.example.com", "https://", "https://a.b/path", "https://x@a.b", "ftp://a.b"]
+    )
+    def test_an_entry_that_is_no_origin_names_the_setting(self, entry: str) -> None:
+        with pytest.raises(BadSetting, match="ALLOWED_ORIGINS"):
+            Auth((), (), (entry,))
+
+
+def test_tickets_are_long_and_never_the_same() -> None:
+    tickets = {new_ticket() for _ in range(100)}
+    assert len(tickets) == 100
+    assert min(map(len, tickets)) == 32
