@@ -191,7 +191,7 @@ class Model(msgspec.Struct, frozen=True):
 
 # Takes a chunk at once, without waking whoever waits for the iterator, and says until when, in the loop's time, what
 # follows may gather to one chunk: not at all if that is past. Or returns None, and the chunk comes by the iterator.
-Take = Callable[[Chunk], float | None]
+ChunkSink = Callable[[Chunk], float | None]
 
 
 class Engine(Protocol):
@@ -215,7 +215,7 @@ class Engine(Protocol):
         ...
 
     def generate(
-        self, id: str, prompt: Prompt, params: Params, said: Said, take: Take | None = None
+        self, id: str, prompt: Prompt, params: Params, said: Said, take: ChunkSink | None = None
     ) -> AsyncGenerator[Chunk, None]:
         """Stream an answer; `id` must never be used twice.
 

@@ -17,10 +17,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from engine.base import Engine
-from server.log.journal import Journal, Pace
-from server.log.subscriber import Watcher
+from server.log.journal import CommitPolicy, Journal
+from server.log.subscriber import LogSubscriber
 from server.node.node import Node
-from server.node.reconciler import Sweep
+from server.node.reconciler import Reconciler
 from server.protocol import errors
 from server.protocol.errors import WireError
 from server.settings import Settings
@@ -30,14 +30,14 @@ from server.store.redis.embedded import embedded, intact
 from server.store.redis.keys import Lifetimes
 from server.store.redis.store import connect
 from server.telemetry.instruments import Telemetry
-from server.web.auth import Auth
+from server.web.auth import Authenticator
 from server.web.conversations import Conversations, from_store
-from server.web.door import Door
+from server.web.door import OriginMiddleware
 from server.web.gate import Gate
 from server.web.health import Health
 from server.web.responses import Responses
-from server.web.static import Page
-from server.web.websocket import Endpoint
+from server.web.static import StaticPages
+from server.web.websocket import WebSocketEndpoint
 
 STATIC = Path(__file__).parent.parent / "static" / "dist"
 
@@ -49,8 +49,8 @@ class Running(msgspec.Struct, frozen=True):
 
     app: Starlette
     node: Node
-    sockets: Endpoint
-    sweep: Sweep
+    sockets: WebSocketEndpoint
+    sweep: Reconciler
 
 
 @asynccontextmanager
@@ -59,16 +59,16 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
 
     Raises StoreError, BadSetting.
     """
-    auth = Auth(settings.api_keys, settings.allowed_hosts, settings.allowed_origins)
+    auth = Authenticator(settings.api_keys, settings.allowed_hosts, settings.allowed_origins)
     async with AsyncExitStack() as stack:
         alone = not settings.redis_url
         store = await _store(stack, settings)
-        pace = Pace(rest=settings.merge_ms / 1000)
+        pace = CommitPolicy(merge_seconds=settings.merge_ms / 1000)
         journal = await stack.enter_async_context(Journal(store, pace=pace))
-        watcher = await stack.enter_async_context(Watcher(store, journal))
+        watcher = await stack.enter_async_context(LogSubscriber(store, journal))
         node = Node(engine, store, journal, telemetry, name=settings.served_name, queue=settings.max_queue, alone=alone)
-        sockets = Endpoint(Gate(auth, store), node, store, watcher)
-        sweep = Sweep(node, store)
+        sockets = WebSocketEndpoint(Gate(auth, store), node, store, watcher)
+        sweep = Reconciler(node, store)
         stack.push_async_callback(engine.close)
         stack.push_async_callback(node.close)
         stack.push_async_callback(sockets.close, 1012, "this node is stopping")
@@ -77,7 +77,7 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
 
 
 @asynccontextmanager
-async def _alive(node: Node, sweep: Sweep) -> AsyncIterator[None]:
+async def _alive(node: Node, sweep: Reconciler) -> AsyncIterator[None]:
     """What a node does all the time: say that it lives, and look for turns that nobody runs."""
     tasks = [asyncio.create_task(work) for work in (node.heart.run(), sweep.run())]
     try:
@@ -89,7 +89,12 @@ async def _alive(node: Node, sweep: Sweep) -> AsyncIterator[None]:
 
 
 def create_app(
-    settings: Settings, auth: Auth, node: Node, store: Store, watcher: Watcher, sockets: Endpoint
+    settings: Settings,
+    auth: Authenticator,
+    node: Node,
+    store: Store,
+    watcher: LogSubscriber,
+    sockets: WebSocketEndpoint,
 ) -> Starlette:
     """Routes, error handlers and middleware."""
     gate = sockets.gate
@@ -101,7 +106,7 @@ def create_app(
         *responses.routes(),
         *conversations.routes(),
         Route("/v1/{rest:path}", _no_such_path),
-        Mount("/", Page(STATIC)),
+        Mount("/", StaticPages(STATIC)),
     ]
     return Starlette(routes=routes, middleware=_middleware(settings, gate), exception_handlers=_HANDLERS)
 
@@ -122,7 +127,7 @@ async def _store(stack: AsyncExitStack, settings: Settings) -> Store:
 
 
 def _middleware(settings: Settings, gate: Gate) -> list[Middleware]:
-    door = Middleware(Door, gate=gate)
+    door = Middleware(OriginMiddleware, gate=gate)
     if not settings.allowed_origins:
         return [door]
     cors = Middleware(

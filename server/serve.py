@@ -16,7 +16,7 @@ from server.node.drain import drain
 from server.node.node import Node
 from server.settings import Settings
 from server.telemetry.instruments import Telemetry
-from server.web.transport.protocols import Http, Protocol
+from server.web.transport.protocols import HttpProtocol, WebSocketProtocol
 
 HEALTH_SECONDS = 0.5  # between looks at the engine
 FULL = 100  # collections of middle-aged objects before one of all
@@ -87,8 +87,8 @@ def config(node: Running, settings: Settings) -> uvicorn.Config:
     """Pings every 20 s whatever the application does; no compression, which costs memory and time per token."""
     return uvicorn.Config(
         node.app,
-        http=Http,
-        ws=Protocol,
+        http=HttpProtocol,
+        ws=WebSocketProtocol,
         ws_max_size=settings.max_message_bytes,
         ws_ping_interval=20.0,
         ws_ping_timeout=20.0,

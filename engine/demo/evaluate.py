@@ -24,7 +24,7 @@ from engine.demo.train import MODEL
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from engine.demo.corpus.chat import Turn
+    from engine.demo.corpus.chat import Utterance
 
 SEED = 20_000
 MOST_TURNS = 6
@@ -36,7 +36,7 @@ ASKED_KINDS = ("name", "city", "colour")
 @dataclass(frozen=True)
 class Trial:
     messages: list[dict[str, str]]
-    turn: Turn  # the last one, whose answer the messages leave out
+    turn: Utterance  # the last one, whose answer the messages leave out
 
 
 @dataclass(frozen=True)

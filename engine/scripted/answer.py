@@ -102,7 +102,7 @@ class Token:
     call: ToolCall | None = None
 
 
-class Answer:
+class Script:
     """All that the engine would say to a prompt, computed token by token."""
 
     def __init__(self, prompt: Sequence[int], params: Params, levers: Levers) -> None:

@@ -13,16 +13,16 @@ from engine.base import (
     BadRequest,
     CannotContinue,
     Chunk,
+    ChunkSink,
     EngineDead,
     EngineError,
     Model,
     Params,
     Prompt,
     Said,
-    Take,
 )
 from engine.ranges import check, room
-from engine.scripted.answer import Answer, Levers, instance, write
+from engine.scripted.answer import Levers, Script, instance, write
 from engine.scripted.pace import Pace
 from engine.scripted.speech import Speech
 from engine.scripted.voice import Voice
@@ -72,10 +72,10 @@ class ScriptedEngine:
         return msgspec.structs.replace(params, max_tokens=room(prompt, params, self.model.context))
 
     async def generate(
-        self, id: str, prompt: Prompt, params: Params, said: Said, take: Take | None = None
+        self, id: str, prompt: Prompt, params: Params, said: Said, take: ChunkSink | None = None
     ) -> AsyncGenerator[Chunk, None]:
         levers = self.levers.over(prompt.token_ids)
-        speech = Speech(Answer(prompt.token_ids, params, levers), params)
+        speech = Speech(Script(prompt.token_ids, params, levers), params)
         index = len(said.token_ids)
         self.running.add(id)
         try:

@@ -3,14 +3,14 @@
 import codecs
 
 from engine.base import Channel, Chunk, Delta, Finish, Logprob, Params, Said, TokenLogprob
-from engine.scripted.answer import END, Answer, Token, token_bytes
+from engine.scripted.answer import END, Script, Token, token_bytes
 from engine.unsaid import unsaid
 
 
 class Speech:
     """One generation's text so far."""
 
-    def __init__(self, answer: Answer, params: Params) -> None:
+    def __init__(self, answer: Script, params: Params) -> None:
         self._answer = answer
         self._params = params
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")

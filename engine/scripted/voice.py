@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from engine.base import Chunk, Take
+from engine.base import Chunk, ChunkSink
 from engine.scripted.answer import Levers
 from engine.scripted.speech import Speech
 
@@ -21,7 +21,7 @@ class Voice:
         index: int,
         due: float,
         cached: int,
-        take: Take | None,
+        take: ChunkSink | None,
     ) -> None:
         self.index = index  # of the next token
         self.due = due  # when it is, in the clock's time

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from engine.base import BadRequest, Chunk, EngineDead, EngineError, Model, Params, Prompt, Said, Take
+from engine.base import BadRequest, Chunk, ChunkSink, EngineDead, EngineError, Model, Params, Prompt, Said
 from engine.vllm import process
 
 if TYPE_CHECKING:
-    from engine.vllm.loaded import Loaded
+    from engine.vllm.loaded import LoadedModel
 
 
 class VllmEngine:
@@ -28,7 +28,7 @@ class VllmEngine:
         self._options = tuple(options)
         self._logging_config = logging_config  # a path, see process.preload
         self._patience = patience  # seconds without a sign of life until `check` calls the engine dead
-        self._loaded: Loaded | None = None  # while the engine lives
+        self._loaded: LoadedModel | None = None  # while the engine lives
         self._closed = False
 
     @property
@@ -77,7 +77,7 @@ class VllmEngine:
         return self._live().admit(prompt, params)
 
     def generate(
-        self, id: str, prompt: Prompt, params: Params, said: Said, take: Take | None = None
+        self, id: str, prompt: Prompt, params: Params, said: Said, take: ChunkSink | None = None
     ) -> AsyncGenerator[Chunk, None]:
         return self._live().generate(id, prompt, params, said, take)
 
@@ -92,7 +92,7 @@ class VllmEngine:
             await loaded.close()
         await asyncio.to_thread(process.stop)
 
-    def _live(self) -> "Loaded":
+    def _live(self) -> "LoadedModel":
         if self._loaded is None:
             raise EngineDead("the engine is not running")
         return self._loaded

@@ -13,7 +13,7 @@ from engine.vllm.decode import Redecoder, finish, logprobs
 from engine.vllm.generation import abort, engine_input, translated
 
 
-class Reader(Protocol):
+class DeltaReader(Protocol):
     """Turns the text of one generation into deltas."""
 
     @property
@@ -37,7 +37,7 @@ class TextReader:
         return [Delta(Channel.TEXT, text, logprobs=logprobs)] if text else []
 
 
-class Careful:
+class ParsedGeneration:
     """Replays what was said through decoder and reader, then lets the engine go on with prompt and said ids.
 
     Text is decoded here and read token by token, before the cut and behind it: what vLLM's parsers make of a text
@@ -49,7 +49,7 @@ class Careful:
         llm: AsyncLLM,
         prompt: Prompt,
         sampling: SamplingParams,
-        reader: Reader,
+        reader: DeltaReader,
         *,
         said: Said,
         top_logprobs: int = 0,

@@ -16,13 +16,13 @@ from engine.base import (
     BadRequest,
     Channel,
     Chunk,
+    ChunkSink,
     Delta,
     EngineDead,
     EngineError,
     Logprob,
     Overloaded,
     Prompt,
-    Take,
 )
 from engine.vllm.decode import finish, logprobs
 from engine.vllm.gather import Gathering, Unsent
@@ -31,12 +31,12 @@ from engine.vllm.gather import Gathering, Unsent
 _FULL: type[Exception] = getattr(exceptions, "GracefulHTTPError", EngineDeadError)
 
 
-class Plain:
+class DirectGeneration:
     """Text as vLLM decodes it. With `take`, a token costs neither a future nor a turn of a task nor two generators:
     vLLM's loop over an engine step puts it where it belongs, or leaves it until it is wanted."""
 
     def __init__(
-        self, llm: AsyncLLM, sampling: SamplingParams, top_logprobs: int, take: Take | None, gathering: Gathering
+        self, llm: AsyncLLM, sampling: SamplingParams, top_logprobs: int, take: ChunkSink | None, gathering: Gathering
     ) -> None:
         self._llm = llm
         self._sampling = sampling

@@ -12,12 +12,12 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from engine.base import BadParameter, BadRequest, Chunk, EngineDead, Model, Params, Prompt, Said, Take
+from engine.base import BadParameter, BadRequest, Chunk, ChunkSink, EngineDead, Model, Params, Prompt, Said
 from engine.vllm import load
-from engine.vllm.careful import Careful, Reader, TextReader
+from engine.vllm.careful import DeltaReader, ParsedGeneration, TextReader
 from engine.vllm.channels import Parsing, template_arguments, template_tools
 from engine.vllm.gather import Gathering
-from engine.vllm.generation import Plain
+from engine.vllm.generation import DirectGeneration
 from engine.vllm.process import on_cpu
 from engine.vllm.pulse import Pulse
 from engine.vllm.sampling import Sampling
@@ -27,13 +27,13 @@ from engine.vllm.sampling import Sampling
 SHORT = 4096
 
 
-def loaded(model: str, name: str, options: Sequence[str], *, patience: float) -> "Loaded":
+def loaded(model: str, name: str, options: Sequence[str], *, patience: float) -> "LoadedModel":
     """Load a model; blocks until the engine is ready."""
     args = load.parse(model, name, options)
-    return Loaded(load.launch(args), args, name, patience=patience)
+    return LoadedModel(load.launch(args), args, name, patience=patience)
 
 
-class Loaded:
+class LoadedModel:
     """The model, its engine and its parsers. Nothing of it survives the engine."""
 
     def __init__(self, llm: AsyncLLM, args: Namespace, name: str, *, patience: float) -> None:
@@ -77,15 +77,15 @@ class Loaded:
         return params
 
     def generate(
-        self, id: str, prompt: Prompt, params: Params, said: Said, take: Take | None
+        self, id: str, prompt: Prompt, params: Params, said: Said, take: ChunkSink | None
     ) -> AsyncGenerator[Chunk, None]:
         reads = self._reads(params)
         if not reads and not said.token_ids:
-            plain = Plain(self._llm, self._sampling.of(params), params.top_logprobs, take, self._gathering)
+            plain = DirectGeneration(self._llm, self._sampling.of(params), params.top_logprobs, take, self._gathering)
             return plain.stream(id, prompt)
-        reader: Reader = self._parsing.open(prompt, params) if reads else TextReader()
+        reader: DeltaReader = self._parsing.open(prompt, params) if reads else TextReader()
         sampling = self._adjusted(params) if reads else self._sampling.of(params)
-        careful = Careful(
+        careful = ParsedGeneration(
             self._llm,
             prompt,
             sampling,

@@ -7,57 +7,59 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from server.store.base import Append, Ending, Outcome, Store, StoreDown, StoreFull
+from server.store.base import Append, Ending, Store, StoreDown, StoreFull, WriteResult
 
 T = TypeVar("T")
 
 
-class Pace(msgspec.Struct, frozen=True):
+class CommitPolicy(msgspec.Struct, frozen=True):
     """How the journal bounds and repeats."""
 
-    room: int = 2000  # unacknowledged events of one turn
-    rest: float = 0.02  # seconds between two entries of one turn's text, about: each costs the same, long or short
-    stall: float = 0.25  # seconds without an answer until it is said that the log stalls
-    first_pause: float = 0.02  # before the first repeat; doubled up to
-    last_pause: float = 0.5
-    turns: int = 256  # in one call, and
-    bytes: int = 1_000_000  # in one call, so that after a stall no call is too big to be answered in time
+    max_unacknowledged: int = 2000  # unacknowledged events of one turn
+    merge_seconds: float = (
+        0.02  # seconds between two entries of one turn's text, about: each costs the same, long or short
+    )
+    stall_seconds: float = 0.25  # seconds without an answer until it is said that the log stalls
+    first_retry: float = 0.02  # before the first repeat; doubled up to
+    max_retry: float = 0.5
+    max_turns: int = 256  # in one call, and
+    max_bytes: int = 1_000_000  # in one call, so that after a stall no call is too big to be answered in time
 
 
-class Pen(Protocol):
+class BatchSource(Protocol):
     """What the scribe needs of a writer."""
 
-    def freeze(self) -> Append:
+    def freeze_batch(self) -> Append:
         """Its share of the next batch."""
         ...
 
-    def settle(self, outcome: Outcome) -> None:
+    def on_result(self, outcome: WriteResult) -> None:
         """The answer to it."""
         ...
 
-    def fail(self, error: Exception) -> None:
+    def on_failure(self, error: Exception) -> None:
         """No answer will ever come."""
         ...
 
-    def stall(self, *, stalled: bool) -> None:
+    def set_stalled(self, *, stalled: bool) -> None:
         """Whether the log answers."""
         ...
 
 
-class Scribe:
+class GroupCommitter:
     """Owns one task. Calls are repeated until they are answered, whoever waits."""
 
-    def __init__(self, store: Store, pace: Pace, stall_changed: Callable[[], None]) -> None:
+    def __init__(self, store: Store, pace: CommitPolicy, stall_changed: Callable[[], None]) -> None:
         self.store = store
-        self.pace = pace
+        self.policy = pace
         # No call was answered for `pace.stall` seconds while one is in flight.
         self.stalled = False
         self._stall_changed = stall_changed
-        self._pens: set[Pen] = set()
+        self._pens: set[BatchSource] = set()
         # Writers with pending events, in the order in which they came.
-        self._ready: dict[Pen, None] = {}
+        self._ready: dict[BatchSource, None] = {}
         # Writers whose latest entry is too young, and when it is old enough; then the timer for the first of them.
-        self._resting: dict[Pen, float] = {}
+        self._resting: dict[BatchSource, float] = {}
         self._rest_over: asyncio.TimerHandle | None = None
         # The loop waits on this while nobody is ready; set by call_soon, after a whole engine step was handed over.
         self._idle: asyncio.Future[None] | None = None
@@ -74,22 +76,22 @@ class Scribe:
         if self._rest_over is not None:
             self._rest_over.cancel()
 
-    def join(self, pen: Pen) -> None:
+    def register(self, pen: BatchSource) -> None:
         """A writer begins."""
         self._pens.add(pen)
-        pen.stall(stalled=self.stalled)
+        pen.set_stalled(stalled=self.stalled)
 
-    def leave(self, pen: Pen) -> None:
+    def unregister(self, pen: BatchSource) -> None:
         """A writer ends."""
         self._pens.discard(pen)
-        self.forget(pen)
+        self.discard(pen)
 
-    def forget(self, pen: Pen) -> None:
+    def discard(self, pen: BatchSource) -> None:
         """What this one has pending goes out by another call."""
         self._ready.pop(pen, None)
         self._resting.pop(pen, None)
 
-    def ready(self, pen: Pen, due: float = 0.0) -> None:
+    def enqueue(self, pen: BatchSource, due: float = 0.0) -> None:
         """This one has something pending and nothing in flight. It can wait until `due`, in the loop's time."""
         if pen in self._ready or pen in self._resting:
             return
@@ -101,12 +103,12 @@ class Scribe:
         self._ready[pen] = None
         self._start()
 
-    def next_beat(self) -> float:
+    def next_merge_tick(self) -> float:
         """When text that follows an entry of now may go out: for all at once, since a call costs more than a turn.
 
         That is a quarter of a rest from now or more, so that a timer which is a little early makes no rest of nothing.
         """
-        rest = self.pace.rest
+        rest = self.policy.merge_seconds
         return ((self._loop.time() + rest / 4) // rest + 1) * rest if rest else 0.0
 
     def _rouse(self) -> None:
@@ -139,37 +141,37 @@ class Scribe:
         if not batch:
             return
         try:
-            outcomes = await self.repeated(lambda: self.store.append(batch))
+            outcomes = await self.until_answered(lambda: self.store.append(batch))
         except Exception as error:  # whatever it is, it must not end the writing of everybody else
             for pen in pens:
-                pen.fail(error)
+                pen.on_failure(error)
         else:
             for pen, outcome in zip(pens, outcomes, strict=True):
-                pen.settle(outcome)
+                pen.on_result(outcome)
 
-    def _gather(self) -> tuple[list[Pen], list[Append]]:
-        pens: list[Pen] = []
+    def _gather(self) -> tuple[list[BatchSource], list[Append]]:
+        pens: list[BatchSource] = []
         batch: list[Append] = []
         size = 0
-        while self._ready and len(batch) < self.pace.turns and size < self.pace.bytes:
+        while self._ready and len(batch) < self.policy.max_turns and size < self.policy.max_bytes:
             pen = next(iter(self._ready))
             del self._ready[pen]
             try:
-                batch.append(pen.freeze())
+                batch.append(pen.freeze_batch())
             except Exception as error:  # an event that cannot be packed stops its own turn
-                pen.fail(error)
+                pen.on_failure(error)
             else:
                 pens.append(pen)
                 size += len(batch[-1].entry)
         return pens, batch
 
-    async def finish(self, ending: Ending) -> Outcome:
+    async def finish(self, ending: Ending) -> WriteResult:
         """End a turn beside the batches: nothing of it is in flight."""
-        return await self.repeated(lambda: self.store.finish(ending))
+        return await self.until_answered(lambda: self.store.finish(ending))
 
-    async def repeated(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def until_answered(self, call: Callable[[], Awaitable[T]]) -> T:
         """The same call until it is answered. Raises what no repeat can help."""
-        pause = self.pace.first_pause
+        pause = self.policy.first_retry
         self._begin()
         try:
             while True:
@@ -177,7 +179,7 @@ class Scribe:
                     return await call()
                 except (StoreDown, StoreFull):
                     await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-                    pause = min(2 * pause, self.pace.last_pause)
+                    pause = min(2 * pause, self.policy.max_retry)
         finally:
             self._end()
 
@@ -194,7 +196,7 @@ class Scribe:
             self._arm()
 
     def _arm(self) -> None:
-        self._alarm = asyncio.get_running_loop().call_later(self.pace.stall, lambda: self._set(stalled=True))
+        self._alarm = asyncio.get_running_loop().call_later(self.policy.stall_seconds, lambda: self._set(stalled=True))
 
     def _disarm(self) -> None:
         if self._alarm is not None:
@@ -206,7 +208,7 @@ class Scribe:
             return
         self.stalled = stalled
         for pen in self._pens:
-            pen.stall(stalled=stalled)
+            pen.set_stalled(stalled=stalled)
         self._stall_changed()
 
 

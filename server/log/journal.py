@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Self
 
-from server.log.buffer import Tail
-from server.log.committer import Pace, Scribe
-from server.log.writer import Ended, Fenced, Lost, Told, Writer, WriterError
+from server.log.buffer import LogBuffer
+from server.log.committer import CommitPolicy, GroupCommitter
+from server.log.writer import Fenced, LogLost, OnNews, TurnEnded, Writer, WriterError
 from server.protocol.entry import Open
-from server.store.base import Lease, Logged, NewTurn, Outcome, Ref, Store
+from server.store.base import Lease, LogEntry, NewTurn, Store, TurnRef, WriteResult
 
-__all__ = ["Ended", "Fenced", "Journal", "Lost", "Pace", "Writer", "WriterError"]
+__all__ = ["CommitPolicy", "Fenced", "Journal", "LogLost", "TurnEnded", "Writer", "WriterError"]
 
 
 class Journal:
@@ -25,20 +25,20 @@ class Journal:
         self,
         store: Store,
         *,
-        pace: Pace | None = None,
+        pace: CommitPolicy | None = None,
         keep: float = 3.0,
         on_stall: Callable[[bool], None] | None = None,
     ) -> None:
         self._store = store
-        self._pace = pace or Pace()
+        self._pace = pace or CommitPolicy()
         # Seconds for which a finished turn's log stays: Redis may lose acknowledged writes for that long.
         self._keep = keep
         self._on_stall = on_stall
-        self._scribes: dict[int, Scribe] = {}
-        self._tails: dict[Ref, Tail] = {}
+        self._scribes: dict[int, GroupCommitter] = {}
+        self._tails: dict[TurnRef, LogBuffer] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._timers: dict[Tail, asyncio.TimerHandle] = {}
-        self._ended: dict[Ref, Writer] = {}
+        self._timers: dict[LogBuffer, asyncio.TimerHandle] = {}
+        self._ended: dict[TurnRef, Writer] = {}
         # Redis does not answer: when it does again, it may have lost what ended last, however long ago that was.
         self._in_doubt = False
         # Set while a partition of Redis does not answer.
@@ -58,26 +58,26 @@ class Journal:
         for scribe in self._scribes.values():
             await scribe.close()
         for ref in list(self._tails):
-            self.drop(ref, self._tails[ref])
+            self.forget(ref, self._tails[ref])
 
     @property
     def stalled(self) -> bool:
         """Whether some partition has not answered for a quarter of a second."""
         return any(scribe.stalled for scribe in self._scribes.values())
 
-    def tail(self, ref: Ref) -> Tail | None:
+    def buffer(self, ref: TurnRef) -> LogBuffer | None:
         """The log of a turn that this node writes, or wrote until a moment ago."""
         return self._tails.get(ref)
 
-    def open(
+    def open_writer(
         self,
-        ref: Ref,
+        ref: TurnRef,
         lease: Lease,
         top: int,
         open_item: Open | None,
-        entries: Sequence[Logged],
+        entries: Sequence[LogEntry],
         *,
-        told: Told | None = None,
+        told: OnNews | None = None,
         origin: NewTurn | None = None,
     ) -> "Writer":
         """Begin to write a turn under a lease. `entries` is its whole log, which ends at number `top`.
@@ -86,14 +86,14 @@ class Journal:
         the turn was admitted with, it can be admitted again where Redis came back empty.
         """
         if ref in self._tails:
-            self.drop(ref, self._tails[ref])
-        tail = self._tails[ref] = Tail(-1, entries)
+            self.forget(ref, self._tails[ref])
+        tail = self._tails[ref] = LogBuffer(-1, entries)
         return Writer(self, self._scribe(ref), tail, ref, lease, top, open_item, told, origin)
 
-    def _scribe(self, ref: Ref) -> Scribe:
+    def _scribe(self, ref: TurnRef) -> GroupCommitter:
         partition = self._store.partition(ref.caller)
         if partition not in self._scribes:
-            self._scribes[partition] = Scribe(self._store, self._pace, self._stall_changed)
+            self._scribes[partition] = GroupCommitter(self._store, self._pace, self._stall_changed)
         return self._scribes[partition]
 
     def _stall_changed(self) -> None:
@@ -102,21 +102,21 @@ class Journal:
             if self._on_stall is not None:
                 asyncio.get_running_loop().call_soon(self._on_stall, self.stalled)
 
-    def retire(self, writer: Writer) -> None:
+    def keep_finished(self, writer: Writer) -> None:
         """Keep a finished turn's log for a while."""
         self._ended[writer.ref] = writer
         self._arm(writer.ref, writer.tail)
 
-    def _arm(self, ref: Ref, tail: Tail) -> None:
+    def _arm(self, ref: TurnRef, tail: LogBuffer) -> None:
         self._timers[tail] = asyncio.get_running_loop().call_later(self._keep, self._expire, ref, tail)
 
-    def _expire(self, ref: Ref, tail: Tail) -> None:
+    def _expire(self, ref: TurnRef, tail: LogBuffer) -> None:
         if self._in_doubt:
             self._arm(ref, tail)
         else:
-            self.drop(ref, tail)
+            self.forget(ref, tail)
 
-    def drop(self, ref: Ref, tail: Tail) -> None:
+    def forget(self, ref: TurnRef, tail: LogBuffer) -> None:
         """Forget a turn that we no longer write: its viewers read it elsewhere."""
         if self._tails.get(ref) is tail:
             del self._tails[ref]
@@ -126,17 +126,17 @@ class Journal:
             timer.cancel()
         tail.close()
 
-    def doubt(self) -> None:
+    def on_store_lost(self) -> None:
         """Redis does not answer."""
         self._in_doubt = True
 
-    def assure(self) -> None:
+    def on_store_back(self) -> None:
         """Redis answers again, or is older than it was: write once more how the latest turns ended."""
         self._in_doubt = False
         for writer in list(self._ended.values()):
-            self.spawn(writer.assure())
+            self.spawn(writer.ensure_finished())
 
-    def spawn(self, work: Coroutine[Any, Any, Outcome]) -> "asyncio.Task[Outcome]":
+    def spawn(self, work: Coroutine[Any, Any, WriteResult]) -> "asyncio.Task[WriteResult]":
         """Run something that must go on when whoever asked for it is cancelled."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)

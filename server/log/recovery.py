@@ -9,72 +9,78 @@ from functools import partial
 
 import msgspec
 
-from server.log.buffer import Tail
-from server.log.committer import Scribe
-from server.store.base import Answer, Append, Conflict, Lease, NewTurn, Outcome, Ref
+from server.log.buffer import LogBuffer
+from server.log.committer import GroupCommitter
+from server.store.base import Append, Conflict, Lease, NewTurn, TurnRef, WriteResult, WriteStatus
 
-FINE = frozenset({Answer.OK, Answer.DUPLICATE})
+APPLIED = frozenset({WriteStatus.OK, WriteStatus.DUPLICATE})
 TRIES = 3  # Redis may fall back again meanwhile
 CHUNK = 200  # entries in one call
 
 
-def is_behind(lease: Lease, outcome: Outcome, origin: NewTurn | None) -> bool:
+def is_behind(lease: Lease, outcome: WriteResult, origin: NewTurn | None) -> bool:
     """Whether an answer shows that Redis lost what it had acknowledged to the holder of `lease`, who can give it."""
-    if outcome.answer is Answer.GAP or (outcome.answer is Answer.LOST and origin is not None):
+    if outcome.status is WriteStatus.GAP or (outcome.status is WriteStatus.LOST and origin is not None):
         return True
     # Nobody's: a turn that is written is given back by its writer alone, so Redis is back where it was queued.
     stored = outcome.lease
-    return outcome.answer is Answer.FENCED and (stored is None or stored.fence < lease.fence)
+    return outcome.status is WriteStatus.FENCED and (stored is None or stored.fence < lease.fence)
 
 
-class Held(msgspec.Struct):
+class OwnedLog(msgspec.Struct):
     """What the owner knows of its turn."""
 
     lease: Lease
-    tail: Tail  # the whole log
+    tail: LogBuffer  # the whole log
     origin: NewTurn | None  # as it was admitted, where that happened here
 
 
-async def catch_up(scribe: Scribe, held: Held, ref: Ref, outcome: Outcome) -> Outcome:
+async def catch_up(scribe: GroupCommitter, held: OwnedLog, ref: TurnRef, outcome: WriteResult) -> WriteResult:
     """Give Redis what it lacks. The last answer, which is not fine where that failed; the lease may be a new one."""
     for _ in range(TRIES):
         if not is_behind(held.lease, outcome, held.origin):
             break
-        if outcome.answer is Answer.LOST:
+        if outcome.status is WriteStatus.LOST:
             outcome = await _admit(scribe, held)
         elif outcome.lease != held.lease:
             outcome = await _claim(scribe, held, ref, outcome.lease)
-        if outcome.answer in (Answer.OK, Answer.DUPLICATE, Answer.GAP):
+        if outcome.status in (WriteStatus.OK, WriteStatus.DUPLICATE, WriteStatus.GAP):
             outcome = await _append(scribe, ref, held.lease, held.tail, outcome)
     return outcome
 
 
-async def _admit(scribe: Scribe, held: Held) -> Outcome:
+async def _admit(scribe: GroupCommitter, held: OwnedLog) -> WriteResult:
     assert held.origin is not None
     again = msgspec.structs.replace(held.origin, lease=held.lease)
     try:
-        made = await scribe.repeated(lambda: scribe.store.create(again))
+        made = await scribe.until_answered(lambda: scribe.store.create(again))
     except Conflict:
-        return Outcome(Answer.LOST)
+        return WriteResult(WriteStatus.LOST)
     # A tombstone lets create succeed and writes nothing: the append will find that the turn is not there.
-    return Outcome(Answer.LOST) if made.existing else Outcome(Answer.OK, again.top, False, held.lease)
+    return (
+        WriteResult(WriteStatus.LOST)
+        if made.existing
+        else WriteResult(WriteStatus.OK, again.last_seq, False, held.lease)
+    )
 
 
-async def _claim(scribe: Scribe, held: Held, ref: Ref, seen: Lease | None) -> Outcome:
+async def _claim(scribe: GroupCommitter, held: OwnedLog, ref: TurnRef, seen: Lease | None) -> WriteResult:
     lease = held.lease
-    outcome = await scribe.repeated(lambda: scribe.store.claim(ref, seen, lease.owner, above=lease.fence))
-    if outcome.answer in FINE and outcome.lease is not None:
+    outcome = await scribe.until_answered(lambda: scribe.store.claim(ref, seen, lease.owner, above=lease.fence))
+    if outcome.status in APPLIED and outcome.lease is not None:
         held.lease = outcome.lease
     return outcome
 
 
-async def _append(scribe: Scribe, ref: Ref, lease: Lease, tail: Tail, outcome: Outcome) -> Outcome:
-    entries = (one for one in tail.above(outcome.top) if not one.last)  # the last one is for finish()
-    missing = [Append(ref, lease, one.after, one.top, one.entry) for one in entries]
-    last = Outcome(Answer.OK, outcome.top, outcome.stop, lease)
+async def _append(
+    scribe: GroupCommitter, ref: TurnRef, lease: Lease, tail: LogBuffer, outcome: WriteResult
+) -> WriteResult:
+    entries = (one for one in tail.entries_after(outcome.last_seq) if not one.is_last)  # the last one is for finish()
+    missing = [Append(ref, lease, one.after_seq, one.last_seq, one.entry) for one in entries]
+    last = WriteResult(WriteStatus.OK, outcome.last_seq, outcome.stop, lease)
     for start in range(0, len(missing), CHUNK):
         chunk = missing[start : start + CHUNK]
-        for last in await scribe.repeated(partial(scribe.store.append, chunk)):
-            if last.answer not in FINE:
+        for last in await scribe.until_answered(partial(scribe.store.append, chunk)):
+            if last.status not in APPLIED:
                 return last
     return last

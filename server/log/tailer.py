@@ -7,31 +7,31 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from server.log.buffer import Tail
+from server.log.buffer import LogBuffer
 from server.protocol.status import FINAL
-from server.store.base import Logged, PositionLost, Ref, Store, StoreDown, StoreError
+from server.store.base import LogEntry, PositionLost, Store, StoreDown, StoreError, TurnRef
 
 
-class Patience(msgspec.Struct, frozen=True):
+class FollowPolicy(msgspec.Struct, frozen=True):
     """Seconds."""
 
-    above: float = 2.0  # for a running log to reach a viewer's position again
-    quiet: float = 5.0  # without news of a log, until the turn's hash is read
-    pause: float = 0.005  # of a partition's reader after each wake
-    retry: float = 0.1  # after Redis did not answer
-    block: float = 1.0  # of one blocking read
+    behind_seconds: float = 2.0  # for a running log to reach a viewer's position again
+    quiet_seconds: float = 5.0  # without news of a log, until the turn's hash is read
+    wake_pause: float = 0.005  # of a partition's reader after each wake
+    retry_seconds: float = 0.1  # after Redis did not answer
+    block_seconds: float = 1.0  # of one blocking read
 
 
-class Reader:
+class RemoteTailer:
     """Feeds a mirror of each log that somebody watches. A mirror that nobody holds any more is forgotten."""
 
-    def __init__(self, store: Store, partition: int, patience: Patience) -> None:
+    def __init__(self, store: Store, partition: int, patience: FollowPolicy) -> None:
         self._store = store
         self._partition = partition
         self._patience = patience
-        self._mirrors: WeakValueDictionary[Ref, Tail] = WeakValueDictionary()
+        self._mirrors: WeakValueDictionary[TurnRef, LogBuffer] = WeakValueDictionary()
         # When each log was last heard of.
-        self._heard: dict[Ref, float] = {}
+        self._heard: dict[TurnRef, float] = {}
         # Set when a mirror was added which the read in flight does not know.
         self._added = asyncio.Event()
         self._some = asyncio.Event()
@@ -46,12 +46,12 @@ class Reader:
         for mirror in self._live():
             mirror.close()
 
-    def mirror(self, ref: Ref) -> Tail | None:
+    def mirror(self, ref: TurnRef) -> LogBuffer | None:
         """The end of a log that is being followed."""
         mirror = self._mirrors.get(ref)
         return None if mirror is None or mirror.closed or mirror.lost is not None else mirror
 
-    def follow(self, ref: Ref, position: int, entries: Iterable[Logged]) -> Tail:
+    def follow(self, ref: TurnRef, position: int, entries: Iterable[LogEntry]) -> LogBuffer:
         """Mirror a log from `position` on, of which `entries` are known. Hold on to the mirror to have it fed.
 
         There is one mirror of a log: who comes from below it reads up to it first.
@@ -60,10 +60,10 @@ class Reader:
         if mirror is not None and mirror.base <= position:
             return mirror
         if mirror is not None and (known := tuple(entries)):
-            return Tail(position, known, closed=True)
+            return LogBuffer(position, known, closed=True)
         if mirror is not None:
             mirror.close()
-        mirror = self._mirrors[ref] = Tail(position, entries)
+        mirror = self._mirrors[ref] = LogBuffer(position, entries)
         self._hear(ref)
         self._added.set()
         self._some.set()
@@ -77,52 +77,52 @@ class Reader:
                 await self._some.wait()
                 continue
             try:
-                found = await self._store.follow(after, int(self._patience.block * 1000))
+                found = await self._store.follow(after, int(self._patience.block_seconds * 1000))
             except StoreDown:
                 await self._pause()
             except Exception:  # a bad key, or what makes no sense: it must not end the reading of everybody else
                 await self._isolate()
             else:
                 self._deliver(after, found)
-                await asyncio.sleep(self._patience.pause if found else 0)
+                await asyncio.sleep(self._patience.wake_pause if found else 0)
 
-    def _positions(self) -> dict[Ref, int]:
+    def _positions(self) -> dict[TurnRef, int]:
         self._added.clear()
-        return {ref: mirror.top for ref, mirror in self._mirrors.items() if not mirror.done}
+        return {ref: mirror.last_seq for ref, mirror in self._mirrors.items() if not mirror.done}
 
-    def _deliver(self, after: dict[Ref, int], found: dict[Ref, tuple[Logged, ...]]) -> None:
+    def _deliver(self, after: dict[TurnRef, int], found: dict[TurnRef, tuple[LogEntry, ...]]) -> None:
         for mirror in self._live():
-            mirror.stall(stalled=False)
+            mirror.set_stalled(stalled=False)
         for ref, entries in found.items():
             self._extend(ref, after[ref], entries)
 
-    def _extend(self, ref: Ref, after: int, entries: tuple[Logged, ...]) -> None:
+    def _extend(self, ref: TurnRef, after: int, entries: tuple[LogEntry, ...]) -> None:
         mirror = self._mirrors.get(ref)
         # A mirror that was made while the read was in flight may not reach to where that began.
-        if mirror is not None and mirror.top >= after:
+        if mirror is not None and mirror.last_seq >= after:
             self._hear(ref)
             mirror.extend(entries)
 
-    def _live(self) -> list[Tail]:
+    def _live(self) -> list[LogBuffer]:
         return list(self._mirrors.values())
 
-    def _hear(self, ref: Ref) -> None:
+    def _hear(self, ref: TurnRef) -> None:
         self._heard[ref] = asyncio.get_running_loop().time()
 
     async def _pause(self) -> None:
         """No answer: the viewers are told, and nobody is judged for the silence."""
         for mirror in self._live():
-            mirror.stall(stalled=True)
+            mirror.set_stalled(stalled=True)
         for ref in list(self._mirrors):
             self._hear(ref)
-        await asyncio.sleep(self._patience.retry)
+        await asyncio.sleep(self._patience.retry_seconds)
 
     async def _isolate(self) -> None:
         """One bad key spoils the read of all: find it, and go on without it."""
         for ref in list(self._mirrors):
             with suppress(StoreDown):
                 await self._ask(ref)
-        await asyncio.sleep(self._patience.retry)
+        await asyncio.sleep(self._patience.retry_seconds)
 
     async def _interrupt(self) -> None:
         """Wake the blocking read for each mirror that it does not know yet."""
@@ -131,33 +131,33 @@ class Reader:
             while self._added.is_set():
                 with suppress(StoreError):
                     await self._store.wake(self._partition)
-                await asyncio.sleep(self._patience.pause)
+                await asyncio.sleep(self._patience.wake_pause)
 
     async def _audit(self) -> None:
         """Ask after the logs that have been quiet for long."""
         while True:
-            await asyncio.sleep(self._patience.quiet / 5)
+            await asyncio.sleep(self._patience.quiet_seconds / 5)
             self._heard = {ref: when for ref, when in self._heard.items() if ref in self._mirrors}
-            before = asyncio.get_running_loop().time() - self._patience.quiet
+            before = asyncio.get_running_loop().time() - self._patience.quiet_seconds
             for ref in [ref for ref, when in self._heard.items() if when <= before]:
                 with suppress(StoreDown):
                     await self._ask(ref)
 
-    async def _ask(self, ref: Ref) -> None:
+    async def _ask(self, ref: TurnRef) -> None:
         """Read what the turn's hash says."""
         mirror = self._mirrors.get(ref)
         if mirror is None or mirror.done:
             return
-        position = mirror.top  # it may grow while the answer is on its way
+        position = mirror.last_seq  # it may grow while the answer is on its way
         try:
             page = await self._store.read(ref, position, 500)
         except StoreDown:
             raise
         except Exception:
-            mirror.lose(PositionLost(ref, mirror.top, None, -1))
+            mirror.lose(PositionLost(ref, mirror.last_seq, None, -1))
             del self._mirrors[ref]
             return
         self._hear(ref)
         mirror.extend(page.entries)
-        if page.status is None or page.top < position or (page.status in FINAL and not page.entries):
-            mirror.lose(PositionLost(ref, mirror.top, page.status, page.top))
+        if page.status is None or page.last_seq < position or (page.status in FINAL and not page.entries):
+            mirror.lose(PositionLost(ref, mirror.last_seq, page.status, page.last_seq))

@@ -12,53 +12,64 @@ from typing import Any, Protocol
 
 import msgspec
 
-from server.log.buffer import Tail
-from server.log.committer import Scribe
-from server.log.recovery import FINE, Held, catch_up, is_behind
+from server.log.buffer import LogBuffer
+from server.log.committer import GroupCommitter
+from server.log.recovery import APPLIED, OwnedLog, catch_up, is_behind
 from server.protocol.entry import DELTAS, Event, Open, encode, joined, opened
 from server.protocol.status import Status
-from server.store.base import Answer, Append, Ending, Item, Lease, Logged, NewTurn, Outcome, Ref, StoreError
+from server.store.base import (
+    Append,
+    Ending,
+    Item,
+    Lease,
+    LogEntry,
+    NewTurn,
+    StoreError,
+    TurnRef,
+    WriteResult,
+    WriteStatus,
+)
 
 
 class WriterError(StoreError):
     """This node's writing of a turn is over."""
 
-    def __init__(self, ref: Ref, outcome: Outcome) -> None:
+    def __init__(self, ref: TurnRef, outcome: WriteResult) -> None:
         super().__init__(ref, outcome)
         self.ref = ref
         self.outcome = outcome
 
     def __str__(self) -> str:
-        return f"{self.ref.id}: {self.outcome.answer}, log at {self.outcome.top}, lease {self.outcome.lease}"
+        return f"{self.ref.id}: {self.outcome.status}, log at {self.outcome.last_seq}, lease {self.outcome.lease}"
 
 
 class Fenced(WriterError):  # noqa: N818
     """Another node holds the lease."""
 
 
-class Ended(Fenced):
+class TurnEnded(Fenced):
     """The turn has its terminal event."""
 
 
-class Lost(WriterError):  # noqa: N818
+class LogLost(WriterError):  # noqa: N818
     """The log lacks what was acknowledged, or is gone."""
 
 
-Told = Callable[["Writer"], None]
+OnNews = Callable[["Writer"], None]
 
 
-class Shelf(Protocol):
+class WriterOwner(Protocol):
     """Where the logs that this node writes are kept."""
 
-    def spawn(self, work: Coroutine[Any, Any, Outcome]) -> "asyncio.Task[Outcome]":
+    def spawn(self, work: Coroutine[Any, Any, WriteResult]) -> "asyncio.Task[WriteResult]":
         """Run something that must go on when whoever asked for it is cancelled."""
         ...
 
-    def retire(self, writer: "Writer") -> None:
+    def keep_finished(self, writer: "Writer") -> None:
         """Keep a finished turn's log for a while."""
         ...
 
-    def drop(self, ref: Ref, tail: Tail) -> None:
+    def forget(self, ref: TurnRef, tail: LogBuffer) -> None:
         """Forget a turn that we no longer write."""
         ...
 
@@ -68,21 +79,21 @@ class Writer:
 
     def __init__(
         self,
-        shelf: Shelf,
-        scribe: Scribe,
-        tail: Tail,
-        ref: Ref,
+        shelf: WriterOwner,
+        scribe: GroupCommitter,
+        tail: LogBuffer,
+        ref: TurnRef,
         lease: Lease,
         top: int,
         open_item: Open | None,
-        told: Told | None,
+        told: OnNews | None,
         origin: NewTurn | None,
     ) -> None:
         self.ref = ref
         self.tail = tail
-        self._held = Held(lease, tail, origin)
+        self._held = OwnedLog(lease, tail, origin)
         # Number of the last event that was appended, and of the last one that is in the log.
-        self.top = top
+        self.last_seq = top
         self.acknowledged = top
         # Somebody asked for a stop.
         self.stopped = False
@@ -104,7 +115,7 @@ class Writer:
         self._ended: Ending | None = None
         self._finished = False
         self._waiting: list[asyncio.Future[None]] = []
-        scribe.join(self)
+        scribe.register(self)
 
     @property
     def lease(self) -> Lease:
@@ -124,21 +135,21 @@ class Writer:
             self._pending[-1] = whole
             return
         self._pending += events
-        self.top += len(events)
+        self.last_seq += len(events)
         if self._flying is None and self._pending:
-            self._scribe.ready(self, self._due)
+            self._scribe.enqueue(self, self._due)
 
     @property
     def has_room(self) -> bool:
         """Whether events are taken and few enough are unacknowledged."""
-        return self.error is None and self.top - self.acknowledged < self._scribe.pace.room
+        return self.error is None and self.last_seq - self.acknowledged < self._scribe.policy.max_unacknowledged
 
     @property
-    def due(self) -> float:
+    def merge_due(self) -> float:
         """When text that comes next would go out at the earliest, in the loop's time."""
-        return max(self._due, self._scribe.next_beat())
+        return max(self._due, self._scribe.next_merge_tick())
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Wait until few enough events are unacknowledged. Raises Fenced, Lost."""
         while self.error is None and not self.has_room:
             await self._settled()
@@ -146,48 +157,48 @@ class Writer:
 
     async def flushed(self) -> None:
         """Wait until everything is in the log. Raises Fenced, Lost."""
-        while self.acknowledged < self.top:
+        while self.acknowledged < self.last_seq:
             await self._settled()
         self._check()
 
     async def finish(
         self, events: Sequence[Event], status: Status, response: bytes, output: Sequence[Item] = ()
-    ) -> Outcome:
+    ) -> WriteResult:
         """Append the last events, of which one is terminal, and end the turn. Raises Fenced, Ended, Lost.
 
         Cancelling the wait does not stop the writing.
         """
         self.append(events)
         self._ending = True
-        self._scribe.forget(self)
+        self._scribe.discard(self)
         return await asyncio.shield(self._shelf.spawn(self._end(status, response, tuple(output))))
 
-    async def _end(self, status: Status, response: bytes, output: tuple[Item, ...]) -> Outcome:
+    async def _end(self, status: Status, response: bytes, output: tuple[Item, ...]) -> WriteResult:
         while self._flying is not None:
             await self._settled()
         self._check()
         try:
-            self._final = self.freeze()
+            self._final = self.freeze_batch()
             outcome = await self._put_end(status, response, output)
         except Exception as error:
-            self.fail(error)
+            self.on_failure(error)
         else:
             self._take(outcome)
         self._check()
-        self._scribe.leave(self)
-        self._shelf.retire(self)
+        self._scribe.unregister(self)
+        self._shelf.keep_finished(self)
         return outcome
 
-    async def _put_end(self, status: Status, response: bytes, output: tuple[Item, ...]) -> Outcome:
+    async def _put_end(self, status: Status, response: bytes, output: tuple[Item, ...]) -> WriteResult:
         assert self._final is not None
         self._ended = Ending(self._final, status, response, output)
-        return await self.assure()
+        return await self.ensure_finished()
 
-    async def assure(self) -> Outcome:
+    async def ensure_finished(self) -> WriteResult:
         """Write the end, once more where Redis may have come back without it. It is written once only."""
         assert self._ended is not None
         outcome = await self._scribe.finish(self._ended)
-        if self._is_behind(outcome) and (outcome := await self._caught_up(outcome)).answer in FINE:
+        if self._is_behind(outcome) and (outcome := await self._caught_up(outcome)).status in APPLIED:
             final = msgspec.structs.replace(self._ended.append, lease=self.lease)
             self._ended = msgspec.structs.replace(self._ended, append=final)
             if self._flying is not None:
@@ -197,90 +208,90 @@ class Writer:
 
     def close(self) -> None:
         """Give up writing. What is pending is forgotten. After finish(), and the second time, it does nothing."""
-        self._scribe.leave(self)
+        self._scribe.unregister(self)
         self._pending.clear()
         if not self._finished:
-            self._shelf.drop(self.ref, self.tail)
+            self._shelf.forget(self.ref, self.tail)
 
     # -- for the scribe ------------------------------------------------------------------------------------------
 
-    def freeze(self) -> Append:
+    def freeze_batch(self) -> Append:
         """Everything that is pending, as one entry that is never changed again."""
         events, self._pending = self._pending, []
-        after = self.top - len(events)
-        self._flying = Append(self.ref, self.lease, after, self.top, encode(self._open, events))
+        after = self.last_seq - len(events)
+        self._flying = Append(self.ref, self.lease, after, self.last_seq, encode(self._open, events))
         for event in events:
             self._open = opened(self._open, event)
         if events and events[-1].kind in DELTAS:
-            self._due = self._scribe.next_beat()
+            self._due = self._scribe.next_merge_tick()
         return self._flying
 
-    def stall(self, *, stalled: bool) -> None:
+    def set_stalled(self, *, stalled: bool) -> None:
         """Tell the viewers whether the log answers."""
-        self.tail.stall(stalled=stalled)
+        self.tail.set_stalled(stalled=stalled)
 
-    def settle(self, outcome: Outcome) -> None:
+    def on_result(self, outcome: WriteResult) -> None:
         """Take the answer to what was frozen. Where Redis came back older, that is still in flight for a while."""
-        behind = outcome.answer is not Answer.OK and self._is_behind(outcome)
+        behind = outcome.status is not WriteStatus.OK and self._is_behind(outcome)
         if behind and self.error is None and self._flying is not None:
             self._shelf.spawn(self._again(self._flying, outcome))
         else:
             self._take(outcome)
 
-    async def _again(self, flying: Append, outcome: Outcome) -> Outcome:
+    async def _again(self, flying: Append, outcome: WriteResult) -> WriteResult:
         try:
             outcome = await self._caught_up(outcome)
-            if outcome.answer in FINE:
+            if outcome.status in APPLIED:
                 batch = [self._renewed(flying)]
-                [outcome] = await self._scribe.repeated(lambda: self._scribe.store.append(batch))
+                [outcome] = await self._scribe.until_answered(lambda: self._scribe.store.append(batch))
         except Exception as error:
-            self.fail(error)
+            self.on_failure(error)
         else:
             self._take(outcome)
         return outcome
 
-    async def _caught_up(self, outcome: Outcome) -> Outcome:
+    async def _caught_up(self, outcome: WriteResult) -> WriteResult:
         return await catch_up(self._scribe, self._held, self.ref, outcome)
 
-    def _is_behind(self, outcome: Outcome) -> bool:
+    def _is_behind(self, outcome: WriteResult) -> bool:
         return is_behind(self._held.lease, outcome, self._held.origin)
 
     def _renewed(self, frozen: Append) -> Append:
         self._flying = msgspec.structs.replace(frozen, lease=self.lease)
         return self._flying
 
-    def _take(self, outcome: Outcome) -> None:
+    def _take(self, outcome: WriteResult) -> None:
         flying, self._flying = self._flying, None
         if flying is None or self.error is not None:
             return
-        if outcome.answer in FINE:
+        if outcome.status in APPLIED:
             self._acknowledge(flying, outcome)
         else:
             self._refused(outcome)
         self._wake()
 
-    def _acknowledge(self, flying: Append, outcome: Outcome) -> None:
-        self.acknowledged = flying.top
+    def _acknowledge(self, flying: Append, outcome: WriteResult) -> None:
+        self.acknowledged = flying.last_seq
         self._finished = flying is self._final
-        self.tail.extend((Logged(flying.top, flying.entry, flying.after, self._finished),))
+        self.tail.extend((LogEntry(flying.last_seq, flying.entry, flying.after_seq, self._finished),))
         if outcome.stop and not self.stopped:
             self.stopped = True
             self._tell()
         if self._pending and not self._ending:
-            self._scribe.ready(self, self._due)
+            self._scribe.enqueue(self, self._due)
 
-    def _refused(self, outcome: Outcome) -> None:
-        if outcome.answer is Answer.FINISHED:
-            self._give_up(Ended(self.ref, outcome))
-        elif outcome.answer is Answer.FENCED and not self._is_behind(outcome):
+    def _refused(self, outcome: WriteResult) -> None:
+        if outcome.status is WriteStatus.FINISHED:
+            self._give_up(TurnEnded(self.ref, outcome))
+        elif outcome.status is WriteStatus.FENCED and not self._is_behind(outcome):
             self._give_up(Fenced(self.ref, outcome))
         else:
-            self._give_up(Lost(self.ref, outcome))
+            self._give_up(LogLost(self.ref, outcome))
 
-    def fail(self, error: Exception) -> None:
+    def on_failure(self, error: Exception) -> None:
         """Take it that no answer will come: a bug of ours, or a server that makes no sense."""
         self._flying = None
-        lost = Lost(self.ref, Outcome(Answer.BROKEN))
+        lost = LogLost(self.ref, WriteResult(WriteStatus.BROKEN))
         lost.__cause__ = error
         self._give_up(lost)
         self._wake()

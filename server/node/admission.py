@@ -16,19 +16,19 @@ from server.store.base import (
     KeyReused,
     Lease,
     Locked,
-    Logged,
+    LogEntry,
     Missing,
     Moved,
     NewTurn,
-    Ref,
     Store,
     StoreDown,
+    TurnRef,
 )
-from server.store.retry import REPEAT, answered
-from server.telemetry.instruments import Facts, Telemetry
-from server.turns.prompt import Ask, Draft, draft
+from server.store.retry import REPEAT, until_answered
+from server.telemetry.instruments import Telemetry, TurnTelemetry
+from server.turns.prompt import PreparedTurn, TurnRequest, prepare
 from server.turns.runner import first_events
-from server.turns.spec import Record, pack, unpack
+from server.turns.spec import TurnSpec, pack, unpack
 
 T = TypeVar("T")
 
@@ -38,8 +38,8 @@ READS = 5  # of a history that grows while it is read
 class Admitted(msgspec.Struct, frozen=True):
     """A turn that has an end ahead of it."""
 
-    ref: Ref
-    record: Record
+    ref: TurnRef
+    record: TurnSpec
 
 
 class Slots(Protocol):
@@ -51,11 +51,13 @@ class Slots(Protocol):
         """Take a slot (True), or a place in the queue. Raises WireError when both are gone."""
         ...
 
-    def run(self, admitted: Admitted, facts: Facts, lease: Lease, entries: list[Logged], origin: NewTurn) -> None:
+    def run(
+        self, admitted: Admitted, facts: TurnTelemetry, lease: Lease, entries: list[LogEntry], origin: NewTurn
+    ) -> None:
         """Run it in the slot that was promised."""
         ...
 
-    def wait(self, admitted: Admitted, facts: Facts) -> None:
+    def wait(self, admitted: Admitted, facts: TurnTelemetry) -> None:
         """Queue it."""
         ...
 
@@ -78,26 +80,26 @@ class Admission:
         self.slots = slots
         self.patience = patience  # seconds for which an admission is repeated while the store does not answer
 
-    async def before(self, ask: Ask) -> Ref | None:
+    async def before(self, ask: TurnRequest) -> TurnRef | None:
         """The turn that the same request with the same key made, whatever its history is by now."""
         key = ask.request.idempotency_key
-        made = None if key is None else await self.store.made(ask.caller, key)
-        return None if made is None or made[1] != ask.fingerprint else Ref(ask.caller, made[0])
+        made = None if key is None else await self.store.find_idempotent(ask.caller, key)
+        return None if made is None or made[1] != ask.fingerprint else TurnRef(ask.caller, made[0])
 
-    async def existing(self, ref: Ref) -> Admitted:
+    async def existing(self, ref: TurnRef) -> Admitted:
         """A turn that was admitted before. Raises WireError where its events are gone."""
         turn = await self.store.turn(ref)
         if turn is not None:
             return Admitted(ref, unpack(turn.record))
-        stored = await self.store.stored(ref)
+        stored = await self.store.response(ref)
         kept = None if stored is None else msgspec.json.decode(stored.response)
         raise errors.position_lost("This request was answered before; its events are no longer kept.", kept)
 
-    async def accept(self, ask: Ask, id: str, facts: Facts) -> Admitted:
+    async def accept(self, ask: TurnRequest, id: str, facts: TurnTelemetry) -> Admitted:
         """Render, check, admit. Cancelling it during the last leaves a turn that runs like any other."""
         for _ in range(READS):
             with self.telemetry.step(facts, "render"):
-                ready = await draft(self.engine, self.store, ask, id)
+                ready = await prepare(self.engine, self.store, ask, id)
             try:
                 with self.telemetry.step(facts, "admit"):
                     return await asyncio.shield(self.slots.spawn(self._admit(ask, id, ready, facts)))
@@ -105,23 +107,23 @@ class Admission:
                 continue
         raise errors.locked(ask.request.conversation_id or "")
 
-    async def _admit(self, ask: Ask, id: str, ready: Draft, facts: Facts) -> Admitted:
+    async def _admit(self, ask: TurnRequest, id: str, ready: PreparedTurn, facts: TurnTelemetry) -> Admitted:
         lease = Lease(1, self.slots.owner) if self.slots.promise() else None
         running = False
         try:
             record = record_of(ask, id, ready, facts, self.engine.model, self.telemetry.traceparent(facts))
             entry = encode(None, first_events(leased=lease is not None))
-            admitted = Admitted(Ref(ask.caller, id), record)
+            admitted = Admitted(TurnRef(ask.caller, id), record)
             new = new_turn(ask, admitted, entry, lease, ready)
             origin = msgspec.structs.replace(new, record=new.record | whole(ready))
             existing = await self._create(new)
             if existing is not None:
-                return await self.existing(Ref(ask.caller, existing))
+                return await self.existing(TurnRef(ask.caller, existing))
             if lease is None:
                 self.slots.wait(admitted, facts)
             else:
                 running = True
-                self.slots.run(admitted, facts, lease, [Logged(1, entry)], origin)
+                self.slots.run(admitted, facts, lease, [LogEntry(1, entry)], origin)
         finally:
             if lease is not None and not running:
                 self.slots.take_back()
@@ -147,43 +149,45 @@ class Admission:
 
     async def _withdraw(self, new: NewTurn) -> None:
         """The client was told that this turn was refused; a late call may still have made it."""
-        created = await answered(lambda: self.store.create(new))
+        created = await until_answered(lambda: self.store.create(new))
         if created.existing is None:
-            await answered(lambda: self.store.delete(new.ref))
+            await until_answered(lambda: self.store.delete(new.ref))
 
 
-def record_of(ask: Ask, id: str, ready: Draft, facts: Facts, model: Model, trace: str) -> Record:
+def record_of(
+    ask: TurnRequest, id: str, ready: PreparedTurn, facts: TurnTelemetry, model: Model, trace: str
+) -> TurnSpec:
     """What any node needs to run and to render this turn."""
-    return Record(
+    return TurnSpec(
         response=response.created(ask.request, id, int(facts.asked), model.name),
         prompt=ready.prompt,
         params=ready.params,
-        model=model.version,
+        model_version=model.version,
         lane=ask.lane,
         generates=ask.request.generates,
-        input=() if ask.request.kept else (*ready.past, *ready.own),
-        asked=facts.asked,
-        trace=trace,
-        recipe=ready.recipe,
+        input=() if ask.request.kept else (*ready.history, *ready.new_items),
+        requested_at=facts.asked,
+        traceparent=trace,
+        prompt_ref=ready.prompt_ref,
     )
 
 
-def whole(ready: Draft) -> dict[str, bytes]:
+def whole(ready: PreparedTurn) -> dict[str, bytes]:
     """The prompt itself, for a store that came back without what it can be rendered from."""
     return {"prompt": ready.ids, "salt": (ready.prompt.salt or "").encode()}
 
 
-def new_turn(ask: Ask, admitted: Admitted, entry: bytes, lease: Lease | None, ready: Draft) -> NewTurn:
+def new_turn(ask: TurnRequest, admitted: Admitted, entry: bytes, lease: Lease | None, ready: PreparedTurn) -> NewTurn:
     """What admission writes."""
     # A chain that goes on from what only a connection had begins with all of it.
     begins = ask.request.kept and ready.parent is None
-    items = (*ready.past, *ready.own) if begins else ready.own
+    items = (*ready.history, *ready.new_items) if begins else ready.new_items
     return NewTurn(
         ref=admitted.ref,
         fingerprint=ask.fingerprint,
         record=pack(admitted.record),
         entry=entry,
-        top=1,
+        last_seq=1,
         lease=lease,
         kept=ask.request.kept,
         idempotency_key=ask.request.idempotency_key,
@@ -193,7 +197,7 @@ def new_turn(ask: Ask, admitted: Admitted, entry: bytes, lease: Lease | None, re
     )
 
 
-def readmission(ref: Ref, record: Record, lease: Lease, first: Logged) -> NewTurn | None:
+def readmission(ref: TurnRef, record: TurnSpec, lease: Lease, first: LogEntry) -> NewTurn | None:
     """What admits a turn again that was taken over, where Redis comes back empty. None: its conversation is gone too.
 
     What it was asked with is not known here, so its parent is a place that does not exist: a later turn that continues
@@ -203,4 +207,4 @@ def readmission(ref: Ref, record: Record, lease: Lease, first: Logged) -> NewTur
         return None
     kept = bool(record.response["store"])
     parent = Checkpoint(f"{ref.id}-lost", 0)
-    return NewTurn(ref, "", pack(record), first.entry, first.top, lease, kept, parent=parent)
+    return NewTurn(ref, "", pack(record), first.entry, first.last_seq, lease, kept, parent=parent)

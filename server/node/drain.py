@@ -11,9 +11,9 @@ from contextlib import suppress
 import structlog
 
 from server.node.node import Node
-from server.store.retry import answered
+from server.store.retry import until_answered
 from server.turns.runner import Runner
-from server.web.websocket import Endpoint
+from server.web.websocket import WebSocketEndpoint
 
 STEP = 0.01  # seconds between two looks at what is being claimed
 RETURNING = 500  # clients a second that the other nodes are to take in
@@ -22,7 +22,7 @@ FORGIVE = 2.0  # seconds in which writes must be answered once the grace time is
 log = structlog.get_logger(__name__)
 
 
-async def drain(node: Node, sockets: Endpoint, grace: float) -> None:
+async def drain(node: Node, sockets: WebSocketEndpoint, grace: float) -> None:
     """Take nothing new, hand over or finish what runs within `grace` seconds, then close the sockets."""
     deadline = time.monotonic() + grace
     sockets.draining = True
@@ -39,7 +39,7 @@ async def drain(node: Node, sockets: Endpoint, grace: float) -> None:
 
 
 async def _offer(node: Node, runner: Runner) -> None:
-    await answered(lambda: node.store.offer(runner.ref, runner.writer.lease))
+    await until_answered(lambda: node.store.offer(runner.ref, runner.writer.lease))
 
 
 async def _ended(node: Node, deadline: float) -> None:
@@ -61,6 +61,6 @@ async def _give_back(node: Node, runner: Runner) -> None:
         await asyncio.wait({runner.task}, timeout=FORGIVE)
     try:
         async with asyncio.timeout(FORGIVE):
-            await answered(lambda: node.store.release(runner.ref, runner.writer.lease))
+            await until_answered(lambda: node.store.release(runner.ref, runner.writer.lease))
     except TimeoutError:
         log.warning("not given back", response_id=runner.ref.id)

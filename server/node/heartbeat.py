@@ -12,107 +12,111 @@ from collections.abc import Callable, Mapping
 import msgspec
 import structlog
 
-from server.store.base import Ref, Roll, Store, StoreError
+from server.store.base import ClusterSnapshot, Store, StoreError, TurnRef
 
 log = structlog.get_logger(__name__)
 
 
-class Tempo(msgspec.Struct, frozen=True):
+class HeartbeatConfig(msgspec.Struct, frozen=True):
     """Of the beats."""
 
-    beat: float = 0.15  # seconds between two
-    still: int = 4  # answered reads in which a count must stand still
-    forgive: float = 2.0  # seconds after an unanswered read in which nobody is judged
-    bury: float = 60.0  # seconds after which a dead process is struck out
+    interval: float = 0.15  # seconds between two
+    missed_beats: int = 4  # answered reads in which a count must stand still
+    grace_after_silence: float = 2.0  # seconds after an unanswered read in which nobody is judged
+    forget_after: float = 60.0  # seconds after which a dead process is struck out
 
 
-class Note(msgspec.Struct, frozen=True):
+class NodeInfo(msgspec.Struct, frozen=True, rename={"model_version": "model", "free_slots": "free"}):
     """What a node says of itself."""
 
     state: str  # loading | ready | draining | failed | stopped
-    model: str = ""  # version of the loaded model
-    free: int = 0  # slots
+    model_version: str = ""  # version of the loaded model
+    free_slots: int = 0  # slots
 
 
-class Census:
+class FailureDetector:
     """One reader's judgement of all others."""
 
-    def __init__(self, own: str, tempo: Tempo) -> None:
+    def __init__(self, own: str, tempo: HeartbeatConfig) -> None:
         self.own = own
-        self.tempo = tempo
-        self.notes: dict[str, Note] = {}  # of all that were in the latest read
+        self.config = tempo
+        self.nodes: dict[str, NodeInfo] = {}  # of all that were in the latest read
         self._counts: dict[str, int] = {}
         self._still: dict[str, int] = {}  # reads in which the count stood still
         self._reads = 0  # answered ones in a row
         self._patient_until = 0.0  # monotonic time
         self._died: dict[str, float] = {}  # monotonic time of the verdict
 
-    def read(self, counts: Mapping[str, int], notes: Mapping[str, Note], now: float) -> bool:
+    def observe(self, counts: Mapping[str, int], notes: Mapping[str, NodeInfo], now: float) -> bool:
         """Take an answered read. Whether somebody's state changed: a death, a recovery, another note."""
-        before = self.gone(), {owner: note.state for owner, note in self.notes.items()}
+        before = self.dead_nodes(), {owner: note.state for owner, note in self.nodes.items()}
         self._reads += 1
         self._still = {
             owner: self._still.get(owner, 0) + 1 if self._counts.get(owner) == count else 0
             for owner, count in counts.items()
         }
-        self._counts, self.notes = dict(counts), dict(notes)
+        self._counts, self.nodes = dict(counts), dict(notes)
         dead = {owner for owner in counts if owner != self.own and self._judged_dead(owner, now)}
         self._died = {owner: self._died.get(owner, now) for owner in dead}
-        return before != (self.gone(), {owner: note.state for owner, note in self.notes.items()})
+        return before != (self.dead_nodes(), {owner: note.state for owner, note in self.nodes.items()})
 
-    def missed(self, now: float) -> None:
+    def on_unanswered(self, now: float) -> None:
         """A read was not answered: nobody can be blamed for silence."""
         self._reads = 0
         self._still.clear()
-        self._patient_until = now + self.tempo.forgive
+        self._patient_until = now + self.config.grace_after_silence
 
     def is_gone(self, owner: str, now: float) -> bool:
         """Whether this process will never write again: dead, struck out, or its engine is."""
         if owner == self.own:
             return False
         if owner not in self._counts:
-            return self._reads >= self.tempo.still and now >= self._patient_until
-        return owner in self._died or self.notes[owner].state in {"failed", "stopped"}
+            return self._reads >= self.config.missed_beats and now >= self._patient_until
+        return owner in self._died or self.nodes[owner].state in {"failed", "stopped"}
 
-    def gone(self) -> frozenset[str]:
+    def dead_nodes(self) -> frozenset[str]:
         """All that are listed and dead."""
         return frozenset(self._died)
 
-    def able(self, model: str) -> dict[str, int]:
+    def free_slots(self, model: str) -> dict[str, int]:
         """Free slots of the living that can run turns of this model version, this one included."""
         return {
-            owner: note.free
-            for owner, note in self.notes.items()
-            if note.state == "ready" and note.model == model and owner not in self._died
+            owner: note.free_slots
+            for owner, note in self.nodes.items()
+            if note.state == "ready" and note.model_version == model and owner not in self._died
         }
 
-    def forgotten(self, now: float) -> list[tuple[str, int]]:
+    def long_dead(self, now: float) -> list[tuple[str, int]]:
         """Those that have been dead for long, with their last counts."""
-        return [(owner, self._counts[owner]) for owner, since in self._died.items() if now - since > self.tempo.bury]
+        return [
+            (owner, self._counts[owner])
+            for owner, since in self._died.items()
+            if now - since > self.config.forget_after
+        ]
 
     def _judged_dead(self, owner: str, now: float) -> bool:
         if owner in self._died and self._still[owner] > 0:
             return True
-        return self._still[owner] >= self.tempo.still and now >= self._patient_until
+        return self._still[owner] >= self.config.missed_beats and now >= self._patient_until
 
 
-class Heart:
+class Heartbeater:
     """Beats while it runs, on the loop that writes the logs: when that hangs, so does this."""
 
     def __init__(
         self,
         store: Store,
         owner: str,
-        note: Callable[[], Note],
+        note: Callable[[], NodeInfo],
         *,
         changed: Callable[[], None],
-        mail: Callable[[Ref], None],
+        mail: Callable[[TurnRef], None],
         missed: Callable[[], None] = lambda: None,
         doubted: Callable[[], None] = lambda: None,
-        tempo: Tempo | None = None,
+        tempo: HeartbeatConfig | None = None,
     ) -> None:
-        self.tempo = tempo or Tempo()
-        self.census = Census(owner, self.tempo)
+        self.config = tempo or HeartbeatConfig()
+        self.detector = FailureDetector(owner, self.config)
         self._store = store
         self._owner = owner
         self._note = note
@@ -127,33 +131,33 @@ class Heart:
         """Beat until it is cancelled."""
         while True:
             await self.beat()
-            await asyncio.sleep(self.tempo.beat)
+            await asyncio.sleep(self.config.interval)
 
     async def beat(self) -> None:
         """Count up once, and judge."""
         try:
             roll = await self._store.beat(self._owner, msgspec.json.encode(self._note()))
         except StoreError:
-            self.census.missed(time.monotonic())
+            self.detector.on_unanswered(time.monotonic())
             self._unsure = True
             self._missed()
             return
         self._take(roll)
-        for owner, count in self.census.forgotten(time.monotonic()):
+        for owner, count in self.detector.long_dead(time.monotonic()):
             await self._bury(owner, count)
 
-    def _take(self, roll: Roll) -> None:
-        notes = {owner: _read(note) for owner, note in roll.notes.items()}
-        known = self.census.gone()
+    def _take(self, roll: ClusterSnapshot) -> None:
+        notes = {owner: _read(note) for owner, note in roll.nodes.items()}
+        known = self.detector.dead_nodes()
         before, self._count = self._count, roll.counts[self._owner]
         if self._unsure or self._count <= before:
             self._unsure = False
             self._doubted()
-        if self.census.read(roll.counts, notes, time.monotonic()):
-            for owner in self.census.gone() - known:
+        if self.detector.observe(roll.counts, notes, time.monotonic()):
+            for owner in self.detector.dead_nodes() - known:
                 log.warning("a node is dead", owner=owner, state=notes[owner].state)
             self._changed()
-        for ref in roll.mail:
+        for ref in roll.notifications:
             self._mail(ref)
 
     async def _bury(self, owner: str, count: int) -> None:
@@ -163,9 +167,9 @@ class Heart:
             log.debug("not struck out", owner=owner, error=str(error))
 
 
-def _read(note: bytes) -> Note:
+def _read(note: bytes) -> NodeInfo:
     """A node of another version may say more, or less."""
     try:
-        return msgspec.json.decode(note, type=Note)
+        return msgspec.json.decode(note, type=NodeInfo)
     except msgspec.MsgspecError:
-        return Note("unknown")
+        return NodeInfo("unknown")

@@ -11,19 +11,19 @@ import structlog
 from engine.base import Engine, EngineDead
 from server.log.journal import Journal
 from server.node.admission import Admission, Admitted, readmission
-from server.node.heartbeat import Heart, Note, Tempo
-from server.node.queue import Line, Place, place_of
+from server.node.heartbeat import HeartbeatConfig, Heartbeater, NodeInfo
+from server.node.queue import AdmissionQueue, QueuedTurn, queued_turn
 from server.node.takeover import foreseen, recalled
 from server.protocol import errors
 from server.protocol.errors import WireError
 from server.protocol.request import Request
-from server.store.base import Answer, Lease, Logged, NewTurn, Outcome, Ref, Store, StoreError
-from server.store.retry import answered
-from server.telemetry.instruments import Facts, Telemetry
+from server.store.base import Lease, LogEntry, NewTurn, Store, StoreError, TurnRef, WriteResult, WriteStatus
+from server.store.retry import until_answered
+from server.telemetry.instruments import Telemetry, TurnTelemetry
 from server.turns.presence import Presence
-from server.turns.prompt import Ask, draft
-from server.turns.runner import Runner, Verdict
-from server.turns.spec import Record
+from server.turns.prompt import TurnRequest, prepare
+from server.turns.runner import Runner, TurnOutcome
+from server.turns.spec import TurnSpec
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class Node:
         grace: float = 30.0,
         patience: float = 5.0,
         alone: bool = False,
-        tempo: Tempo | None = None,
+        tempo: HeartbeatConfig | None = None,
     ) -> None:
         self.name = name  # of the model, as clients know it
         self.born = int(time.time())
@@ -68,17 +68,17 @@ class Node:
         self.failed = asyncio.Event()
         self.since = time.monotonic()  # when loading began
         self.took = 0.0  # seconds that loading took, once ready
-        self.running: dict[Ref, Runner] = {}
+        self.running: dict[TurnRef, Runner] = {}
         self.busy = 0  # slots that are taken, or promised to a turn that is being admitted or claimed
-        self.waiting = Line()
-        self.claiming: set[Ref] = set()  # turns on their way from `waiting` to `running`
-        self.suspects: set[Ref] = set()  # of those that run or are being claimed
+        self.waiting = AdmissionQueue()
+        self.claiming: set[TurnRef] = set()  # turns on their way from `waiting` to `running`
+        self.suspects: set[TurnRef] = set()  # of those that run or are being claimed
         self.usual = 0.0  # seconds that a turn takes, on average; 0 until one has ended
         self.tasks: set[asyncio.Task[Any]] = set()
 
-    def _heart(self, tempo: Tempo | None) -> Heart:
-        told = {"changed": self.news.set, "missed": self.journal.doubt, "doubted": self.journal.assure}
-        return Heart(self.store, self.owner, self.note, mail=self._called, tempo=tempo, **told)
+    def _heart(self, tempo: HeartbeatConfig | None) -> Heartbeater:
+        told = {"changed": self.news.set, "missed": self.journal.on_store_lost, "doubted": self.journal.on_store_back}
+        return Heartbeater(self.store, self.owner, self.note, mail=self._called, tempo=tempo, **told)
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -102,7 +102,7 @@ class Node:
     def leave(self, state: str) -> None:
         """Begin nothing any more. What waits here is in the store too, for everybody."""
         self.state = state
-        self.waiting = Line()
+        self.waiting = AdmissionQueue()
         self._count()
 
     async def close(self) -> None:
@@ -122,21 +122,21 @@ class Node:
         """How long loading took, or takes."""
         return self.took or time.monotonic() - self.since
 
-    def note(self) -> Note:
+    def note(self) -> NodeInfo:
         """What others are told."""
         if self.state not in {"ready", "draining"}:
-            return Note(self.state)
-        return Note(self.state, self.engine.model.version, max(0, self.engine.model.slots - self.busy))
+            return NodeInfo(self.state)
+        return NodeInfo(self.state, self.engine.model.version, max(0, self.engine.model.slots - self.busy))
 
     def is_gone(self, owner: str) -> bool:
         """Whether this process will never write again."""
         if owner == self.owner:
             return False
-        return self.alone or self.heart.census.is_gone(owner, time.monotonic())
+        return self.alone or self.heart.detector.is_gone(owner, time.monotonic())
 
     # -- turns ---------------------------------------------------------------------------------------------------
 
-    async def create(self, ask: Ask) -> Admitted:
+    async def create(self, ask: TurnRequest) -> Admitted:
         """Prepare and admit a turn. Raises WireError; nothing was accepted then.
 
         Cancelling it during admission leaves a turn that runs like any other: it cannot be known whether it was one.
@@ -153,37 +153,37 @@ class Node:
             self.telemetry.refused(facts, error.code if isinstance(error, WireError) else "server_overloaded")
             raise
 
-    async def count(self, ask: Ask) -> int:
+    async def count(self, ask: TurnRequest) -> int:
         """Input tokens of a request that is not run. Raises WireError."""
         self._ready(ask.request)
-        return len((await draft(self.engine, self.store, ask, "resp_count")).prompt.token_ids)
+        return len((await prepare(self.engine, self.store, ask, "resp_count")).prompt.token_ids)
 
-    async def cancel(self, ref: Ref) -> Outcome:
+    async def cancel(self, ref: TurnRef) -> WriteResult:
         """Ask for a turn's end, wherever it runs."""
         runner = self.running.get(ref)
         if runner is not None:
             runner.stop()
         outcome = await self.store.cancel(ref)
-        if outcome.answer is Answer.OK and ref not in self.running:
+        if outcome.status is WriteStatus.OK and ref not in self.running:
             await self._stop_elsewhere(ref, outcome.lease)
         return outcome
 
-    async def _stop_elsewhere(self, ref: Ref, lease: Lease | None) -> None:
+    async def _stop_elsewhere(self, ref: TurnRef, lease: Lease | None) -> None:
         """Tell the owner. A turn without a living one is ended here."""
-        place = self.waiting.leave(ref)
+        place = self.waiting.remove(ref)
         if place is not None:
             self._take(place, stop=True)
         elif lease is None or self.is_gone(lease.owner):
             await self.adopt(ref, stop=True)
         elif lease.owner != self.owner:
-            await self.store.tell(lease.owner, ref)
+            await self.store.notify_owner(lease.owner, ref)
 
-    def _called(self, ref: Ref) -> None:
+    def _called(self, ref: TurnRef) -> None:
         """Another node says that this turn is to be stopped."""
         if ref in self.running:
             self.running[ref].stop()
 
-    def whereabouts(self, ref: Ref, *, begun: bool) -> tuple[str, dict[str, Any]]:
+    def whereabouts(self, ref: TurnRef, *, begun: bool) -> tuple[str, dict[str, Any]]:
         """What a viewer who sees nothing is told: its place in the queue, or what it waits for."""
         position = self.waiting.position(ref)
         if position is not None:
@@ -191,11 +191,11 @@ class Node:
         reason = "log" if self.journal.stalled else "takeover" if begun and ref not in self.running else "prefill"
         return "throughline:waiting", {"reason": reason}
 
-    def knows(self, ref: Ref) -> bool:
+    def knows(self, ref: TurnRef) -> bool:
         """Whether this node runs it, or is about to."""
         return ref in self.running or ref in self.claiming or self.waiting.position(ref) is not None
 
-    async def adopt(self, ref: Ref, *, stop: bool = False, other_model: bool = False) -> bool:
+    async def adopt(self, ref: TurnRef, *, stop: bool = False, other_model: bool = False) -> bool:
         """Go on with a turn that nobody runs, as soon as there is a slot; to stop it none is needed.
 
         False: it is gone, or written for another model, which is failed only with `other_model`.
@@ -203,14 +203,14 @@ class Node:
         turn = await self.store.turn(ref)
         if turn is None or self.knows(ref):
             return False
-        place = place_of(turn)
-        if place.record.model != self.engine.model.version and not (stop or other_model):
+        place = queued_turn(turn)
+        if place.spec.model_version != self.engine.model.version and not (stop or other_model):
             return False
-        self._expect(ref, place.record)
+        self._expect(ref, place.spec)
         if stop or turn.stop:
             self._take(place, stop=True)
         else:
-            self.waiting.join(place)
+            self.waiting.push(place)
             self._fill()
         return True
 
@@ -228,19 +228,19 @@ class Node:
         if request.model not in {None, name}:
             raise errors.unknown_model(str(request.model), name)
 
-    def _expect(self, ref: Ref, record: Record) -> None:
+    def _expect(self, ref: TurnRef, record: TurnSpec) -> None:
         if not record.response["store"]:
-            self.presence.expect(ref)
+            self.presence.require(ref)
 
-    def _give_up(self, ref: Ref) -> None:
+    def _give_up(self, ref: TurnRef) -> None:
         self.spawn(self._end_unwatched(ref))
 
-    async def _end_unwatched(self, ref: Ref) -> None:
+    async def _end_unwatched(self, ref: TurnRef) -> None:
         """Unless somebody looks at it elsewhere."""
-        turn = await answered(lambda: self.store.turn(ref))
-        if turn is None or not self.presence.news(ref, turn.looked):
+        turn = await until_answered(lambda: self.store.turn(ref))
+        if turn is None or not self.presence.on_remote_report(ref, turn.viewer_reports):
             log.info("nobody looks at an unkept turn", response_id=ref.id)
-            await answered(lambda: self.cancel(ref))
+            await until_answered(lambda: self.cancel(ref))
 
     # -- slots, for admission ------------------------------------------------------------------------------------
 
@@ -254,15 +254,17 @@ class Node:
             raise errors.overloaded(message, max(1, round(self._estimate(1) or 2)))
         return False
 
-    def run(self, admitted: Admitted, facts: Facts, lease: Lease, entries: list[Logged], origin: NewTurn) -> None:
+    def run(
+        self, admitted: Admitted, facts: TurnTelemetry, lease: Lease, entries: list[LogEntry], origin: NewTurn
+    ) -> None:
         """Run it in the slot that was promised."""
         self._expect(admitted.ref, admitted.record)
-        self._launch(Place(admitted.ref, admitted.record, facts), lease, entries, origin=origin)
+        self._launch(QueuedTurn(admitted.ref, admitted.record, facts), lease, entries, origin=origin)
 
-    def wait(self, admitted: Admitted, facts: Facts) -> None:
+    def wait(self, admitted: Admitted, facts: TurnTelemetry) -> None:
         """Queue it."""
         self._expect(admitted.ref, admitted.record)
-        self.waiting.join(Place(admitted.ref, admitted.record, facts))
+        self.waiting.push(QueuedTurn(admitted.ref, admitted.record, facts))
         self._fill()
 
     def take_back(self) -> None:
@@ -275,30 +277,30 @@ class Node:
     def _fill(self) -> None:
         """Give free slots to those who wait longest."""
         while self.state == "ready" and self.busy < self.engine.model.slots:
-            place = self.waiting.next(self.suspects)
+            place = self.waiting.pop_next(self.suspects)
             if place is None:
                 break
             self._take(place)
         self._count()
 
-    def _take(self, place: Place, *, stop: bool = False) -> None:
+    def _take(self, place: QueuedTurn, *, stop: bool = False) -> None:
         self.busy += 1
         self.claiming.add(place.ref)
         if place.suspect:
             self.suspects.add(place.ref)
         self.spawn(self._start(place, stop=stop))
 
-    async def _start(self, place: Place, *, stop: bool) -> None:
+    async def _start(self, place: QueuedTurn, *, stop: bool) -> None:
         """Claim a turn that waited, and run it."""
         launched, lost = False, None
         try:
-            if place.seen is not None and not stop:  # before the claim: who hands a turn over writes on meanwhile
+            if place.seen_lease is not None and not stop:  # before the claim: who hands a turn over writes on meanwhile
                 place, lost = await recalled(self.engine, self.store, place)
-            outcome = await answered(lambda: self.store.claim(place.ref, place.seen, self.owner))
-            if outcome.lease is None or outcome.answer not in {Answer.OK, Answer.DUPLICATE}:
+            outcome = await until_answered(lambda: self.store.claim(place.ref, place.seen_lease, self.owner))
+            if outcome.lease is None or outcome.status not in {WriteStatus.OK, WriteStatus.DUPLICATE}:
                 self.presence.forget(place.ref)
                 return
-            page = await answered(lambda: self.store.read(place.ref, -1, WHOLE))
+            page = await until_answered(lambda: self.store.read(place.ref, -1, WHOLE))
             if place.ref in self.running or not page.entries:
                 return
             verdict = foreseen(place, outcome, self.engine.model.version) or lost
@@ -316,12 +318,12 @@ class Node:
 
     def _launch(
         self,
-        place: Place,
+        place: QueuedTurn,
         lease: Lease,
-        entries: list[Logged],
+        entries: list[LogEntry],
         *,
         origin: NewTurn | None = None,
-        verdict: Verdict | None = None,
+        verdict: TurnOutcome | None = None,
         hole: bool = False,
         stop: bool = False,
     ) -> None:
@@ -332,24 +334,24 @@ class Node:
             self.telemetry,
             place.ref,
             lease,
-            place.record,
+            place.spec,
             entries,
-            place.facts or self._resumed(place),
+            place.telemetry or self._resumed(place),
             verdict,
             hole=hole,
-            origin=origin or readmission(place.ref, place.record, lease, entries[0]),
+            origin=origin or readmission(place.ref, place.spec, lease, entries[0]),
         )
         if stop:
             runner.stop()
         self.running[place.ref] = runner
         self.spawn(self._run(runner))
         if self.state == "draining":
-            self.spawn(answered(lambda: self.store.offer(place.ref, lease)))
+            self.spawn(until_answered(lambda: self.store.offer(place.ref, lease)))
         self._count()
 
-    def _resumed(self, place: Place) -> Facts:
-        record = place.record
-        return self.telemetry.resume(place.ref.id, record.response["model"], record.asked, record.trace)
+    def _resumed(self, place: QueuedTurn) -> TurnTelemetry:
+        record = place.spec
+        return self.telemetry.resume(place.ref.id, record.response["model"], record.requested_at, record.traceparent)
 
     async def _run(self, runner: Runner) -> None:
         began = time.monotonic()
@@ -364,7 +366,7 @@ class Node:
             self.presence.forget(runner.ref)
             self._free(runner.ref)
 
-    def _free(self, ref: Ref) -> None:
+    def _free(self, ref: TurnRef) -> None:
         self.busy -= 1
         self.suspects.discard(ref)
         self._fill()
@@ -383,5 +385,5 @@ class Node:
             log.error("a turn's task failed", exc_info=error)
 
     def _count(self) -> None:
-        self.telemetry.now.running = len(self.running)
-        self.telemetry.now.waiting = len(self.waiting)
+        self.telemetry.gauges.running = len(self.running)
+        self.telemetry.gauges.waiting = len(self.waiting)

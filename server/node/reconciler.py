@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from server.node.node import Node
-from server.store.base import Lease, Ref, Store, StoreError, Turn
+from server.store.base import Lease, Store, StoreError, Turn, TurnRef
 
 SLICE = 64  # turns that are looked at before others get a turn of the loop
 PAUSE = 1.0  # seconds between two looks without news
@@ -24,7 +24,7 @@ OVERTAKE = 5.0  # seconds by which a queued turn must be older than what waits h
 log = structlog.get_logger(__name__)
 
 
-class Duty(Enum):
+class RepairAction(Enum):
     """What a turn needs of this node."""
 
     NOTHING = auto()
@@ -35,21 +35,21 @@ class Duty(Enum):
     LOOK = auto()  # somebody looks at it here, and its owner wants to know
 
 
-def duty(turn: Turn, owner: str, *, runs: bool, gone: bool, viewed: bool) -> Duty:
+def repair_action(turn: Turn, owner: str, *, runs: bool, gone: bool, viewed: bool) -> RepairAction:
     """Decide, for the node `owner`, which `runs` the turn or is about to; `gone` is about the turn's own owner."""
     mine = turn.lease is not None and turn.lease.owner == owner
     if runs:
-        return Duty.STOP if turn.stop else Duty.NOTHING
+        return RepairAction.STOP if turn.stop else RepairAction.NOTHING
     if mine:
-        return Duty.RELEASE
+        return RepairAction.RELEASE
     if turn.lease is None or (turn.offered and not gone):
-        return Duty.HELP
+        return RepairAction.HELP
     if gone:
-        return Duty.ADOPT
-    return Duty.LOOK if viewed and not turn.kept else Duty.NOTHING
+        return RepairAction.ADOPT
+    return RepairAction.LOOK if viewed and not turn.kept else RepairAction.NOTHING
 
 
-def heir(id: str, able: Mapping[str, int]) -> str | None:
+def preferred_owner(id: str, able: Mapping[str, int]) -> str | None:
     """Which node takes an orphan first: all agree without talking, and each gets a share as large as its free slots."""
     free = {owner: slots for owner, slots in able.items() if slots > 0}
     return max(free, key=lambda owner: _draw(id, owner) ** (1 / free[owner]), default=None)
@@ -61,7 +61,7 @@ def _draw(id: str, owner: str) -> float:
     return (int.from_bytes(digest) + 0.5) / 2**64
 
 
-class Sweep:
+class Reconciler:
     """Carries out a node's duties."""
 
     def __init__(self, node: Node, store: Store, *, pause: float = PAUSE, looks: float = LOOKS) -> None:
@@ -69,9 +69,9 @@ class Sweep:
         self.store = store
         self.pause = pause
         self.looks = looks
-        self._idle: dict[Ref, Lease] = {}  # turns of ours that we did not run when last looked
-        self._orphans: dict[Ref, float] = {}  # monotonic time since which nobody goes on with them
-        self._looked: dict[Ref, float] = {}  # monotonic time of our last report
+        self._idle: dict[TurnRef, Lease] = {}  # turns of ours that we did not run when last looked
+        self._orphans: dict[TurnRef, float] = {}  # monotonic time since which nobody goes on with them
+        self._looked: dict[TurnRef, float] = {}  # monotonic time of our last report
 
     async def run(self) -> None:
         """Sweep until it is cancelled."""
@@ -109,7 +109,7 @@ class Sweep:
     async def _unfinished(self, partition: int) -> list[Turn]:
         """A partition that does not answer keeps nobody from the others."""
         try:
-            return await self.store.sweep(partition)
+            return await self.store.unfinished_turns(partition)
         except StoreError as error:
             log.debug("not swept", partition=partition, error=str(error))
             return []
@@ -124,19 +124,19 @@ class Sweep:
     async def _perform(self, turn: Turn) -> bool:
         node = self.node
         gone = turn.lease is not None and node.is_gone(turn.lease.owner)
-        runs, viewed = node.knows(turn.ref), node.presence.is_viewed(turn.ref)
-        what = duty(turn, node.owner, runs=runs, gone=gone, viewed=viewed)
-        if what is not Duty.RELEASE:
+        runs, viewed = node.knows(turn.ref), node.presence.is_watched(turn.ref)
+        what = repair_action(turn, node.owner, runs=runs, gone=gone, viewed=viewed)
+        if what is not RepairAction.RELEASE:
             self._idle.pop(turn.ref, None)
-        if what is Duty.STOP and turn.ref in node.running:
+        if what is RepairAction.STOP and turn.ref in node.running:
             node.running[turn.ref].stop()
-        elif what is Duty.RELEASE:
+        elif what is RepairAction.RELEASE:
             await self._release(turn)
-        elif what is Duty.ADOPT:
+        elif what is RepairAction.ADOPT:
             return await self._adopt(turn)
-        elif what is Duty.HELP and (turn.stop or self._can_help(turn)):
+        elif what is RepairAction.HELP and (turn.stop or self._can_help(turn)):
             return await node.adopt(turn.ref)
-        elif what is Duty.LOOK:
+        elif what is RepairAction.LOOK:
             await self._look(turn.ref)
         return False
 
@@ -151,8 +151,8 @@ class Sweep:
         """Those who share the orphans of a node take each its own; a second look takes what is left."""
         now = time.monotonic()
         since = self._orphans.setdefault(turn.ref, now)
-        able = self.node.heart.census.able(self.node.engine.model.version)
-        if since == now and not self.node.alone and heir(turn.ref.id, able) not in {None, self.node.owner}:
+        able = self.node.heart.detector.free_slots(self.node.engine.model.version)
+        if since == now and not self.node.alone and preferred_owner(turn.ref.id, able) not in {None, self.node.owner}:
             return False
         return await self.node.adopt(turn.ref, other_model=self.node.alone or now - since > ORPHANED)
 
@@ -160,11 +160,11 @@ class Sweep:
         node = self.node
         free = node.engine.model.slots - node.busy - len(node.waiting)
         first = next(iter(node.waiting), None)
-        overdue = first is not None and turn.lease is None and turn.created_at < first.record.asked - OVERTAKE
+        overdue = first is not None and turn.lease is None and turn.created_at < first.spec.requested_at - OVERTAKE
         return free > 0 or overdue
 
-    async def _look(self, ref: Ref) -> None:
+    async def _look(self, ref: TurnRef) -> None:
         now = time.monotonic()
         if now - self._looked.get(ref, -self.looks) >= self.looks:
             self._looked[ref] = now
-            await self.store.look(ref)
+            await self.store.report_viewer(ref)

@@ -31,7 +31,7 @@ NAMES = {
 _HEADS = {kind: f'{{"type":"{name}","sequence_number":%d'.encode() for kind, name in NAMES.items()}
 
 
-class View:
+class EventRenderer:
     """Renders one turn for one viewer: a socket's lane, or an SSE stream."""
 
     def __init__(self, response: dict[str, Any], lane: str | None = None) -> None:
@@ -77,7 +77,7 @@ def _part(open: Open | None) -> bytes:
     return _place(open) + b',"content_index":0'
 
 
-def _text(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _text(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     return b'%b,"delta":%b,"logprobs":%b' % (_part(open), orjson.dumps(event.text), _logprobs(event.data))
 
 
@@ -92,20 +92,20 @@ def _bare(each: dict[str, Any]) -> dict[str, Any]:
     return {"token": each["token"], "logprob": each["logprob"]}
 
 
-def _reasoning(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _reasoning(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     return b'%b,"delta":%b' % (_part(open), _json(event.text))
 
 
-def _arguments(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _arguments(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     return b'%b,"delta":%b' % (_place(open), _json(event.text))
 
 
-def _item(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _item(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     assert open is not None
     return b',"output_index":%d,"item":%b' % (open.output_index, _json(event.data))
 
 
-def _part_added(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _part_added(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     return b'%b,"part":%b' % (_part(open), _json(event.data))
 
 
@@ -115,28 +115,28 @@ def _closing(rest: tuple[Event, ...]) -> dict[str, Any]:
     return item
 
 
-def _text_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _text_done(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     part = _closing(rest)["content"][0]
     return b'%b,"text":%b,"logprobs":%b' % (_part(open), _json(part["text"]), _logprobs(part["logprobs"]))
 
 
-def _reasoning_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _reasoning_done(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     return b'%b,"text":%b' % (_part(open), _json(_closing(rest)["content"][0]["text"]))
 
 
-def _arguments_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _arguments_done(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     return b'%b,"arguments":%b' % (_place(open), _json(_closing(rest)["arguments"]))
 
 
-def _part_done(view: View, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _part_done(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     return b'%b,"part":%b' % (_part(open), _json(_closing(rest)["content"][0]))
 
 
-_Body = Callable[[View, Event, Open | None, tuple[Event, ...]], bytes]
+_Body = Callable[[EventRenderer, Event, Open | None, tuple[Event, ...]], bytes]
 _BODIES: dict[Kind, _Body] = {
-    Kind.CREATED: View._lifecycle,
-    Kind.QUEUED: View._lifecycle,
-    Kind.IN_PROGRESS: View._lifecycle,
+    Kind.CREATED: EventRenderer._lifecycle,
+    Kind.QUEUED: EventRenderer._lifecycle,
+    Kind.IN_PROGRESS: EventRenderer._lifecycle,
     Kind.ITEM_ADDED: _item,
     Kind.PART_ADDED: _part_added,
     Kind.TEXT: _text,
@@ -147,7 +147,7 @@ _BODIES: dict[Kind, _Body] = {
     Kind.ARGUMENTS_DONE: _arguments_done,
     Kind.PART_DONE: _part_done,
     Kind.ITEM_DONE: _item,
-    Kind.COMPLETED: View._terminal,
-    Kind.INCOMPLETE: View._terminal,
-    Kind.FAILED: View._terminal,
+    Kind.COMPLETED: EventRenderer._terminal,
+    Kind.INCOMPLETE: EventRenderer._terminal,
+    Kind.FAILED: EventRenderer._terminal,
 }

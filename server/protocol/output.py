@@ -21,7 +21,7 @@ ENDS = {
 }
 
 
-class Answer:
+class ResponseBuilder:
     """Everything a turn has said so far."""
 
     def __init__(self, suffix: str) -> None:

@@ -23,7 +23,7 @@ from server.store.errors import StoreError as StoreError
 from server.store.errors import StoreFull as StoreFull
 
 
-class Ref(msgspec.Struct, frozen=True, gc=False):
+class TurnRef(msgspec.Struct, frozen=True, gc=False):
     """Names a turn. The caller decides the partition, the id is unique everywhere."""
 
     caller: str
@@ -40,7 +40,7 @@ class Lease(msgspec.Struct, frozen=True, gc=False):
 HOLE = 1000  # numbers that a claim skips where the store may have lost entries
 
 
-class Answer(StrEnum):
+class WriteStatus(StrEnum):
     """How a guarded write ended."""
 
     OK = "ok"
@@ -52,11 +52,11 @@ class Answer(StrEnum):
     FINISHED = "finished"  # the turn has its terminal event
 
 
-class Outcome(msgspec.Struct, frozen=True, gc=False):
+class WriteResult(msgspec.Struct, frozen=True, gc=False):
     """An answer with what the caller needs to go on."""
 
-    answer: Answer
-    top: int = -1  # number of the last event in the log
+    status: WriteStatus
+    last_seq: int = -1  # number of the last event in the log
     stop: bool = False  # a cancel was asked for
     lease: Lease | None = None  # the lease that is stored now
     hole: bool = False  # a claim: the next event's number is HOLE higher, entries may have been lost
@@ -85,11 +85,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
 class NewTurn(msgspec.Struct, frozen=True):
     """Everything admission writes."""
 
-    ref: Ref
+    ref: TurnRef
     fingerprint: str  # digest of the request body, compared when an idempotency key returns
     record: dict[str, bytes]  # opaque to the store: what any node needs to run and to render the turn
     entry: bytes  # the log's first entry
-    top: int  # number of its last event
+    last_seq: int  # number of its last event
     lease: Lease | None  # None: queued
     kept: bool  # `store: true`
     idempotency_key: str | None = None
@@ -98,7 +98,7 @@ class NewTurn(msgspec.Struct, frozen=True):
     input: tuple[Item, ...] = ()  # appended now to a conversation, at the end to a chain
 
 
-class Created(msgspec.Struct, frozen=True):
+class CreateResult(msgspec.Struct, frozen=True):
     """`existing` names the turn that the same idempotency key had created before; nothing was written then."""
 
     existing: str | None = None
@@ -107,10 +107,10 @@ class Created(msgspec.Struct, frozen=True):
 class Append(msgspec.Struct, frozen=True, gc=False):
     """One turn's share of a batch: one entry, whose events are numbered after+1 .. top."""
 
-    ref: Ref
+    ref: TurnRef
     lease: Lease
-    after: int
-    top: int
+    after_seq: int
+    last_seq: int
     entry: bytes
 
 
@@ -126,9 +126,9 @@ class Ending(msgspec.Struct, frozen=True):
 class Turn(msgspec.Struct, frozen=True):
     """A turn's hash."""
 
-    ref: Ref
+    ref: TurnRef
     status: Status
-    top: int
+    last_seq: int
     lease: Lease | None
     stop: bool
     kept: bool
@@ -138,27 +138,27 @@ class Turn(msgspec.Struct, frozen=True):
     created_at: float = 0.0  # seconds, by the store's clock
     claims: int = 0  # from dead owners, in all
     idle_claims: int = 0  # from dead owners, since the log last grew
-    looked: int = 0  # rises while other nodes have viewers of it
+    viewer_reports: int = 0  # rises while other nodes have viewers of it
 
 
-class Logged(msgspec.Struct, frozen=True, gc=False):
+class LogEntry(msgspec.Struct, frozen=True, gc=False):
     """One entry of a log: the events numbered after+1 .. top. `last`: with the terminal event."""
 
-    top: int
+    last_seq: int
     entry: bytes
-    after: int = -1
-    last: bool = False
+    after_seq: int = -1
+    is_last: bool = False
 
 
-class Page(msgspec.Struct, frozen=True):
+class LogPage(msgspec.Struct, frozen=True):
     """Part of a log. `status` None: the turn is gone."""
 
-    entries: tuple[Logged, ...]
+    entries: tuple[LogEntry, ...]
     status: Status | None
-    top: int = -1
+    last_seq: int = -1
 
 
-class Stored(msgspec.Struct, frozen=True):
+class StoredResponse(msgspec.Struct, frozen=True):
     """A finished response with its place in the history."""
 
     response: bytes
@@ -177,19 +177,19 @@ class Conversation(msgspec.Struct, frozen=True):
     active: str | None = None
 
 
-class Slice(msgspec.Struct, frozen=True):
+class Page(msgspec.Struct, frozen=True):
     """A page of items or conversations."""
 
     data: tuple[Any, ...]
     more: bool
 
 
-class Roll(msgspec.Struct, frozen=True):
+class ClusterSnapshot(msgspec.Struct, frozen=True):
     """What a node reads when it counts itself up."""
 
     counts: dict[str, int]  # by owner: rises while its process lives
-    notes: dict[str, bytes]  # what each says of itself
-    mail: tuple[Ref, ...] = ()  # turns of this owner that it should look at
+    nodes: dict[str, bytes]  # what each says of itself
+    notifications: tuple[TurnRef, ...] = ()  # turns of this owner that it should look at
 
 
 class Store(Protocol):
@@ -206,19 +206,19 @@ class Store(Protocol):
 
     # -- turns ---------------------------------------------------------------------------------------------------
 
-    async def create(self, new: NewTurn) -> Created:
+    async def create(self, new: NewTurn) -> CreateResult:
         """Admit a turn. Raises KeyReused, Locked, Missing (conversation), Moved (a conversation past `parent`)."""
         ...
 
-    async def made(self, caller: str, key: str) -> tuple[str, str] | None:
+    async def find_idempotent(self, caller: str, key: str) -> tuple[str, str] | None:
         """The turn that an idempotency key made, and the fingerprint of its request."""
         ...
 
-    async def append(self, batch: Sequence[Append]) -> list[Outcome]:
+    async def append(self, batch: Sequence[Append]) -> list[WriteResult]:
         """Append many turns' entries, all of one partition, in one call; each is answered on its own."""
         ...
 
-    async def claim(self, ref: Ref, seen: Lease | None, owner: str, *, above: int = 0) -> Outcome:
+    async def claim(self, ref: TurnRef, seen: Lease | None, owner: str, *, above: int = 0) -> WriteResult:
         """Take a turn whose lease is `seen` (None: queued). The new lease is in the outcome.
 
         Repeated by the same owner it answers DUPLICATE with that owner's lease; FENCED if the lease is another one.
@@ -230,39 +230,39 @@ class Store(Protocol):
         """
         ...
 
-    async def offer(self, ref: Ref, lease: Lease) -> Outcome:
+    async def offer(self, ref: TurnRef, lease: Lease) -> WriteResult:
         """Mark a running turn as free to claim, and keep writing until somebody does."""
         ...
 
-    async def release(self, ref: Ref, lease: Lease) -> Outcome:
+    async def release(self, ref: TurnRef, lease: Lease) -> WriteResult:
         """Give a turn back: nobody's, to be claimed as if it were queued. Its fence goes on rising."""
         ...
 
-    async def cancel(self, ref: Ref) -> Outcome:
+    async def cancel(self, ref: TurnRef) -> WriteResult:
         """Ask for a stop: every later append says `stop`. FINISHED and LOST as they are; `lease` names the owner."""
         ...
 
-    async def finish(self, ending: Ending) -> Outcome:
+    async def finish(self, ending: Ending) -> WriteResult:
         """Write the terminal event, the response, the history and the unlock; only an open turn has an end."""
         ...
 
-    async def look(self, ref: Ref) -> None:
+    async def report_viewer(self, ref: TurnRef) -> None:
         """Say that a node which does not run this turn has viewers of it."""
         ...
 
-    async def delete(self, ref: Ref) -> bool:
+    async def delete(self, ref: TurnRef) -> bool:
         """Forget a response and its log, leave a tombstone so that no late write revives it. False: was not there."""
         ...
 
-    async def turn(self, ref: Ref) -> Turn | None:
+    async def turn(self, ref: TurnRef) -> Turn | None:
         """Read a turn's hash."""
         ...
 
-    async def read(self, ref: Ref, after: int, limit: int) -> Page:
+    async def read(self, ref: TurnRef, after: int, limit: int) -> LogPage:
         """Entries that hold events above `after`, oldest first. The first one may begin at or below it."""
         ...
 
-    async def follow(self, after: dict[Ref, int], wait_ms: int) -> dict[Ref, tuple[Logged, ...]]:
+    async def follow(self, after: dict[TurnRef, int], wait_ms: int) -> dict[TurnRef, tuple[LogEntry, ...]]:
         """Block until one of these logs (of one partition) grows beyond its position, at most `wait_ms`."""
         ...
 
@@ -270,13 +270,13 @@ class Store(Protocol):
         """Make a `follow` that blocks in this partition return now. Without one, nothing happens."""
         ...
 
-    async def sweep(self, partition: int) -> list[Turn]:
+    async def unfinished_turns(self, partition: int) -> list[Turn]:
         """All unfinished turns of a partition, their lifetimes renewed. Record fields are left out."""
         ...
 
     # -- responses and history -----------------------------------------------------------------------------------
 
-    async def stored(self, ref: Ref) -> Stored | None:
+    async def response(self, ref: TurnRef) -> StoredResponse | None:
         """A finished response."""
         ...
 
@@ -284,13 +284,13 @@ class Store(Protocol):
         """All items up to a checkpoint, oldest first, in one call however many segments it spans. None: gone."""
         ...
 
-    async def own_input(self, ref: Ref) -> list[bytes] | None:
+    async def input_items(self, ref: TurnRef) -> list[bytes] | None:
         """The input items that came with this turn, finished or not. None: no such turn."""
         ...
 
     # -- conversations -------------------------------------------------------------------------------------------
 
-    async def add_conversation(self, caller: str, conversation: Conversation, items: Sequence[Item]) -> None:
+    async def create_conversation(self, caller: str, conversation: Conversation, items: Sequence[Item]) -> None:
         """Create one, with its first items."""
         ...
 
@@ -298,7 +298,7 @@ class Store(Protocol):
         """Read one."""
         ...
 
-    async def conversations(self, caller: str, after: str | None, limit: int) -> Slice:
+    async def conversations(self, caller: str, after: str | None, limit: int) -> Page:
         """Newest first; `after` is an id."""
         ...
 
@@ -306,11 +306,11 @@ class Store(Protocol):
         """Replace the metadata. Raises Missing."""
         ...
 
-    async def drop_conversation(self, caller: str, id: str) -> bool:
+    async def delete_conversation(self, caller: str, id: str) -> bool:
         """Delete it with its items. Raises Locked while a turn runs in it. False: was not there."""
         ...
 
-    async def end_of(self, caller: str, conversation: str) -> Checkpoint | None:
+    async def conversation_end(self, caller: str, conversation: str) -> Checkpoint | None:
         """The checkpoint of everything said so far. None: no such conversation."""
         ...
 
@@ -318,7 +318,7 @@ class Store(Protocol):
         """Append. Raises Missing; Locked while a turn runs in it."""
         ...
 
-    async def items(self, caller: str, conversation: str, after: str | None, limit: int, *, newest: bool) -> Slice:
+    async def items(self, caller: str, conversation: str, after: str | None, limit: int, *, newest: bool) -> Page:
         """Page through items (JSON bytes). Raises Missing for the conversation or for `after`."""
         ...
 
@@ -326,17 +326,17 @@ class Store(Protocol):
         """One item."""
         ...
 
-    async def drop_item(self, caller: str, conversation: str, id: str) -> bool:
+    async def delete_item(self, caller: str, conversation: str, id: str) -> bool:
         """Take one item out. Raises Missing for the conversation, Locked while a turn runs in it."""
         ...
 
     # -- nodes ---------------------------------------------------------------------------------------------------
 
-    async def beat(self, owner: str, note: bytes) -> Roll:
+    async def beat(self, owner: str, note: bytes) -> ClusterSnapshot:
         """Count this process up, and read what all of them count and note. Its mail is taken with it."""
         ...
 
-    async def tell(self, owner: str, ref: Ref) -> None:
+    async def notify_owner(self, owner: str, ref: TurnRef) -> None:
         """Have an owner look at one of its turns with its next beat."""
         ...
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from server.protocol.status import Status
 
 if TYPE_CHECKING:
-    from server.store.base import Ref
+    from server.store.base import TurnRef
 
 
 class StoreError(Exception):
@@ -64,12 +64,12 @@ class Missing(Conflict):
 class PositionLost(Conflict):
     """Nothing can be shown that is sure to follow on `after`. `status` None: the turn is gone, `top` means nothing."""
 
-    def __init__(self, ref: "Ref", after: int, status: Status | None, top: int) -> None:
+    def __init__(self, ref: "TurnRef", after: int, status: Status | None, top: int) -> None:
         super().__init__(ref, after, status, top)
         self.ref = ref
         self.after = after
         self.status = status
-        self.top = top
+        self.last_seq = top
 
     def __str__(self) -> str:
         if self.status is None:

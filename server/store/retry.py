@@ -11,7 +11,7 @@ T = TypeVar("T")
 REPEAT = 0.1  # seconds between calls that the store does not answer
 
 
-async def answered(call: Callable[[], Awaitable[T]]) -> T:
+async def until_answered(call: Callable[[], Awaitable[T]]) -> T:
     """The same call until the store answers it; every write is safe to repeat."""
     while True:
         try:

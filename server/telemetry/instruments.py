@@ -38,7 +38,7 @@ DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 2
 PROVIDER = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "throughline"}
 
 
-class Facts:
+class TurnTelemetry:
     """What is known of one turn: filled in while it runs, written once as a log line, a span and metrics."""
 
     def __init__(self, id: str, model: str, asked: float, span: Span) -> None:
@@ -63,7 +63,7 @@ class Facts:
         self.status, self.finish, self.usage = status, finish, usage
 
 
-class Reading(msgspec.Struct):
+class Gauges(msgspec.Struct):
     """Gauges that are read when somebody scrapes."""
 
     sockets: int = 0
@@ -81,7 +81,7 @@ class Telemetry:
         self._log = structlog.get_logger("throughline")
         self._tracer = tracers.get_tracer("throughline")
         self._carrier = TraceContextTextMapPropagator()
-        self.now = Reading()  # written by whoever knows
+        self.gauges = Gauges()  # written by whoever knows
         meter = meters.get_meter("throughline")
         self._ttft = meter.create_histogram(
             "gen_ai.server.time_to_first_token", "s", "From the request to its first token"
@@ -102,21 +102,21 @@ class Telemetry:
 
     # -- turns ---------------------------------------------------------------------------------------------------
 
-    def begin(self, id: str, model: str, asked: float, headers: dict[str, str]) -> Facts:
+    def begin(self, id: str, model: str, asked: float, headers: dict[str, str]) -> TurnTelemetry:
         """Open the turn's trace, below the client's own where it sent one."""
         span = self._root(model, context=self._carrier.extract(headers), start_time=int(asked * 1e9))
-        return Facts(id, model, asked, span)
+        return TurnTelemetry(id, model, asked, span)
 
-    def resume(self, id: str, model: str, asked: float, origin: str) -> Facts:
+    def resume(self, id: str, model: str, asked: float, origin: str) -> TurnTelemetry:
         """Go on with a turn that another process began: a new trace, linked to the first one."""
         context = trace.get_current_span(self._carrier.extract({"traceparent": origin})).get_span_context()
         links = [trace.Link(context)] if context.is_valid else []
-        facts = Facts(id, model, asked, self._root(model, links=links))
+        facts = TurnTelemetry(id, model, asked, self._root(model, links=links))
         facts.resumed = True
         return facts
 
     @contextmanager
-    def step(self, facts: Facts, name: str) -> Iterator[None]:
+    def step(self, facts: TurnTelemetry, name: str) -> Iterator[None]:
         """One part of the turn: render, admit, engine, log."""
         if not facts.span.is_recording():  # nobody would see it
             yield
@@ -130,20 +130,20 @@ class Telemetry:
         finally:
             span.end()
 
-    def traceparent(self, facts: Facts) -> str:
+    def traceparent(self, facts: TurnTelemetry) -> str:
         """For the turn's record."""
         headers: dict[str, str] = {}
         self._carrier.inject(headers, context=trace.set_span_in_context(facts.span))
         return headers.get("traceparent", "")
 
-    def refused(self, facts: Facts | None, code: str) -> None:
+    def refused(self, facts: TurnTelemetry | None, code: str) -> None:
         """A request was answered with an error."""
         self._refused.add(1, {"error.type": code})
         if facts is not None:
             facts.span.set_status(Status(StatusCode.ERROR, code))
             facts.span.end()
 
-    def finished(self, facts: Facts) -> None:
+    def finished(self, facts: TurnTelemetry) -> None:
         """The canonical line, the span's end and the metrics of a turn that left this node."""
         now = time.time()
         line = _line(facts, now)
@@ -168,7 +168,7 @@ class Telemetry:
         attributes = PROVIDER | {"gen_ai.request.model": model}
         return self._tracer.start_span(f"chat {model}", kind=trace.SpanKind.SERVER, attributes=attributes, **options)
 
-    def _measure(self, facts: Facts, now: float) -> None:
+    def _measure(self, facts: TurnTelemetry, now: float) -> None:
         self._turns.add(1, {"status": facts.status})
         labels = PROVIDER | {"gen_ai.request.model": facts.model}
         self._tokens.add(facts.usage.input, labels | {"gen_ai.token.type": "input"})
@@ -181,7 +181,7 @@ class Telemetry:
 
     def _observe(self, name: str) -> Any:
         def read(options: CallbackOptions) -> Iterator[Observation]:
-            yield Observation(getattr(self.now, name))
+            yield Observation(getattr(self.gauges, name))
 
         return read
 
@@ -227,7 +227,7 @@ def _views() -> list[View]:
     ]
 
 
-def _line(facts: Facts, now: float) -> dict[str, Any]:
+def _line(facts: TurnTelemetry, now: float) -> dict[str, Any]:
     """All facts of a turn, times in milliseconds."""
     writing = now - facts.first if facts.first else 0.0
     return {
@@ -246,7 +246,7 @@ def _line(facts: Facts, now: float) -> dict[str, Any]:
     }
 
 
-def _attributes(facts: Facts) -> dict[str, Any]:
+def _attributes(facts: TurnTelemetry) -> dict[str, Any]:
     return {
         "gen_ai.response.id": facts.id,
         "gen_ai.response.model": facts.model,

@@ -8,36 +8,36 @@ import orjson
 from server.protocol.connection import Remembered
 from server.protocol.errors import not_found, previous_not_found
 from server.protocol.request import Request
-from server.store.base import Checkpoint, Ref, Store
+from server.store.base import Checkpoint, Store, TurnRef
 
 
-class Past(msgspec.Struct, frozen=True):
+class History(msgspec.Struct, frozen=True):
     """All items before a turn's own input. `parent` is where they lie, unless only this connection knows them."""
 
     items: tuple[dict[str, Any], ...] = ()
     parent: Checkpoint | None = None
 
 
-async def load(store: Store, caller: str, request: Request, remembered: Remembered | None) -> Past:
+async def load(store: Store, caller: str, request: Request, remembered: Remembered | None) -> History:
     """Everything that `request` continues. Raises WireError when it is not there."""
     if remembered is not None:
-        return Past(remembered.items)
+        return History(remembered.items)
     if request.conversation_id is not None:
         return await _conversation(store, caller, request.conversation_id)
     if request.previous_response_id is not None:
-        return await _previous(store, Ref(caller, request.previous_response_id))
-    return Past()
+        return await _previous(store, TurnRef(caller, request.previous_response_id))
+    return History()
 
 
-async def _conversation(store: Store, caller: str, id: str) -> Past:
-    end = await store.end_of(caller, id)
+async def _conversation(store: Store, caller: str, id: str) -> History:
+    end = await store.conversation_end(caller, id)
     if end is None:
         raise not_found("conversation", id)
-    return await _read(store, caller, end) or Past(parent=end)
+    return await _read(store, caller, end) or History(parent=end)
 
 
-async def _previous(store: Store, ref: Ref) -> Past:
-    stored = await store.stored(ref)
+async def _previous(store: Store, ref: TurnRef) -> History:
+    stored = await store.response(ref)
     if stored is None or stored.checkpoint is None:
         raise previous_not_found(ref.id)
     past = await _read(store, ref.caller, stored.checkpoint)
@@ -46,6 +46,6 @@ async def _previous(store: Store, ref: Ref) -> Past:
     return past
 
 
-async def _read(store: Store, caller: str, checkpoint: Checkpoint) -> Past | None:
+async def _read(store: Store, caller: str, checkpoint: Checkpoint) -> History | None:
     raw = await store.history(caller, checkpoint)
-    return None if raw is None else Past(tuple(orjson.loads(item) for item in raw), checkpoint)
+    return None if raw is None else History(tuple(orjson.loads(item) for item in raw), checkpoint)

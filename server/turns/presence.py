@@ -5,26 +5,26 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from server.store.base import Ref
+from server.store.base import TurnRef
 
 
 class Presence:
     """Counts viewers on this node. A turn that is expected to have one and has none for `grace` seconds is given up."""
 
-    def __init__(self, grace: float, give_up: Callable[[Ref], None]) -> None:
+    def __init__(self, grace: float, give_up: Callable[[TurnRef], None]) -> None:
         self.grace = grace
         self._give_up = give_up
-        self._viewers: Counter[Ref] = Counter()
-        self._expected: set[Ref] = set()
-        self._timers: dict[Ref, asyncio.TimerHandle] = {}  # of turns without a viewer
-        self._looks: dict[Ref, int] = {}  # how often other nodes had said that they have viewers
+        self._viewers: Counter[TurnRef] = Counter()
+        self._expected: set[TurnRef] = set()
+        self._timers: dict[TurnRef, asyncio.TimerHandle] = {}  # of turns without a viewer
+        self._looks: dict[TurnRef, int] = {}  # how often other nodes had said that they have viewers
 
-    def expect(self, ref: Ref) -> None:
+    def require(self, ref: TurnRef) -> None:
         """From now on somebody must look at this turn."""
         self._expected.add(ref)
         self._arm(ref)
 
-    def news(self, ref: Ref, looks: int) -> bool:
+    def on_remote_report(self, ref: TurnRef, looks: int) -> bool:
         """Take how often other nodes said that they have viewers. More than before: somebody looks, wait on."""
         if looks <= self._looks.get(ref, 0) or ref not in self._expected:
             return False
@@ -32,18 +32,18 @@ class Presence:
         self._arm(ref)
         return True
 
-    def is_viewed(self, ref: Ref) -> bool:
+    def is_watched(self, ref: TurnRef) -> bool:
         """Whether somebody looks at it here."""
         return ref in self._viewers
 
-    def forget(self, ref: Ref) -> None:
+    def forget(self, ref: TurnRef) -> None:
         """The turn is over, or not ours."""
         self._expected.discard(ref)
         self._looks.pop(ref, None)
         self._disarm(ref)
 
     @contextmanager
-    def viewing(self, ref: Ref) -> Iterator[None]:
+    def watching(self, ref: TurnRef) -> Iterator[None]:
         """Somebody looks."""
         self._viewers[ref] += 1
         self._disarm(ref)
@@ -55,7 +55,7 @@ class Presence:
                 del self._viewers[ref]
                 self._arm(ref)
 
-    def viewed(self) -> int:
+    def watched_turns(self) -> int:
         """How many turns have a viewer here."""
         return len(self._viewers)
 
@@ -64,15 +64,15 @@ class Presence:
         for ref in list(self._expected):
             self.forget(ref)
 
-    def _arm(self, ref: Ref) -> None:
+    def _arm(self, ref: TurnRef) -> None:
         if ref in self._expected and ref not in self._viewers and ref not in self._timers:
             self._timers[ref] = asyncio.get_running_loop().call_later(self.grace, self._late, ref)
 
-    def _disarm(self, ref: Ref) -> None:
+    def _disarm(self, ref: TurnRef) -> None:
         timer = self._timers.pop(ref, None)
         if timer is not None:
             timer.cancel()
 
-    def _late(self, ref: Ref) -> None:
+    def _late(self, ref: TurnRef) -> None:
         del self._timers[ref]
         self._give_up(ref)

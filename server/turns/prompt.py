@@ -13,13 +13,13 @@ from server.protocol.request import Request
 from server.protocol.sampling import params_of
 from server.store.base import Checkpoint, Store
 from server.turns import history
-from server.turns.history import Past
-from server.turns.spec import Recipe, digest_of, ids_of
+from server.turns.history import History
+from server.turns.spec import PromptRef, digest_of, ids_of
 
 CHAIN = "resp_"  # begins the name of a chain's segment: it is called after the turn that began it
 
 
-class Ask(msgspec.Struct, frozen=True):
+class TurnRequest(msgspec.Struct, frozen=True):
     """A request with everything that came around it."""
 
     caller: str
@@ -30,30 +30,30 @@ class Ask(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
 
 
-class Draft(msgspec.Struct, frozen=True):
+class PreparedTurn(msgspec.Struct, frozen=True):
     """A request, rendered and checked, before it is admitted."""
 
     prompt: Prompt
     params: Params
-    past: tuple[dict[str, Any], ...]
-    own: tuple[dict[str, Any], ...]  # input items of this request
+    history: tuple[dict[str, Any], ...]
+    new_items: tuple[dict[str, Any], ...]  # input items of this request
     parent: Checkpoint | None  # where `past` lies; None: only this connection has it, or there is none
     ids: bytes  # of the prompt
-    recipe: Recipe | None  # None: what it was rendered from may change while the turn runs
+    prompt_ref: PromptRef | None  # None: what it was rendered from may change while the turn runs
 
 
-async def draft(engine: Engine, store: Store, ask: Ask, id: str) -> Draft:
+async def prepare(engine: Engine, store: Store, ask: TurnRequest, id: str) -> PreparedTurn:
     """Prepare what becomes the turn of this id. Raises WireError."""
     past = await history.load(store, ask.caller, ask.request, ask.remembered)
     own = tuple(named(ask.request.items, id.removeprefix("resp_") + "i"))
     prompt, params, dropped = await _fit(engine, ask, [*past.items, *own])
     ids = ids_of(prompt)
-    recipe = Recipe(past.parent, dropped, len(prompt.token_ids), digest_of(ids))
+    recipe = PromptRef(past.parent, dropped, len(prompt.token_ids), digest_of(ids))
     again = engine.model.renders_alike and _stays(ask.request, past)
-    return Draft(prompt, params, past.items, own, past.parent, ids, recipe if again else None)
+    return PreparedTurn(prompt, params, past.items, own, past.parent, ids, recipe if again else None)
 
 
-def _stays(request: Request, past: Past) -> bool:
+def _stays(request: Request, past: History) -> bool:
     """Whether the history cannot change while the turn runs. A conversation is locked by the turns in it alone, and a
     response that was said in it may be continued outside; an unkept turn's record holds all items itself.
     """
@@ -62,7 +62,7 @@ def _stays(request: Request, past: Past) -> bool:
     return past.parent is None or past.parent.segment.startswith(CHAIN)
 
 
-async def _fit(engine: Engine, ask: Ask, items: list[Any]) -> tuple[Prompt, Params, int]:
+async def _fit(engine: Engine, ask: TurnRequest, items: list[Any]) -> tuple[Prompt, Params, int]:
     """Render; with `truncation: auto` drop the oldest items, and say how many, until the rest fits."""
     every = len(items)
     while True:
@@ -79,7 +79,7 @@ async def _fit(engine: Engine, ask: Ask, items: list[Any]) -> tuple[Prompt, Para
             raise errors.overloaded("The model is not available.", 5) from None
 
 
-async def _render(engine: Engine, ask: Ask, items: list[Any]) -> tuple[Prompt, Params]:
+async def _render(engine: Engine, ask: TurnRequest, items: list[Any]) -> tuple[Prompt, Params]:
     params = params_of(ask.request)
     prompt = await engine.render(to_messages(ask.request.instructions, items), params, ask.caller)
     if not prompt.token_ids:

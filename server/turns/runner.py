@@ -13,19 +13,19 @@ import structlog
 from engine.base import CannotContinue, Chunk, Engine, EngineDead, EngineError, Finish, Prompt
 from server.log.journal import Journal, Writer, WriterError
 from server.protocol.entry import Event, Kind, Open, decode
-from server.protocol.output import Answer
+from server.protocol.output import ResponseBuilder
 from server.protocol.response import Usage, ended
 from server.protocol.status import Status
-from server.store.base import HOLE, Item, Lease, Logged, NewTurn, Ref, StoreError
-from server.telemetry.instruments import Facts, Telemetry
-from server.turns.spec import Record
+from server.store.base import HOLE, Item, Lease, LogEntry, NewTurn, StoreError, TurnRef
+from server.telemetry.instruments import Telemetry, TurnTelemetry
+from server.turns.spec import TurnSpec
 
 log = structlog.get_logger(__name__)
 
 OUTCOMES = {Finish.STOP: (Status.COMPLETED, None), Finish.LENGTH: (Status.INCOMPLETE, "max_output_tokens")}
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class TurnOutcome(msgspec.Struct, frozen=True):
     """How a generation ended."""
 
     status: Status
@@ -41,12 +41,12 @@ class Runner:
         engine: Engine,
         journal: Journal,
         telemetry: Telemetry,
-        ref: Ref,
+        ref: TurnRef,
         lease: Lease,
-        record: Record,
-        log: Sequence[Logged],
-        facts: Facts,
-        verdict: Verdict | None = None,
+        record: TurnSpec,
+        log: Sequence[LogEntry],
+        facts: TurnTelemetry,
+        verdict: TurnOutcome | None = None,
         *,
         hole: bool = False,
         origin: NewTurn | None = None,
@@ -56,7 +56,7 @@ class Runner:
         self.ref = ref
         self.lease = lease
         self.record = record
-        self.answer = Answer(record.suffix)
+        self.answer = ResponseBuilder(record.suffix)
         self.cached = 0  # prompt tokens that the engine found in its cache
         self.reasoning = 0  # tokens of reasoning, known at the end
         self.stopping = False  # a cancel was asked for
@@ -78,7 +78,7 @@ class Runner:
             with self.telemetry.step(self.facts, "log"):
                 await self._finish(verdict)
         except WriterError as error:
-            self.facts.status = error.outcome.answer
+            self.facts.status = error.outcome.status
             log.warning("turn given up", response_id=self.ref.id, reason=str(error))
         finally:
             self.writer.close()
@@ -92,12 +92,14 @@ class Runner:
         if self.task is not None:
             self.task.cancel()
 
-    def _replay(self, journal: Journal, log: Sequence[Logged], skip: int, origin: NewTurn | None) -> Writer:
+    def _replay(self, journal: Journal, log: Sequence[LogEntry], skip: int, origin: NewTurn | None) -> Writer:
         open: Open | None = None
         for logged in log:
             self.answer.replay(decode(logged.entry).events)
             open = self.answer.open
-        return journal.open(self.ref, self.lease, log[-1].top + skip, open, log, told=self._told, origin=origin)
+        return journal.open_writer(
+            self.ref, self.lease, log[-1].last_seq + skip, open, log, told=self._told, origin=origin
+        )
 
     def _told(self, writer: Writer) -> None:
         """News from the log: a stop was asked for, or the turn is no longer ours."""
@@ -111,9 +113,9 @@ class Runner:
             self.writer.append(self.answer.begin())
         self.facts.started = time.time()
 
-    async def _verdict(self) -> Verdict:
+    async def _verdict(self) -> TurnOutcome:
         if self.stopping:
-            return Verdict(Status.CANCELLED)
+            return TurnOutcome(Status.CANCELLED)
         if self.verdict is not None:
             return self.verdict
         try:
@@ -123,23 +125,25 @@ class Runner:
         except EngineDead:
             raise  # not this turn's fault: another engine goes on with it
         except EngineError as error:
-            return Verdict(Status.FAILED, error=_explain(error))
+            return TurnOutcome(Status.FAILED, error=_explain(error))
         except StoreError:
             raise
         except Exception:
             log.exception("turn failed", response_id=self.ref.id)
-            return Verdict(Status.FAILED, error=("server_error", "The server had an error while writing this answer."))
+            return TurnOutcome(
+                Status.FAILED, error=("server_error", "The server had an error while writing this answer.")
+            )
 
-    def _interrupted(self) -> Verdict:
+    def _interrupted(self) -> TurnOutcome:
         """Tell our own two reasons to cancel from the node's, which goes on up."""
         if self.task is None or not (self.stopping or self.writer.error):
             raise
         self.task.uncancel()
         if self.writer.error is not None:
             raise self.writer.error
-        return Verdict(Status.CANCELLED)
+        return TurnOutcome(Status.CANCELLED)
 
-    async def _generate(self) -> Verdict:
+    async def _generate(self) -> TurnOutcome:
         if not self.record.generates:
             return await self._warm_up()
         id = f"{self.ref.id}-{self.lease.fence}"
@@ -151,15 +155,15 @@ class Runner:
                 self._take(chunk)
                 if chunk.finish is not None:
                     finish, self.reasoning = chunk.finish, chunk.reasoning_tokens
-                await self.writer.room()
-        return Verdict(*OUTCOMES[finish])
+                await self.writer.wait_for_room()
+        return TurnOutcome(*OUTCOMES[finish])
 
     def _take_at_once(self, chunk: Chunk) -> float | None:
         """For the engine: called where the chunk is made. It raises nothing but a bug of ours."""
         if self.stopping or not self.writer.has_room:
             return None
         self._take(chunk)
-        return self.writer.due if chunk.deltas else 0.0
+        return self.writer.merge_due if chunk.deltas else 0.0
 
     def _take(self, chunk: Chunk) -> None:
         self.writer.append(self.answer.take(chunk))
@@ -168,21 +172,21 @@ class Runner:
         if chunk.cached_tokens > self.cached:
             self.cached = chunk.cached_tokens
 
-    async def _warm_up(self) -> Verdict:
+    async def _warm_up(self) -> TurnOutcome:
         """`generate: false`: the prefix cache is filled, nothing is said."""
         params = msgspec.structs.replace(self.record.params, max_tokens=1, format=None)
         id = f"{self.ref.id}-{self.lease.fence}"
         async with aclosing(self.engine.generate(id, self._prompt(), params, self.answer.said())) as chunks:
             async for chunk in chunks:
                 self.cached = chunk.cached_tokens
-        return Verdict(Status.COMPLETED)
+        return TurnOutcome(Status.COMPLETED)
 
     def _prompt(self) -> Prompt:
         if self.record.prompt is None:
             raise CannotContinue("its prompt is not known here")
         return self.record.prompt
 
-    async def _finish(self, verdict: Verdict) -> None:
+    async def _finish(self, verdict: TurnOutcome) -> None:
         closing = self.answer.close(verdict.status)
         usage = self._usage()
         response = ended(
@@ -201,7 +205,7 @@ class Runner:
 
     def _usage(self) -> Usage:
         output = len(self.answer.token_ids) + len(self.answer.held)
-        return Usage(self.record.tokens, self.cached, output, self.reasoning)
+        return Usage(self.record.prompt_tokens, self.cached, output, self.reasoning)
 
 
 def first_events(*, leased: bool) -> list[Event]:

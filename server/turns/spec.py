@@ -12,7 +12,7 @@ from server.protocol.connection import Remembered
 from server.store.base import Checkpoint
 
 
-class Recipe(msgspec.Struct, frozen=True):
+class PromptRef(msgspec.Struct, frozen=True):
     """What a prompt is rendered from again, and how it is known to be the same one."""
 
     parent: Checkpoint | None  # what was said before; the turn's own input comes behind it
@@ -22,31 +22,31 @@ class Recipe(msgspec.Struct, frozen=True):
 
 
 _params = msgspec.msgpack.Decoder(Params)
-_recipe = msgspec.msgpack.Decoder(Recipe)
+_recipe = msgspec.msgpack.Decoder(PromptRef)
 
 
-class Record(msgspec.Struct, frozen=True):
+class TurnSpec(msgspec.Struct, frozen=True):
     """The parts of a turn that never change."""
 
     response: dict[str, Any]  # as created
     prompt: Prompt | None  # None: it is rendered again, where somebody goes on with the turn
     params: Params
-    model: str  # version that rendered the prompt: only the same one may run it
+    model_version: str  # version that rendered the prompt: only the same one may run it
     lane: str | None = None
     generates: bool = True
     input: tuple[
         dict[str, Any], ...
     ] = ()  # unkept turns only: all items before the answer, since nothing else has them
-    asked: float = 0.0  # wall-clock seconds, for durations across nodes
-    trace: str = ""  # traceparent of the turn's first span
-    recipe: Recipe | None = None  # None: the prompt itself is kept
+    requested_at: float = 0.0  # wall-clock seconds, for durations across nodes
+    traceparent: str = ""  # traceparent of the turn's first span
+    prompt_ref: PromptRef | None = None  # None: the prompt itself is kept
 
     @property
-    def tokens(self) -> int:
+    def prompt_tokens(self) -> int:
         """How long the prompt is."""
         if self.prompt is not None:
             return len(self.prompt.token_ids)
-        return self.recipe.tokens if self.recipe is not None else 0
+        return self.prompt_ref.tokens if self.prompt_ref is not None else 0
 
     @property
     def suffix(self) -> str:
@@ -74,42 +74,42 @@ def digest_of(ids: bytes) -> bytes:
     return blake2b(ids, digest_size=16).digest()
 
 
-def pack(record: Record) -> dict[str, bytes]:
+def pack(record: TurnSpec) -> dict[str, bytes]:
     """As hash fields; where there is a recipe, without the prompt, which is as long as all that was said before."""
     return _prompt(record) | {
         "response": orjson.dumps(record.response),
         "params": msgspec.msgpack.encode(record.params),
-        "model": record.model.encode(),
+        "model": record.model_version.encode(),
         "lane": (record.lane or "").encode(),
         "generates": b"1" if record.generates else b"",
         "input": orjson.dumps(record.input) if record.input else b"",
-        "asked": repr(record.asked).encode(),
-        "trace": record.trace.encode(),
+        "asked": repr(record.requested_at).encode(),
+        "trace": record.traceparent.encode(),
     }
 
 
-def _prompt(record: Record) -> dict[str, bytes]:
-    if record.recipe is not None:
-        return {"recipe": msgspec.msgpack.encode(record.recipe)}
+def _prompt(record: TurnSpec) -> dict[str, bytes]:
+    if record.prompt_ref is not None:
+        return {"recipe": msgspec.msgpack.encode(record.prompt_ref)}
     if record.prompt is None:
         raise ValueError("a record without a prompt and without a recipe")
     return {"prompt": ids_of(record.prompt), "salt": (record.prompt.salt or "").encode()}
 
 
-def unpack(fields: dict[str, bytes]) -> Record:
+def unpack(fields: dict[str, bytes]) -> TurnSpec:
     """From hash fields. Raises KeyError, ValueError, msgspec.DecodeError where another version wrote them."""
     whole = "prompt" in fields
-    return Record(
+    return TurnSpec(
         response=orjson.loads(fields["response"]),
         prompt=_prompt_of(fields) if whole else None,
-        recipe=None if whole else _recipe.decode(fields["recipe"]),
+        prompt_ref=None if whole else _recipe.decode(fields["recipe"]),
         params=_params.decode(fields["params"]),
-        model=fields["model"].decode(),
+        model_version=fields["model"].decode(),
         lane=fields["lane"].decode() or None,
         generates=bool(fields["generates"]),
         input=tuple(orjson.loads(fields["input"] or b"[]")),
-        asked=float(fields["asked"]),
-        trace=fields["trace"].decode(),
+        requested_at=float(fields["asked"]),
+        traceparent=fields["trace"].decode(),
     )
 
 

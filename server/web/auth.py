@@ -15,7 +15,7 @@ ANONYMOUS = "anonymous"
 TICKET_SECONDS = 30
 
 
-class Auth:
+class Authenticator:
     """The gate. Keys are compared by digest; none is kept in the clear, and none is ever logged."""
 
     def __init__(self, api_keys: Sequence[str], hosts: Sequence[str], origins: Sequence[str]) -> None:

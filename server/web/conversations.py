@@ -49,7 +49,7 @@ class Conversations:
         body = await self._body(http)
         items = self._items([] if body.get("items") is None else body["items"])
         new = Conversation(f"conv_{secrets.token_hex(12)}", int(time.time()), _metadata(body))
-        await self.store.add_conversation(caller, new, items)
+        await self.store.create_conversation(caller, new, items)
         return JSONResponse(_shown(new))
 
     async def index(self, http: HttpRequest) -> Response:
@@ -73,7 +73,7 @@ class Conversations:
     async def delete(self, http: HttpRequest) -> Response:
         """Delete it with its items."""
         id = http.path_params["id"]
-        if not await self.store.drop_conversation(self.gate.http(http.headers), id):
+        if not await self.store.delete_conversation(self.gate.http(http.headers), id):
             raise errors.not_found("conversation", id)
         return JSONResponse({"id": id, "object": "conversation.deleted", "deleted": True})
 
@@ -102,7 +102,7 @@ class Conversations:
     async def delete_item(self, http: HttpRequest) -> Response:
         """Take one item out; the answer is the conversation."""
         found = await self._found(http)
-        if not await self.store.drop_item(self.gate.http(http.headers), found.id, http.path_params["item"]):
+        if not await self.store.delete_item(self.gate.http(http.headers), found.id, http.path_params["item"]):
             raise errors.not_found("item", http.path_params["item"])
         return JSONResponse(_shown(found))
 

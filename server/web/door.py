@@ -16,7 +16,7 @@ Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 
-class Door:
+class OriginMiddleware:
     """Plain ASGI around the application; WebSockets have the same check in their own handshake."""
 
     def __init__(self, app: App, gate: Gate) -> None:

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 from server.protocol.errors import unauthorized
 from server.store.base import Store
-from server.web.auth import TICKET_SECONDS, Auth, new_ticket
+from server.web.auth import TICKET_SECONDS, Authenticator, new_ticket
 
 
 class Gate:
-    """Checks requests against `Auth`, and tickets against the store."""
+    """Checks requests against `Authenticator`, and tickets against the store."""
 
-    def __init__(self, auth: Auth, store: Store) -> None:
+    def __init__(self, auth: Authenticator, store: Store) -> None:
         self.auth = auth
         self.store = store
 

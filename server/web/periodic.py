@@ -12,18 +12,18 @@ AT_ONCE = 500  # that are looked at before others get a turn
 log = structlog.get_logger(__name__)
 
 
-class Member(Protocol):
+class Checked(Protocol):
     """Who is looked at."""
 
-    def look(self, now: float) -> None:
+    def on_tick(self, now: float) -> None:
         """`now` is a time of `time.monotonic`. Must not wait for anything."""
         ...
 
 
-M = TypeVar("M", bound=Member)
+M = TypeVar("M", bound=Checked)
 
 
-class Rounds(Generic[M]):
+class PeriodicChecker(Generic[M]):
     """Goes round for as long as there is anybody."""
 
     def __init__(self, every: Callable[[], float]) -> None:
@@ -54,9 +54,9 @@ class Rounds(Generic[M]):
                     await asyncio.sleep(0)
 
 
-def _look(member: Member) -> None:
+def _look(member: Checked) -> None:
     """One that fails is not to cost the others their look."""
     try:
-        member.look(time.monotonic())
+        member.on_tick(time.monotonic())
     except Exception as error:
         log.error("a look failed", exc_info=error)

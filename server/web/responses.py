@@ -10,7 +10,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from server.log.subscriber import Watcher
+from server.log.subscriber import LogSubscriber
 from server.node.admission import Admitted
 from server.node.node import Node
 from server.protocol import errors
@@ -18,10 +18,10 @@ from server.protocol.connection import position
 from server.protocol.errors import WireError
 from server.protocol.request import fingerprint, parse_object, parse_request
 from server.protocol.status import FINAL
-from server.store.base import Answer, PositionLost, Ref, Store, StoreError
-from server.turns.prompt import Ask
-from server.turns.spec import Record, unpack
-from server.turns.subscription import Viewer, turn_at
+from server.store.base import PositionLost, Store, StoreError, TurnRef, WriteStatus
+from server.turns.prompt import TurnRequest
+from server.turns.spec import TurnSpec, unpack
+from server.turns.subscription import TurnSubscription, turn_at
 from server.web.gate import Gate
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ CANCEL_WAIT = 5.0  # seconds that a cancel waits for the turn's end
 class Responses:
     """`/v1/responses` and what hangs below it."""
 
-    def __init__(self, gate: Gate, node: Node, store: Store, watcher: Watcher, *, max_body: int) -> None:
+    def __init__(self, gate: Gate, node: Node, store: Store, watcher: LogSubscriber, *, max_body: int) -> None:
         self.gate = gate
         self.node = node
         self.store = store
@@ -84,7 +84,7 @@ class Responses:
         if http.query_params.get("stream") == "true":
             return await self._replay(ref, position(http.query_params.get("starting_after")))
         turn = await self.store.turn(ref)
-        stored = await self.store.stored(ref)
+        stored = await self.store.response(ref)
         if stored is not None:
             return Response(stored.response, media_type="application/json")
         if turn is None:
@@ -95,14 +95,14 @@ class Responses:
         """Stop a turn, and say how it ended."""
         ref = self._ref(http)
         outcome = await self.node.cancel(ref)
-        if outcome.answer is Answer.OK:
+        if outcome.status is WriteStatus.OK:
             await self._wait_for_end(ref)
         return await self.retrieve(http)
 
     async def delete(self, http: HttpRequest) -> Response:
         """Forget a response; one that runs is stopped first."""
         ref = self._ref(http)
-        if (await self.node.cancel(ref)).answer is Answer.OK:
+        if (await self.node.cancel(ref)).status is WriteStatus.OK:
             await self._wait_for_end(ref)
         if not await self.store.delete(ref):
             raise errors.not_found("response", ref.id)
@@ -111,7 +111,7 @@ class Responses:
     async def input_items(self, http: HttpRequest) -> Response:
         """What the turn was asked with."""
         ref = self._ref(http)
-        items = await self.store.own_input(ref)
+        items = await self.store.input_items(ref)
         if items is None:
             raise errors.not_found("response", ref.id)
         return JSONResponse(page(http, [orjson.loads(item) for item in items]))
@@ -141,16 +141,16 @@ class Responses:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    async def _ask(self, http: HttpRequest) -> Ask:
+    async def _ask(self, http: HttpRequest) -> TurnRequest:
         caller = self.gate.http(http.headers)
         body = parse_object(await read_body(http, self.max_body))
         key = http.headers.get("idempotency-key")
         request = parse_request(body if key is None else {"idempotency_key": key, **body})
         headers = {"traceparent": http.headers.get("traceparent", "")}
-        return Ask(caller, request, fingerprint(body), headers=headers)
+        return TurnRequest(caller, request, fingerprint(body), headers=headers)
 
-    def _ref(self, http: HttpRequest) -> Ref:
-        return Ref(self.gate.http(http.headers), http.path_params["id"])
+    def _ref(self, http: HttpRequest) -> TurnRef:
+        return TurnRef(self.gate.http(http.headers), http.path_params["id"])
 
     def _model(self) -> dict[str, Any]:
         return {"id": self.node.name, "object": "model", "created": self.node.born, "owned_by": "throughline"}
@@ -159,10 +159,10 @@ class Responses:
         turn = await self.store.turn(admitted.ref)
         return turn.status if turn is not None else "in_progress"
 
-    def _viewer(self, ref: Ref, record: Record, after: int) -> Viewer:
-        return Viewer(self.watcher, self.node.presence, ref, record, after)
+    def _viewer(self, ref: TurnRef, record: TurnSpec, after: int) -> TurnSubscription:
+        return TurnSubscription(self.watcher, self.node.presence, ref, record, after)
 
-    async def _end(self, http: HttpRequest, viewer: Viewer) -> dict[str, Any]:
+    async def _end(self, http: HttpRequest, viewer: TurnSubscription) -> dict[str, Any]:
         """The finished response, for as long as the client waits for it."""
         try:
             final = await while_connected(http, viewer.end())
@@ -170,37 +170,37 @@ class Responses:
             final = None
         if final is not None:
             return final
-        stored = await self.store.stored(viewer.ref)
+        stored = await self.store.response(viewer.ref)
         if stored is None:
             raise errors.not_found("response", viewer.ref.id) from None
         kept: dict[str, Any] = orjson.loads(stored.response)
         return kept
 
-    async def _wait_for_end(self, ref: Ref) -> None:
+    async def _wait_for_end(self, ref: TurnRef) -> None:
         turn = await self.store.turn(ref)
         if turn is None:
             return
-        viewer = self._viewer(ref, unpack(turn.record), turn.top)
+        viewer = self._viewer(ref, unpack(turn.record), turn.last_seq)
         try:
             async with asyncio.timeout(CANCEL_WAIT):
                 await viewer.end()
         except (TimeoutError, PositionLost):
             return
 
-    async def _replay(self, ref: Ref, after: int) -> Response:
+    async def _replay(self, ref: TurnRef, after: int) -> Response:
         turn = await turn_at(self.store, ref, after)
-        if turn is not None and (turn.top >= after or turn.status not in FINAL):
+        if turn is not None and (turn.last_seq >= after or turn.status not in FINAL):
             return self._stream(self._viewer(ref, unpack(turn.record), after))
-        stored = await self.store.stored(ref)
+        stored = await self.store.response(ref)
         if stored is None:
             raise errors.not_found("response", ref.id)
         raise errors.position_lost("This position is not in the log.", orjson.loads(stored.response))
 
-    def _stream(self, viewer: Viewer) -> Response:
+    def _stream(self, viewer: TurnSubscription) -> Response:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(self._sse(viewer), media_type="text/event-stream", headers=headers)
 
-    async def _sse(self, viewer: Viewer) -> AsyncIterator[bytes]:
+    async def _sse(self, viewer: TurnSubscription) -> AsyncIterator[bytes]:
         """Frames as they come, comments where nothing comes; an error is the last event."""
         try:
             async for frames in quietly(viewer.frames(), KEEP_ALIVE):

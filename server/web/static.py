@@ -21,7 +21,7 @@ HEADERS = {
 }
 
 
-class Page:
+class StaticPages:
     """Static files under a strict content security policy."""
 
     def __init__(self, folder: Path) -> None:

@@ -17,18 +17,18 @@ import orjson
 import structlog
 from starlette.datastructures import Headers
 
-from server.log.subscriber import Watcher
+from server.log.subscriber import LogSubscriber
 from server.node.node import Node
 from server.protocol import errors
 from server.protocol.connection import Cancel, Close, Command, Connection, Find, Follow, Remembered, Send, Start
 from server.protocol.errors import WireError, frame
-from server.store.base import Answer, PositionLost, Ref, Store, StoreError, Turn
-from server.turns.prompt import Ask
-from server.turns.spec import Record, unpack
-from server.turns.subscription import Viewer, turn_at
+from server.store.base import PositionLost, Store, StoreError, Turn, TurnRef, WriteStatus
+from server.turns.prompt import TurnRequest
+from server.turns.spec import TurnSpec, unpack
+from server.turns.subscription import TurnSubscription, turn_at
 from server.web.gate import Gate
-from server.web.periodic import Rounds
-from server.web.transport.outbound import PIPE, Gone, Job, Link, Message, Outlet
+from server.web.periodic import PeriodicChecker
+from server.web.transport.outbound import LINK, Job, Link, Message, OutboundBuffer, PeerGone
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ SendMessage = Callable[[Message], Awaitable[None]]
 Resume = tuple[str, str | None, str | None]  # a turn, after which event, on which lane
 
 
-class Limits(msgspec.Struct, frozen=True):
+class SocketLimits(msgspec.Struct, frozen=True):
     """Seconds."""
 
     age: float = 3600.0  # of a connection
@@ -47,16 +47,18 @@ class Limits(msgspec.Struct, frozen=True):
     goodbye: float = 2.0  # for a close frame to get out
 
 
-class Endpoint:
+class WebSocketEndpoint:
     """The ASGI application behind `/v1/responses` for WebSockets."""
 
-    def __init__(self, gate: Gate, node: Node, store: Store, watcher: Watcher, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(
+        self, gate: Gate, node: Node, store: Store, watcher: LogSubscriber, limits: SocketLimits | None = None
+    ) -> None:
+        self.limits = limits or SocketLimits()
         self.gate = gate
         self.node = node
         self.store = store
         self.watcher = watcher
-        self.rounds: Rounds[Socket] = Rounds(lambda: self.limits.beat)
+        self.rounds: PeriodicChecker[ClientSocket] = PeriodicChecker(lambda: self.limits.beat)
         self.sockets = self.rounds.members
         self.draining = False  # set when the node stops: nobody else gets in
 
@@ -76,19 +78,19 @@ class Endpoint:
             await refuse(send, errors.overloaded("The store is not available."))
             return
         await send({"type": "websocket.accept"})
-        link: Link = scope["extensions"][PIPE]
-        socket = Socket(self, caller, link, headers.get("traceparent", ""))
+        link: Link = scope["extensions"][LINK]
+        socket = ClientSocket(self, caller, link, headers.get("traceparent", ""))
         link.hand_over(partial(socket.serve, tuple(resumes(query))))
 
-    def enter(self, socket: "Socket") -> None:
+    def enter(self, socket: "ClientSocket") -> None:
         """It is open."""
         self.rounds.add(socket)
-        self.node.telemetry.now.sockets = len(self.sockets)
+        self.node.telemetry.gauges.sockets = len(self.sockets)
 
-    def leave(self, socket: "Socket") -> None:
+    def leave(self, socket: "ClientSocket") -> None:
         """It is not served any more."""
         self.rounds.discard(socket)
-        self.node.telemetry.now.sockets = len(self.sockets)
+        self.node.telemetry.gauges.sockets = len(self.sockets)
 
     async def close(self, code: int, reason: str, *, spread: float = 0.0) -> None:
         """Close every socket, one after the other over `spread` seconds, so that their clients do not return at once.
@@ -134,7 +136,7 @@ def resumes(query: Sequence[tuple[str, str]]) -> Iterator[Resume]:
         yield id, after[0] if after else None, lane[0] if lane else None
 
 
-class Socket:
+class ClientSocket:
     """A connection's shell. There may be thousands that do nothing."""
 
     __slots__ = (
@@ -147,7 +149,7 @@ class Socket:
         "limits",
         "node",
         "opened",
-        "out",
+        "outbound",
         "store",
         "tasks",
         "traceparent",
@@ -155,7 +157,7 @@ class Socket:
         "watcher",
     )
 
-    def __init__(self, endpoint: Endpoint, caller: str, link: Link, traceparent: str) -> None:
+    def __init__(self, endpoint: WebSocketEndpoint, caller: str, link: Link, traceparent: str) -> None:
         self.endpoint = endpoint
         self.limits = endpoint.limits
         self.node = endpoint.node
@@ -164,10 +166,10 @@ class Socket:
         self.caller = caller
         self.traceparent = traceparent  # of the handshake
         self.connection = Connection()
-        self.viewers: dict[Viewer, float] = {}  # with the time of the last event each was given
+        self.viewers: dict[TurnSubscription, float] = {}  # with the time of the last event each was given
         self.tasks: set[asyncio.Task[None]] = set()
         self.opened = time.monotonic()
-        self.out = Outlet(link)
+        self.outbound = OutboundBuffer(link)
         self._link = link
         self._reader: asyncio.Task[Any] | None = None  # while it reads
         self._over = False  # nothing is to be read any more
@@ -186,16 +188,16 @@ class Socket:
         finally:
             self._reader = None
             self.endpoint.leave(self)
-            self.out.closed = True
+            self.outbound.closed = True
             for task in self.tasks:
                 task.cancel()
             await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def close(self, code: int, reason: str) -> None:
         """Say goodbye with a code that tells the client what to do next."""
-        if self.out.closed:
+        if self.outbound.closed:
             return
-        self.out.closed = True
+        self.outbound.closed = True
         try:
             async with asyncio.timeout(self.limits.goodbye):  # a peer that does not read blocks this too
                 await self._link.send({"type": "websocket.close", "code": code, "reason": reason})
@@ -217,7 +219,7 @@ class Socket:
                 await self._perform(self._said(message))
                 del message  # else a quiet socket would keep the last thing it was told
                 await asyncio.sleep(0)  # messages that have all arrived are read without a pause: others want a turn
-        except Gone:
+        except PeerGone:
             await self._drain()
 
     async def _drain(self) -> None:
@@ -235,7 +237,7 @@ class Socket:
         for command in commands:
             match command:
                 case Send(frame=text):
-                    await self.out.send([text.encode()])
+                    await self.outbound.send([text.encode()])
                 case Close(code=code, reason=reason):
                     await self.close(code, reason)
                 case Start(lane=lane):
@@ -249,23 +251,23 @@ class Socket:
 
     async def _start(self, command: Start) -> None:
         headers = {"traceparent": self.traceparent}
-        ask = Ask(self.caller, command.request, command.fingerprint, command.lane, command.remembered, headers)
+        ask = TurnRequest(self.caller, command.request, command.fingerprint, command.lane, command.remembered, headers)
         admitted = await self.node.create(ask)
         await self._show(self._viewer(admitted.ref, admitted.record, -1, command.lane))
 
     async def _find(self, command: Find) -> None:
-        turn = await self._turn(Ref(self.caller, command.response_id), command.after)
+        turn = await self._turn(TurnRef(self.caller, command.response_id), command.after)
         await self._perform(self.connection.found(command, unpack(turn.record).lane))
 
     async def _follow(self, command: Follow) -> None:
-        ref = Ref(self.caller, command.response_id)
+        ref = TurnRef(self.caller, command.response_id)
         turn = await self._turn(ref, command.after)
         viewer = self._viewer(ref, unpack(turn.record), command.after, command.lane)
-        about = {"response_id": ref.id, "status": turn.status, "last_sequence_number": turn.top}
+        about = {"response_id": ref.id, "status": turn.status, "last_sequence_number": turn.last_seq}
         await self._notice("throughline:resumed", max(command.after, 0), command.lane, about)
         await self._show(viewer)
 
-    async def _turn(self, ref: Ref, after: int) -> Turn:
+    async def _turn(self, ref: TurnRef, after: int) -> Turn:
         """A turn whose events are kept. Raises WireError, with the stored response where that is all there is."""
         turn = await turn_at(self.store, ref, after)
         if turn is not None:
@@ -275,10 +277,10 @@ class Socket:
             raise errors.not_found("response", ref.id)
         raise errors.position_lost("This response's events are no longer kept.", response)
 
-    def _viewer(self, ref: Ref, record: Record, after: int, lane: str | None) -> Viewer:
-        return Viewer(self.watcher, self.node.presence, ref, record, after, lane)
+    def _viewer(self, ref: TurnRef, record: TurnSpec, after: int, lane: str | None) -> TurnSubscription:
+        return TurnSubscription(self.watcher, self.node.presence, ref, record, after, lane)
 
-    async def _show(self, viewer: Viewer) -> None:
+    async def _show(self, viewer: TurnSubscription) -> None:
         self.viewers[viewer] = time.monotonic()
         viewer.push = partial(self._push, viewer)
         try:
@@ -292,7 +294,7 @@ class Socket:
             del self.viewers[viewer]
         await self._perform(self.connection.ended(viewer.lane, await self._latest(viewer)))
 
-    async def _latest(self, viewer: Viewer) -> Remembered | None:
+    async def _latest(self, viewer: TurnSubscription) -> Remembered | None:
         """What this connection must remember of a turn that nothing else keeps."""
         if viewer.record.response["store"]:
             return None
@@ -300,16 +302,16 @@ class Socket:
         return None if final is None else viewer.record.remembered(final["output"])
 
     async def _cancel(self, id: str) -> None:
-        ref = Ref(self.caller, id)
+        ref = TurnRef(self.caller, id)
         outcome = await self.node.cancel(ref)
-        response = None if outcome.answer is Answer.OK else await self._stored(ref)
-        if outcome.answer is Answer.LOST and response is None:
+        response = None if outcome.status is WriteStatus.OK else await self._stored(ref)
+        if outcome.status is WriteStatus.LOST and response is None:
             raise errors.not_found("response", id)
         about = {"response_id": id} if response is None else {"response_id": id, "response": response}
         await self._notice("throughline:cancelled", self.connection.number, None, about)
 
-    async def _stored(self, ref: Ref) -> dict[str, Any] | None:
-        stored = await self.store.stored(ref)
+    async def _stored(self, ref: TurnRef) -> dict[str, Any] | None:
+        stored = await self.store.response(ref)
         response: dict[str, Any] | None = None if stored is None else orjson.loads(stored.response)
         return response
 
@@ -317,10 +319,10 @@ class Socket:
         """A question beside the lanes is answered, or refused."""
         try:
             await job()
-        except Gone:
+        except PeerGone:
             pass
         except Exception as error:
-            await self.out.send([frame(_translated(error), lane).encode()])
+            await self.outbound.send([frame(_translated(error), lane).encode()])
         finally:
             self.connection.answered()
 
@@ -328,38 +330,38 @@ class Socket:
         """A lane's job ends in its last event or in one error, never in silence."""
         try:
             await job()
-        except Gone:
+        except PeerGone:
             pass
         except Exception as error:
             await self._perform(self.connection.failed(lane, _translated(error)))
 
     # -- sending -------------------------------------------------------------------------------------------------
 
-    async def _send_frames(self, viewer: Viewer, frames: Sequence[bytes]) -> None:
-        await self.out.send(frames)
+    async def _send_frames(self, viewer: TurnSubscription, frames: Sequence[bytes]) -> None:
+        await self.outbound.send(frames)
         self._sent(viewer, viewer.number)
 
-    def _push(self, viewer: Viewer, frames: Sequence[bytes], number: int) -> bool:
-        if not self.out.send_now(frames):
+    def _push(self, viewer: TurnSubscription, frames: Sequence[bytes], number: int) -> bool:
+        if not self.outbound.try_send(frames):
             return False
         self._sent(viewer, number)
         return True
 
-    def _sent(self, viewer: Viewer, number: int) -> None:
+    def _sent(self, viewer: TurnSubscription, number: int) -> None:
         self.connection.number = number
         self.viewers[viewer] = time.monotonic()
 
     async def _notice(self, type: str, number: int, lane: str | None, about: dict[str, Any]) -> None:
         """An event of ours: not in the log, so it repeats the number of the last event."""
         event = {"type": type, "sequence_number": number, **about}
-        await self.out.send([orjson.dumps(event if lane is None else event | {"stream_id": lane})])
+        await self.outbound.send([orjson.dumps(event if lane is None else event | {"stream_id": lane})])
 
-    def look(self, now: float) -> None:
+    def on_tick(self, now: float) -> None:
         """What time alone brings. Sends nothing itself: a send may wait for the peer, and this is who notices that."""
-        if self.out.closed:
+        if self.outbound.closed:
             return
-        if self.out.blocked_since is not None:
-            if now - self.out.blocked_since > self.limits.send:
+        if self.outbound.blocked_since is not None:
+            if now - self.outbound.blocked_since > self.limits.send:
                 self._spawn(self.close(1013, "reader too slow"))
         elif now - self.opened > self.limits.age:
             self._spawn(self._perform(self.connection.expire()))
@@ -372,7 +374,7 @@ class Socket:
                 self.viewers[viewer] = now
                 self._spawn(self._whereabouts(viewer))
 
-    async def _whereabouts(self, viewer: Viewer) -> None:
+    async def _whereabouts(self, viewer: TurnSubscription) -> None:
         type, about = self.node.whereabouts(viewer.ref, begun=viewer.begun)
         await self._notice(type, max(viewer.number, 0), viewer.lane, {"response_id": viewer.ref.id, **about})
 
@@ -383,7 +385,7 @@ class Socket:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None and not isinstance(task.exception(), Gone):
+        if not task.cancelled() and task.exception() is not None and not isinstance(task.exception(), PeerGone):
             log.error("a socket's task failed", exc_info=task.exception())
 
 

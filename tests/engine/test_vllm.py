@@ -7,7 +7,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.base import BadParameter, BadRequest, Chunk, Engine, EngineDead, EngineError, Finish, Params, Said, Take
+from engine.base import (
+    BadParameter,
+    BadRequest,
+    Chunk,
+    ChunkSink,
+    Engine,
+    EngineDead,
+    EngineError,
+    Finish,
+    Params,
+    Said,
+)
 from engine.vllm import VllmEngine
 from tests.engine.contract import Asking, EngineContract, greedy, ids_of, logprobs_of, text_of, user
 from tests.engine.real import MODEL, require_vllm
@@ -38,7 +49,7 @@ class TestContract(EngineContract):
 STORY = "Tell me a story about a fox."
 
 
-async def answer(asking: Asking, take: Take, tokens: int = 60, **changes: Any) -> list[Chunk]:
+async def answer(asking: Asking, take: ChunkSink, tokens: int = 60, **changes: Any) -> list[Chunk]:
     """What comes by the iterator; `take` keeps the rest itself."""
     prompt = await asking.prompt(STORY)
     params = asking.engine.admit(prompt, greedy(tokens, **changes))

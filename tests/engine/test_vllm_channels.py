@@ -12,7 +12,7 @@ from tests.engine.contract import ids_of, said_by, text_of
 from tests.engine.real import require_vllm
 
 if importlib.util.find_spec("vllm") is not None:
-    from engine.vllm.careful import Careful, TextReader
+    from engine.vllm.careful import ParsedGeneration, TextReader
     from engine.vllm.channels import Parsing
     from engine.vllm.decode import Redecoder
 
@@ -102,7 +102,7 @@ class Stage:
         sampling.structured_outputs = structured
         sampling.skip_special_tokens = not self.parsing
         reader = self.parsing.open(self.prompt, params) if self.parsing else TextReader()
-        careful = Careful(self.llm, self.prompt, sampling, reader, said=said or Said())
+        careful = ParsedGeneration(self.llm, self.prompt, sampling, reader, said=said or Said())
         return [chunk async for chunk in careful.stream("id", free=params.tool_choice == "auto")]
 
 

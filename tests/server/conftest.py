@@ -66,7 +66,7 @@ async def settled(served: Served) -> None:
     await until(lambda: not engine.running, "no generation runs")
     await until(lambda: not node.running and not node.waiting and not node.busy, "every slot is free")
     await until(lambda: not served.running.sockets.sockets, "every socket is gone")
-    await until(lambda: not node.presence.viewed(), "nobody watches")
+    await until(lambda: not node.presence.watched_turns(), "nobody watches")
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ MEMORY_ACTS = {"tell": 10, "ask": 12, "repeat": 4, "topic": 1}
 
 
 @dataclass(frozen=True)
-class Turn:
+class Utterance:
     intent: str
     said: str
     answer: str
@@ -79,7 +79,7 @@ class Chat:
     source: Source
     system: str | None = None
     facts: dict[str, str] = field(default_factory=dict)  # what the user has told, as last told
-    turns: list[Turn] = field(default_factory=list)
+    turns: list[Utterance] = field(default_factory=list)
 
     def messages(self) -> list[dict[str, str]]:
         messages = [{"role": "system", "content": self.system}] if self.system else []
@@ -206,11 +206,11 @@ class Chat:
         answer = say(self.source.rng, self.source.rng.choice(plots), cast)
         given = {slot: cast[slot] for slot in wish.given}
         intent = "long story" if wish.long else "story"
-        self.turns.append(Turn(intent, said, answer, "|".join(plots), "|".join(plots), given))
+        self.turns.append(Utterance(intent, said, answer, "|".join(plots), "|".join(plots), given))
 
     def _add(self, intent: str, said: str, right: str, slots: Mapping[str, str], *, fluent: str = "") -> None:
         answer = say(self.source.rng, right, slots)
-        self.turns.append(Turn(intent, said, answer, right, fluent or right, slots))
+        self.turns.append(Utterance(intent, said, answer, right, fluent or right, slots))
 
 
 def _in_turn(phrases: Iterable[str]) -> str:

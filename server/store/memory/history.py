@@ -14,12 +14,12 @@ from server.store.base import (
     Item,
     Lease,
     Locked,
-    Logged,
+    LogEntry,
     Missing,
-    Ref,
-    Slice,
-    Stored,
+    Page,
+    StoredResponse,
     Turn,
+    TurnRef,
 )
 from server.store.redis.keys import Keys
 
@@ -32,20 +32,20 @@ class MemoryHistory:
     def __init__(self, partitions: int) -> None:
         self._keys = Keys(partitions)
         self.partitions = partitions
-        self._turns: dict[Ref, Turn] = {}
-        self._logs: dict[Ref, list[Logged]] = {}
+        self._turns: dict[TurnRef, Turn] = {}
+        self._logs: dict[TurnRef, list[LogEntry]] = {}
         # The highest fence that was ever given out.
-        self._fences: dict[Ref, int] = {}
+        self._fences: dict[TurnRef, int] = {}
         # The number at which the last claim found the log.
-        self._claimed_at: dict[Ref, int] = {}
+        self._claimed_at: dict[TurnRef, int] = {}
         # Who gave a turn back last, and who ended it at which number: how repeats are recognised.
-        self._released: dict[Ref, Lease] = {}
-        self._ended: dict[Ref, tuple[Lease, int]] = {}
-        self._parents: dict[Ref, Checkpoint | None] = {}
-        self._inputs: dict[Ref, tuple[Item, ...]] = {}
+        self._released: dict[TurnRef, Lease] = {}
+        self._ended: dict[TurnRef, tuple[Lease, int]] = {}
+        self._parents: dict[TurnRef, Checkpoint | None] = {}
+        self._inputs: dict[TurnRef, tuple[Item, ...]] = {}
         # First and last position of a turn's input in its segment.
-        self._own: dict[Ref, tuple[int, int]] = {}
-        self._stored: dict[Ref, Stored] = {}
+        self._own: dict[TurnRef, tuple[int, int]] = {}
+        self._stored: dict[TurnRef, StoredResponse] = {}
         # Items by position; None was dropped.
         self._segments: dict[Place, list[Item | None]] = {}
         self._forks: dict[Place, Checkpoint] = {}
@@ -63,7 +63,7 @@ class MemoryHistory:
         return first, len(segment) - 1
 
     def _active(self, caller: str, id: str | None) -> str | None:
-        turn = None if id is None else self._turns.get(Ref(caller, id))
+        turn = None if id is None else self._turns.get(TurnRef(caller, id))
         return None if turn is None or turn.status in FINAL else id
 
     def _store(self, ending: Ending, turn: Turn) -> None:
@@ -74,12 +74,12 @@ class MemoryHistory:
             place = self._segment(ref)
             self._own[ref] = self._push(place, self._inputs[ref])
         if place is None or (turn.conversation is not None and place not in self._conversations):
-            self._stored[ref] = Stored(ending.response, ending.status, None)
+            self._stored[ref] = StoredResponse(ending.response, ending.status, None)
             return
         at = self._push(place, ending.output)[1]
-        self._stored[ref] = Stored(ending.response, ending.status, Checkpoint(place[1], at), *self._own[ref])
+        self._stored[ref] = StoredResponse(ending.response, ending.status, Checkpoint(place[1], at), *self._own[ref])
 
-    def _segment(self, ref: Ref) -> Place:
+    def _segment(self, ref: TurnRef) -> Place:
         parent, mine = self._parents[ref], (ref.caller, ref.id)
         if parent is None:
             self._segments[mine] = []
@@ -105,7 +105,7 @@ class MemoryHistory:
         before = self._items(caller, self._forks[place])
         return None if before is None else before + own
 
-    def _forget(self, ref: Ref) -> None:
+    def _forget(self, ref: TurnRef) -> None:
         stored = self._stored.pop(ref, None)
         self._own.pop(ref, None)
         self._leave(stored.checkpoint if stored else None, ref.caller)
@@ -125,10 +125,10 @@ class MemoryHistory:
         running = ((ref.caller, at.segment) for ref, at in self._parents.items() if at and self._is_open(ref))
         return place in responses or place in forks or place in running
 
-    def _is_open(self, ref: Ref) -> bool:
+    def _is_open(self, ref: TurnRef) -> bool:
         return ref in self._turns and self._turns[ref].status not in FINAL
 
-    async def stored(self, ref: Ref) -> Stored | None:
+    async def response(self, ref: TurnRef) -> StoredResponse | None:
         """A finished response."""
         return self._stored.get(ref)
 
@@ -137,7 +137,7 @@ class MemoryHistory:
         items = self._items(caller, checkpoint)
         return None if items is None else [item.json for item in items]
 
-    async def own_input(self, ref: Ref) -> list[bytes] | None:
+    async def input_items(self, ref: TurnRef) -> list[bytes] | None:
         """The input items that came with a turn."""
         turn = self._turns.get(ref)
         if turn is None:
@@ -150,7 +150,7 @@ class MemoryHistory:
 
     # -- conversations -------------------------------------------------------------------------------------------
 
-    async def add_conversation(self, caller: str, conversation: Conversation, items: Sequence[Item]) -> None:
+    async def create_conversation(self, caller: str, conversation: Conversation, items: Sequence[Item]) -> None:
         """Create one."""
         place = (caller, conversation.id)
         if place not in self._conversations:
@@ -164,7 +164,7 @@ class MemoryHistory:
             return None
         return msgspec.structs.replace(found, active=self._active(caller, found.active))
 
-    async def conversations(self, caller: str, after: str | None, limit: int) -> Slice:
+    async def conversations(self, caller: str, after: str | None, limit: int) -> Page:
         """Newest first."""
         mine = [found for (owner, _), found in self._conversations.items() if owner == caller]
         mine.sort(key=lambda found: (found.created_at, found.id), reverse=True)
@@ -173,7 +173,7 @@ class MemoryHistory:
             self._existing(caller, after)
             start = next(n + 1 for n, found in enumerate(mine) if found.id == after)
         page = [await self.conversation(caller, found.id) for found in mine[start : start + limit]]
-        return Slice(tuple(page), len(mine) > start + limit)
+        return Page(tuple(page), len(mine) > start + limit)
 
     def _existing(self, caller: str, id: str) -> Conversation:
         found = self._conversations.get((caller, id))
@@ -193,7 +193,7 @@ class MemoryHistory:
         found = self._conversations[caller, id]
         return msgspec.structs.replace(found, active=self._active(caller, found.active))
 
-    async def drop_conversation(self, caller: str, id: str) -> bool:
+    async def delete_conversation(self, caller: str, id: str) -> bool:
         """Delete it with its items."""
         if (caller, id) not in self._conversations:
             return False
@@ -201,7 +201,7 @@ class MemoryHistory:
         del self._conversations[caller, id], self._segments[caller, id]
         return True
 
-    async def end_of(self, caller: str, conversation: str) -> Checkpoint | None:
+    async def conversation_end(self, caller: str, conversation: str) -> Checkpoint | None:
         """The checkpoint of everything said so far."""
         place = (caller, conversation)
         if place not in self._conversations:
@@ -213,7 +213,7 @@ class MemoryHistory:
         present = {item.id for item in self._unlocked(caller, conversation) if item is not None}
         self._push((caller, conversation), [item for item in items if item.id not in present])
 
-    async def items(self, caller: str, conversation: str, after: str | None, limit: int, *, newest: bool) -> Slice:
+    async def items(self, caller: str, conversation: str, after: str | None, limit: int, *, newest: bool) -> Page:
         """Page through items."""
         self._existing(caller, conversation)
         items = [item for item in self._segments[caller, conversation] if item is not None]
@@ -225,14 +225,14 @@ class MemoryHistory:
             if start == 0:
                 raise Missing("item", after)
         page: tuple[Any, ...] = tuple(item.json for item in items[start : start + limit])
-        return Slice(page, len(items) > start + limit)
+        return Page(page, len(items) > start + limit)
 
     async def item(self, caller: str, conversation: str, id: str) -> bytes | None:
         """One item."""
         items = self._segments.get((caller, conversation), ())
         return next((item.json for item in items if item is not None and item.id == id), None)
 
-    async def drop_item(self, caller: str, conversation: str, id: str) -> bool:
+    async def delete_item(self, caller: str, conversation: str, id: str) -> bool:
         """Take one item out."""
         items = self._unlocked(caller, conversation)
         for position, item in enumerate(items):

@@ -39,7 +39,7 @@ OLDEST = (6, 2)
 ELSEWHERE = {"cluster": "redis+cluster://", "sentinel": "redis+sentinel://"}
 
 
-class Script:
+class LuaScript:
     """One Lua file."""
 
     def __init__(self, name: str) -> None:
@@ -80,7 +80,7 @@ class Client:
         """One command. Raises StoreDown, StoreFull, StoreError. Cancelling it drops its connection."""
         return await self._answer(args, self._timeout)
 
-    async def run(self, script: Script, keys: Iterable[str], args: Iterable[Arg]) -> Any:
+    async def run(self, script: LuaScript, keys: Iterable[str], args: Iterable[Arg]) -> Any:
         """One script by its digest; a server that does not know it is sent the source."""
         names = list(keys)
         try:

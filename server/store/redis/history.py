@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from server.protocol.status import Status
-from server.store.base import Checkpoint, Conversation, Item, Locked, Missing, Ref, Slice, Stored
-from server.store.redis.client import Arg, Client, Script
+from server.store.base import Checkpoint, Conversation, Item, Locked, Missing, Page, StoredResponse, TurnRef
+from server.store.redis.client import Arg, Client, LuaScript
 from server.store.redis.keys import Keys, Lifetimes
 from server.store.redis.route import Routed
 
@@ -21,14 +21,14 @@ class RedisHistory:
         self._client = client
         self._keys = keys
         self._lifetimes = lifetimes
-        self._history = Script("history")
-        self._own_input = Script("own_input")
-        self._add_conversation = Script("conversation_add")
-        self._read_conversation = Script("conversation_read")
-        self._change_conversation = Script("conversation_change")
-        self._page_items = Script("conversation_items")
-        self._end_of = Script("conversation_end")
-        self._one_item = Script("conversation_item")
+        self._history = LuaScript("history")
+        self._own_input = LuaScript("input_items")
+        self._add_conversation = LuaScript("conversation_add")
+        self._read_conversation = LuaScript("conversation_read")
+        self._change_conversation = LuaScript("conversation_change")
+        self._page_items = LuaScript("conversation_items")
+        self._end_of = LuaScript("conversation_end")
+        self._one_item = LuaScript("conversation_item")
 
     @property
     def partitions(self) -> int:
@@ -41,16 +41,16 @@ class RedisHistory:
 
     # -- responses -----------------------------------------------------------------------------------------------
 
-    async def stored(self, ref: Ref) -> Stored | None:
+    async def response(self, ref: TurnRef) -> StoredResponse | None:
         """A finished response."""
         values = await self._client.call("HMGET", self._keys.response(ref.caller, ref.id), *PLACE)
         response, status, segment, at, first, last = values
         if response is None:
             return None
         if segment is None:
-            return Stored(response, Status(status.decode()), None)
+            return StoredResponse(response, Status(status.decode()), None)
         place = Checkpoint(segment.decode(), int(at))
-        return Stored(response, Status(status.decode()), place, int(first), int(last))
+        return StoredResponse(response, Status(status.decode()), place, int(first), int(last))
 
     async def history(self, caller: str, checkpoint: Checkpoint) -> list[bytes] | None:
         """All items up to a checkpoint."""
@@ -65,7 +65,7 @@ class RedisHistory:
         items: list[bytes] | None = await self._client.run(self._history, keys, args)
         return items
 
-    async def own_input(self, ref: Ref) -> list[bytes] | None:
+    async def input_items(self, ref: TurnRef) -> list[bytes] | None:
         """The input items that came with a turn."""
         keys = [
             self._keys.turn(ref.caller, ref.id),
@@ -81,7 +81,7 @@ class RedisHistory:
 
     # -- conversations -------------------------------------------------------------------------------------------
 
-    async def add_conversation(self, caller: str, conversation: Conversation, items: Sequence[Item]) -> None:
+    async def create_conversation(self, caller: str, conversation: Conversation, items: Sequence[Item]) -> None:
         """Create one."""
         metadata = msgspec.json.encode(conversation.metadata)
         args: list[Arg] = [self._lifetimes.session, conversation.id, conversation.created_at, metadata, pack(items)]
@@ -92,12 +92,12 @@ class RedisHistory:
         rows = await self._conversation_rows(caller, "one", id, 0)
         return _conversation(rows[0]) if rows else None
 
-    async def conversations(self, caller: str, after: str | None, limit: int) -> Slice:
+    async def conversations(self, caller: str, after: str | None, limit: int) -> Page:
         """Newest first."""
         rows = await self._conversation_rows(caller, "page", after or "", limit)
         if rows is None:
             raise Missing("conversation", after or "")
-        return Slice(tuple(_conversation(row) for row in rows[:limit]), len(rows) > limit)
+        return Page(tuple(_conversation(row) for row in rows[:limit]), len(rows) > limit)
 
     async def _conversation_rows(self, caller: str, what: str, id: str, limit: int) -> list[Any] | None:
         keys = [self._keys.conversation(caller, ""), self._keys.turn(caller, ""), self._keys.conversations(caller)]
@@ -112,14 +112,14 @@ class RedisHistory:
             raise Missing("conversation", id)
         return found
 
-    async def drop_conversation(self, caller: str, id: str) -> bool:
+    async def delete_conversation(self, caller: str, id: str) -> bool:
         """Delete it with its items."""
         try:
             return await self._changed(caller, id, "drop", "")
         except Missing:
             return False
 
-    async def end_of(self, caller: str, conversation: str) -> Checkpoint | None:
+    async def conversation_end(self, caller: str, conversation: str) -> Checkpoint | None:
         """The checkpoint of everything said so far."""
         row = await self._client.run(
             self._end_of, [self._keys.conversation(caller, conversation), self._keys.items(caller, conversation)], ()
@@ -130,9 +130,9 @@ class RedisHistory:
         """Append."""
         await self._changed(caller, conversation, "add", pack(items))
 
-    async def drop_item(self, caller: str, conversation: str, id: str) -> bool:
+    async def delete_item(self, caller: str, conversation: str, id: str) -> bool:
         """Take one item out."""
-        return await self._changed(caller, conversation, "drop_item", id)
+        return await self._changed(caller, conversation, "delete_item", id)
 
     async def _changed(self, caller: str, id: str, what: str, value: Arg) -> bool:
         keys = [*self._named(caller, id), self._keys.turn(caller, "")]
@@ -145,13 +145,13 @@ class RedisHistory:
                 return bool(done)
         raise AssertionError("unreachable")
 
-    async def items(self, caller: str, conversation: str, after: str | None, limit: int, *, newest: bool) -> Slice:
+    async def items(self, caller: str, conversation: str, after: str | None, limit: int, *, newest: bool) -> Page:
         """Page through items."""
         keys = self._named(caller, conversation)[:3]
         found = await self._client.run(self._page_items, keys, [after or "", limit, "1" if newest else ""])
         if isinstance(found, bytes):
             raise Missing(found.decode(), conversation if found == b"conversation" else after or "")
-        return Slice(tuple(found[:limit]), len(found) > limit)
+        return Page(tuple(found[:limit]), len(found) > limit)
 
     async def item(self, caller: str, conversation: str, id: str) -> bytes | None:
         """One item."""

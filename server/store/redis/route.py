@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from server.store.base import StoreDown, StoreError
-from server.store.redis.client import Arg, Client, Script, address
+from server.store.redis.client import Arg, Client, LuaScript, address
 
 Call = Callable[[Client], Awaitable[Any]]
 ASK = 0.5  # seconds for a server to say where another one is, or that it is well
@@ -99,7 +99,7 @@ class Routed(ABC):
         """One command, with its key as the first argument. Raises StoreDown, StoreFull, StoreError."""
         return await self._ask(str(args[1]), lambda client: client.call(*args))
 
-    async def run(self, script: Script, keys: Iterable[str], args: Iterable[Arg]) -> Any:
+    async def run(self, script: LuaScript, keys: Iterable[str], args: Iterable[Arg]) -> Any:
         """One script, where its keys are."""
         names, values = list(keys), list(args)
         return await self._ask(names[0], lambda client: client.run(script, names, values))

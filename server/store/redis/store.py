@@ -9,26 +9,26 @@ import msgspec
 
 from server.protocol.status import Status
 from server.store.base import (
-    Answer,
     Append,
-    Created,
+    ClusterSnapshot,
+    CreateResult,
     Ending,
     KeyReused,
     Lease,
     Locked,
-    Logged,
+    LogEntry,
+    LogPage,
     Missing,
     Moved,
     NewTurn,
-    Outcome,
-    Page,
-    Ref,
-    Roll,
     StoreError,
     Turn,
+    TurnRef,
+    WriteResult,
+    WriteStatus,
 )
 from server.store.redis.blocking import Blocking
-from server.store.redis.client import Arg, Client, Script
+from server.store.redis.client import Arg, Client, LuaScript
 from server.store.redis.cluster import Cluster
 from server.store.redis.history import RedisHistory, pack
 from server.store.redis.keys import Keys, Lifetimes
@@ -79,25 +79,25 @@ class RedisStore(RedisHistory):
         self._blocking = Blocking(_reach(url, timeout=timeout, limit=BLOCKED))
         # Nothing is ever lost between two processes of this Redis.
         self._lossless = lossless
-        self._create = Script("create")
-        self._append = Script("append")
-        self._claim = Script("claim")
-        self._mark = Script("mark")
-        self._finish = Script("finish")
-        self._delete = Script("delete")
-        self._read = Script("read")
-        self._sweep = Script("sweep")
-        self._beat = Script("beat")
-        self._retire = Script("retire")
+        self._create = LuaScript("create")
+        self._append = LuaScript("append")
+        self._claim = LuaScript("claim")
+        self._mark = LuaScript("mark")
+        self._finish = LuaScript("finish")
+        self._delete = LuaScript("delete")
+        self._read = LuaScript("read")
+        self._sweep = LuaScript("unfinished_turns")
+        self._beat = LuaScript("beat")
+        self._retire = LuaScript("retire")
 
-    async def create(self, new: NewTurn) -> Created:
+    async def create(self, new: NewTurn) -> CreateResult:
         """Admit a turn."""
         reply = await self._client.run(self._create, self._create_keys(new), self._create_args(new))
         match reply:
             case [b"ok"]:
-                return Created()
+                return CreateResult()
             case [b"existing", id]:
-                return Created(None if id.decode() == new.ref.id else id.decode())
+                return CreateResult(None if id.decode() == new.ref.id else id.decode())
             case [b"reused"]:
                 raise KeyReused(new.idempotency_key)
             case [b"locked", turn]:
@@ -106,7 +106,7 @@ class RedisStore(RedisHistory):
                 raise Moved(new.conversation)
         raise Missing("conversation", new.conversation or "")
 
-    async def made(self, caller: str, key: str) -> tuple[str, str] | None:
+    async def find_idempotent(self, caller: str, key: str) -> tuple[str, str] | None:
         """The turn of an idempotency key."""
         id, print = await self._client.call("HMGET", self._keys.idempotency(caller, key), "id", "fingerprint")
         return None if id is None else (id.decode(), print.decode())
@@ -139,7 +139,7 @@ class RedisStore(RedisHistory):
             new.conversation or "",
             _lease(new.lease),
             Status.QUEUED if new.lease is None else Status.IN_PROGRESS,
-            new.top,
+            new.last_seq,
             new.entry,
             "1" if new.kept else "",
             new.parent.segment if new.parent else "",
@@ -150,47 +150,47 @@ class RedisStore(RedisHistory):
             args += (field, value)
         return args
 
-    async def append(self, batch: Sequence[Append]) -> list[Outcome]:
+    async def append(self, batch: Sequence[Append]) -> list[WriteResult]:
         """Append many turns' entries in one call."""
         keys: list[str] = []
         args: list[Arg] = []
         for one in batch:
             keys += (self._keys.turn(one.ref.caller, one.ref.id), self._keys.log(one.ref.caller, one.ref.id))
-            args += (_lease(one.lease), one.after, one.top, one.entry)
+            args += (_lease(one.lease), one.after_seq, one.last_seq, one.entry)
         replies = await self._client.run(self._append, keys, args)
         return [
-            Outcome(Answer.OK, one.top, False, one.lease) if reply == 1 else _outcome(reply)
+            WriteResult(WriteStatus.OK, one.last_seq, False, one.lease) if reply == 1 else _outcome(reply)
             for one, reply in zip(batch, replies, strict=True)
         ]
 
-    async def claim(self, ref: Ref, seen: Lease | None, owner: str, *, above: int = 0) -> Outcome:
+    async def claim(self, ref: TurnRef, seen: Lease | None, owner: str, *, above: int = 0) -> WriteResult:
         """Take a turn."""
         args: list[Arg] = [_lease(seen), owner, Status.IN_PROGRESS, above, "1" if self._lossless else ""]
         reply = await self._client.run(self._claim, [self._keys.turn(ref.caller, ref.id)], args)
         hole, claims, idle = reply[4:]
         return msgspec.structs.replace(_outcome(reply), hole=bool(hole), claims=claims, idle_claims=idle)
 
-    async def offer(self, ref: Ref, lease: Lease) -> Outcome:
+    async def offer(self, ref: TurnRef, lease: Lease) -> WriteResult:
         """Mark a running turn as free to claim."""
         return await self._marked(ref, "offer", lease)
 
-    async def release(self, ref: Ref, lease: Lease) -> Outcome:
+    async def release(self, ref: TurnRef, lease: Lease) -> WriteResult:
         """Give a turn back."""
         return await self._marked(ref, "release", lease)
 
-    async def cancel(self, ref: Ref) -> Outcome:
+    async def cancel(self, ref: TurnRef) -> WriteResult:
         """Ask for a stop."""
         return await self._marked(ref, "stop", None)
 
-    async def look(self, ref: Ref) -> None:
+    async def report_viewer(self, ref: TurnRef) -> None:
         """Say that somebody looks at it elsewhere."""
-        await self._marked(ref, "look", None)
+        await self._marked(ref, "report_viewer", None)
 
-    async def _marked(self, ref: Ref, what: str, lease: Lease | None) -> Outcome:
+    async def _marked(self, ref: TurnRef, what: str, lease: Lease | None) -> WriteResult:
         keys = [self._keys.turn(ref.caller, ref.id)]
         return _outcome(await self._client.run(self._mark, keys, [what, _lease(lease)]))
 
-    async def finish(self, ending: Ending) -> Outcome:
+    async def finish(self, ending: Ending) -> WriteResult:
         """Write a turn's end."""
         one, keys, lives = ending.append, self._keys, self._lifetimes
         caller, id = one.ref.caller, one.ref.id
@@ -205,11 +205,19 @@ class RedisStore(RedisHistory):
             keys.segment(caller, ""),
             keys.conversations(caller),
         ]
-        args: list[Arg] = [id, keys.member(caller, id), _lease(one.lease), one.after, one.top, one.entry, ending.status]
+        args: list[Arg] = [
+            id,
+            keys.member(caller, id),
+            _lease(one.lease),
+            one.after_seq,
+            one.last_seq,
+            one.entry,
+            ending.status,
+        ]
         args += [ending.response, pack(ending.output), lives.session, lives.log, lives.unkept, DEPTH]
         return _outcome(await self._client.run(self._finish, names, args))
 
-    async def delete(self, ref: Ref) -> bool:
+    async def delete(self, ref: TurnRef) -> bool:
         """Forget a response."""
         keys, caller, id = self._keys, ref.caller, ref.id
         names = [
@@ -225,21 +233,21 @@ class RedisStore(RedisHistory):
         args: list[Arg] = [id, keys.member(caller, id), self._lifetimes.log]
         return bool(await self._client.run(self._delete, names, args))
 
-    async def turn(self, ref: Ref) -> Turn | None:
+    async def turn(self, ref: TurnRef) -> Turn | None:
         """Read a turn's hash."""
         flat = await self._client.call("HGETALL", self._keys.turn(ref.caller, ref.id))
         fields = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
         return _turn(ref.id, fields) if "fence" in fields else None
 
-    async def read(self, ref: Ref, after: int, limit: int) -> Page:
+    async def read(self, ref: TurnRef, after: int, limit: int) -> LogPage:
         """Part of a log."""
         keys = [self._keys.turn(ref.caller, ref.id), self._keys.log(ref.caller, ref.id)]
         reply = await self._client.run(self._read, keys, [_position(after), limit])
         if reply is None:
-            return Page((), None)
-        return Page(_entries(reply[2]), Status(reply[0].decode()), reply[1])
+            return LogPage((), None)
+        return LogPage(_entries(reply[2]), Status(reply[0].decode()), reply[1])
 
-    async def follow(self, after: dict[Ref, int], wait_ms: int) -> dict[Ref, tuple[Logged, ...]]:
+    async def follow(self, after: dict[TurnRef, int], wait_ms: int) -> dict[TurnRef, tuple[LogEntry, ...]]:
         """Block until one of these logs grows."""
         refs = {self._keys.log(ref.caller, ref.id).encode(): ref for ref in after}
         command: tuple[Arg, ...] = ("XREAD", "COUNT", 200, "BLOCK", wait_ms, "STREAMS", *refs)
@@ -253,7 +261,7 @@ class RedisStore(RedisHistory):
         """Make a follow return."""
         await self._blocking.wake(partition)
 
-    async def sweep(self, partition: int) -> list[Turn]:
+    async def unfinished_turns(self, partition: int) -> list[Turn]:
         """All unfinished turns of a partition."""
         names = self._keys
         kinds = (names.turns, names.logs, names.segments, names.item_lists)
@@ -267,16 +275,16 @@ class RedisStore(RedisHistory):
             found.append(_turn(member.decode().split(":", 1)[1], fields))
         return found
 
-    async def beat(self, owner: str, note: bytes) -> Roll:
+    async def beat(self, owner: str, note: bytes) -> ClusterSnapshot:
         """Count this process up."""
         keys = [self._keys.nodes(), self._keys.mail(owner)]
         fields, mail = await self._client.run(self._beat, keys, [owner, note, BEATS])
         said = {name.decode(): value.split(b" ", 1) for name, value in zip(fields[::2], fields[1::2], strict=True)}
         counts = {name: int(count) for name, (count, _) in said.items()}
-        refs = tuple(Ref(*letter.decode().rsplit(" ", 1)) for letter in mail)
-        return Roll(counts, {name: note for name, (_, note) in said.items()}, refs)
+        refs = tuple(TurnRef(*letter.decode().rsplit(" ", 1)) for letter in mail)
+        return ClusterSnapshot(counts, {name: note for name, (_, note) in said.items()}, refs)
 
-    async def tell(self, owner: str, ref: Ref) -> None:
+    async def notify_owner(self, owner: str, ref: TurnRef) -> None:
         """Have an owner look at a turn."""
         key = self._keys.mail(owner)
         await self._client.call("RPUSH", key, f"{ref.caller} {ref.id}")
@@ -309,11 +317,11 @@ def _parsed(raw: bytes) -> Lease | None:
     return Lease(int(fence), owner) if owner else None
 
 
-def _outcome(reply: list[Any]) -> Outcome:
-    answer = Answer(reply[0].decode())
-    if answer is Answer.BROKEN:
-        return Outcome(answer)
-    return Outcome(answer, reply[1], bool(reply[2]), _parsed(reply[3]))
+def _outcome(reply: list[Any]) -> WriteResult:
+    answer = WriteStatus(reply[0].decode())
+    if answer is WriteStatus.BROKEN:
+        return WriteResult(answer)
+    return WriteResult(answer, reply[1], bool(reply[2]), _parsed(reply[3]))
 
 
 def _position(after: int) -> str:
@@ -321,21 +329,21 @@ def _position(after: int) -> str:
     return f"{after}-{2**64 - 1}" if after >= 0 else "0-0"
 
 
-def _entries(raw: list[Any]) -> tuple[Logged, ...]:
+def _entries(raw: list[Any]) -> tuple[LogEntry, ...]:
     """A stream's entries: the id is `<top>-<events>`, the fields are `e` and, in the last one, `end`."""
     found = []
     for id, fields in raw:
         top, _, events = id.partition(b"-")
         number = int(top)
-        found.append(Logged(number, fields[1], number - int(events), len(fields) > 2))
+        found.append(LogEntry(number, fields[1], number - int(events), len(fields) > 2))
     return tuple(found)
 
 
 def _turn(id: str, fields: dict[str, bytes]) -> Turn:
     return Turn(
-        ref=Ref(fields["caller"].decode(), id),
+        ref=TurnRef(fields["caller"].decode(), id),
         status=Status(fields["status"].decode()),
-        top=int(fields["top"]),
+        last_seq=int(fields["top"]),
         lease=_parsed(fields["lease"]),
         stop="stop" in fields,
         kept=fields["kept"] == b"1",
@@ -345,5 +353,5 @@ def _turn(id: str, fields: dict[str, bytes]) -> Turn:
         created_at=float(fields["created"]),
         claims=int(fields.get("claims", 0)),
         idle_claims=int(fields.get("idle", 0)) if fields.get("claimed_at") == fields["top"] else 0,
-        looked=int(fields.get("looked", 0)),
+        viewer_reports=int(fields.get("looked", 0)),
     )

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Inbox(Generic[T]):
+class LeanQueue(Generic[T]):
     """Messages in order, for one reader."""
 
     __slots__ = ("_messages", "_reader")
@@ -47,7 +47,7 @@ class Inbox(Generic[T]):
         return message
 
 
-class Flag:
+class LeanEvent:
     """Up or down; any number of tasks wait until it is up."""
 
     __slots__ = ("_up", "_waiting")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, MutableMapp
 from struct import pack
 from typing import Any, Protocol
 
-PIPE = "throughline.pipe"  # the ASGI extension that holds the connection's own `Link`
+LINK = "throughline.pipe"  # the ASGI extension that holds the connection's own `Link`
 AT_ONCE = 32 * 1024  # bytes of several messages in one write
 TEXT = 0x81  # FIN, and the opcode of text
 
@@ -19,14 +19,14 @@ Message = MutableMapping[str, Any]  # as ASGI has it
 Job = Callable[[], Coroutine[Any, Any, None]]
 
 
-class Gone(Exception):  # noqa: N818
+class PeerGone(Exception):  # noqa: N818
     """The peer left; nothing can be sent any more."""
 
 
-class Pipe(Protocol):
+class FrameWriter(Protocol):
     """A connection that takes whole frames."""
 
-    def write_now(self, frames: bytes) -> bool:
+    def try_write(self, frames: bytes) -> bool:
         """Whether they were written: not while the peer has to read first. Raises where it is gone."""
         ...
 
@@ -35,7 +35,7 @@ class Pipe(Protocol):
         ...
 
 
-class Link(Pipe, Protocol):
+class Link(FrameWriter, Protocol):
     """The web server's end of a connection. It outlives the call of the application."""
 
     async def receive(self) -> Message:
@@ -54,12 +54,12 @@ class Link(Pipe, Protocol):
         ...
 
 
-class Outlet:
+class OutboundBuffer:
     """What any number of lanes send by one connection."""
 
     __slots__ = ("_pipe", "_queue", "_waiting", "blocked_since", "closed")
 
-    def __init__(self, pipe: Pipe) -> None:
+    def __init__(self, pipe: FrameWriter) -> None:
         self.closed = False  # nothing may be sent any more
         self.blocked_since: float | None = None  # while a write waits for the peer to read
         self._pipe = pipe
@@ -70,23 +70,23 @@ class Outlet:
         """Messages in order; those of other lanes may come in between. Raises Gone."""
         for frames in buffers(texts, AT_ONCE):
             if self.closed:
-                raise Gone
+                raise PeerGone
             try:
-                if self._queue or not self._pipe.write_now(frames):
+                if self._queue or not self._pipe.try_write(frames):
                     await self._write(frames)
-            except Gone:
+            except PeerGone:
                 raise
             except Exception as error:  # the peer left: servers raise many things, and all mean this
                 self.closed = True
-                raise Gone from error
+                raise PeerGone from error
 
-    def send_now(self, texts: Sequence[bytes]) -> bool:
+    def try_send(self, texts: Sequence[bytes]) -> bool:
         """Messages in one write, if they fit one and nothing has to wait; or False, and then `send` knows why."""
         if self.closed or self._queue:
             return False
         frames = framed(texts[0]) if len(texts) == 1 else b"".join(map(framed, texts))
         try:
-            return len(frames) <= AT_ONCE and self._pipe.write_now(frames)
+            return len(frames) <= AT_ONCE and self._pipe.try_write(frames)
         except Exception:  # the peer left
             return False
 
@@ -100,7 +100,7 @@ class Outlet:
 
     async def _write_alone(self, frames: bytes) -> None:
         if self.closed:
-            raise Gone
+            raise PeerGone
         self.blocked_since = time.monotonic()
         try:
             await self._pipe.write(frames)

@@ -20,8 +20,8 @@ from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.protocol import Protocol as Frames
 
-from server.web.transport.lean_sync import Flag, Inbox
-from server.web.transport.outbound import PIPE, Job
+from server.web.transport.lean_sync import LeanEvent, LeanQueue
+from server.web.transport.outbound import LINK, Job
 
 PONGS = 64  # that are written at once; RFC 6455, 5.5.3 asks only for the latest
 UNSENT = 64 * 1024  # bytes in the kernel that are not on their way yet, besides as many in this process
@@ -31,7 +31,7 @@ READ = 30.0  # seconds for a reader over HTTP to make room for more, or it count
 REST = 60.0  # seconds in which the last piece of a message must follow its first
 
 
-class Http(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """Before the handshake, and for everything that is not a WebSocket."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -61,15 +61,15 @@ FIELDS = """
 """
 
 
-class Protocol(WebSocketsSansIOProtocol):
+class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One connection."""
 
     __slots__ = (*FIELDS.split(), "end", "job", "pieces", "pong", "rest")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.queue = Inbox()  # type: ignore[assignment]  # has what uvicorn calls
-        self.writable = Flag()  # type: ignore[assignment]
+        self.queue = LeanQueue()  # type: ignore[assignment]  # has what uvicorn calls
+        self.writable = LeanEvent()  # type: ignore[assignment]
         self.writable.set()
         self.job: Job | None = None  # what the application handed over, until it has returned
         self.pong = b""  # the latest that wait for the peer to read
@@ -103,7 +103,7 @@ class Protocol(WebSocketsSansIOProtocol):
         if not self.handshake_complete:
             self.conn.parser = Frames.parse(self.conn)  # what it goes on with; but the first one keeps the request
             next(self.conn.parser)
-            self.scope["extensions"][PIPE] = self  # type: ignore[assignment]  # the task that reads it begins later
+            self.scope["extensions"][LINK] = self  # type: ignore[assignment]  # the task that reads it begins later
 
     def hand_over(self, job: Job) -> None:
         """See `Link`."""
@@ -129,7 +129,7 @@ class Protocol(WebSocketsSansIOProtocol):
         if self.close_timer is None:
             self.transport.close()
 
-    def write_now(self, frames: bytes) -> bool:
+    def try_write(self, frames: bytes) -> bool:
         """Write whole frames, or nothing while the peer has to read first. Raises ClientDisconnected.
 
         A message through ASGI costs several calls, and uvloop one system call for each: this takes many at once.
@@ -143,7 +143,7 @@ class Protocol(WebSocketsSansIOProtocol):
 
     async def write(self, frames: bytes) -> None:
         """The same, once the peer has read enough."""
-        while not self.write_now(frames):
+        while not self.try_write(frames):
             await self.writable.wait()
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine.base import Chunk, Finish, Params, Take
-from engine.scripted.answer import Answer, Levers, write
+from engine.base import Chunk, ChunkSink, Finish, Params
+from engine.scripted.answer import Levers, Script, write
 from engine.scripted.speech import Speech
 from engine.scripted.voice import MOST, Voice
 
@@ -30,10 +30,10 @@ def listener() -> Listener:
     return Listener()
 
 
-def voice(take: Take | None, levers: Levers | None = None, rate: float = RATE) -> Voice:
+def voice(take: ChunkSink | None, levers: Levers | None = None, rate: float = RATE) -> Voice:
     """An answer of 200 tokens whose first is due at 100.0."""
     params = Params(max_tokens=200, ignore_eos=True)
-    speech = Speech(Answer(PROMPT, params, levers or Levers()), params)
+    speech = Speech(Script(PROMPT, params, levers or Levers()), params)
     return Voice(speech, levers or Levers(), lambda: rate, index=0, due=100.0, cached=0, take=take)
 
 

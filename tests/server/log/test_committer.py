@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from server.log.committer import Pace
+from server.log.committer import CommitPolicy
 from server.log.journal import Journal
 from server.protocol.entry import Event, Kind
 from server.protocol.status import Status
@@ -12,7 +12,7 @@ from tests.server.store.make import DONE, begin, text, words
 
 
 async def test_the_first_token_goes_at_once_and_those_of_one_beat_share_an_event(faulty: Faulty) -> None:
-    async with Journal(faulty, pace=Pace(rest=0.2)) as journal:
+    async with Journal(faulty, pace=CommitPolicy(merge_seconds=0.2)) as journal:
         writer = await begin(journal, faulty)
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -23,13 +23,13 @@ async def test_the_first_token_goes_at_once_and_those_of_one_beat_share_an_event
             writer.append(text(word))
             writer.append([])
             await asyncio.sleep(0.005)
-        assert writer.top == 3
+        assert writer.last_seq == 3
         await writer.flushed()
     assert [words(one.entry) for batch in faulty.batches for one in batch] == [["a"], ["bcd"]]
 
 
 async def test_turns_that_rest_go_out_together(faulty: Faulty) -> None:
-    async with Journal(faulty, pace=Pace(rest=0.1)) as journal:
+    async with Journal(faulty, pace=CommitPolicy(merge_seconds=0.1)) as journal:
         writers = [await begin(journal, faulty, f"resp_{n}") for n in range(8)]
         for writer in writers:
             writer.append(text("first"))
@@ -43,7 +43,7 @@ async def test_turns_that_rest_go_out_together(faulty: Faulty) -> None:
 
 async def test_a_turn_that_is_roused_a_little_early_goes_out_once(faulty: Faulty) -> None:
     """uvloop's timers count whole milliseconds: what comes between timer and beat must not begin another rest."""
-    async with Journal(faulty, pace=Pace(rest=0.02)) as journal:
+    async with Journal(faulty, pace=CommitPolicy(merge_seconds=0.02)) as journal:
         writer = await begin(journal, faulty)
         loop = asyncio.get_running_loop()
         writer.append(text("a"))
@@ -60,7 +60,7 @@ async def test_a_turn_that_is_roused_a_little_early_goes_out_once(faulty: Faulty
 
 
 async def test_the_end_does_not_rest(faulty: Faulty) -> None:
-    async with Journal(faulty, pace=Pace(rest=60)) as journal:
+    async with Journal(faulty, pace=CommitPolicy(merge_seconds=60)) as journal:
         writer = await begin(journal, faulty)
         writer.append(text("a"))
         await writer.flushed()
@@ -72,7 +72,7 @@ async def test_the_end_does_not_rest(faulty: Faulty) -> None:
 async def test_nothing_is_lost_or_written_twice_however_tokens_fall(faulty: Faulty) -> None:
     """Kinds that do not join, chunks without text, and every place between two beats."""
     rng = random.Random(1)
-    async with Journal(faulty, pace=Pace(rest=0.004)) as journal:
+    async with Journal(faulty, pace=CommitPolicy(merge_seconds=0.004)) as journal:
         writer = await begin(journal, faulty)
         said = ""
         for number in range(400):
@@ -84,5 +84,7 @@ async def test_nothing_is_lost_or_written_twice_however_tokens_fall(faulty: Faul
         logged = [one for one in writer.tail.entries if one.entry != b"first"]
     assert "".join("".join(words(one.entry)) for one in logged) == said
     sent = [one for batch in faulty.batches for one in batch]
-    assert [(one.after, one.top) for one in sent] == [(one.after, one.top) for one in logged]  # none of them empty
-    assert [one.after for one in logged] == [1, *(one.top for one in logged[:-1])]
+    assert [(one.after_seq, one.last_seq) for one in sent] == [
+        (one.after_seq, one.last_seq) for one in logged
+    ]  # none of them empty
+    assert [one.after_seq for one in logged] == [1, *(one.last_seq for one in logged[:-1])]

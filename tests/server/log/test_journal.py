@@ -4,16 +4,16 @@ import asyncio
 
 import pytest
 
-from server.log.committer import Pace
-from server.log.journal import Ended, Fenced, Journal, Lost, Writer
+from server.log.committer import CommitPolicy
+from server.log.journal import Fenced, Journal, LogLost, TurnEnded, Writer
 from server.protocol.entry import Event, Kind, decode
 from server.protocol.status import Status
-from server.store.base import Answer, Lease, Logged
+from server.store.base import Lease, LogEntry, WriteStatus
 from server.store.memory.store import MemoryStore
 from tests.server.store.faulty import Faulty
 from tests.server.store.make import DONE, MINE, begin, ending, new, ref, text, words
 
-QUICK = Pace(first_pause=0.001, last_pause=0.002, stall=0.03)
+QUICK = CommitPolicy(first_retry=0.001, max_retry=0.002, stall_seconds=0.03)
 
 
 async def test_what_gathers_while_a_call_is_in_flight_goes_out_in_the_next(faulty: Faulty) -> None:
@@ -27,7 +27,7 @@ async def test_what_gathers_while_a_call_is_in_flight_goes_out_in_the_next(fault
         faulty.gate.set()
         await writer.flushed()
     assert [[words(one.entry) for one in batch] for batch in faulty.batches] == [[["a"]], [["b", "cd"]]]
-    assert [(one.after, one.top) for batch in faulty.batches for one in batch] == [(1, 2), (2, 4)]
+    assert [(one.after_seq, one.last_seq) for batch in faulty.batches for one in batch] == [(1, 2), (2, 4)]
 
 
 async def test_all_turns_of_an_engine_step_share_a_call(faulty: Faulty) -> None:
@@ -72,10 +72,10 @@ async def test_viewers_see_only_what_was_acknowledged(faulty: Faulty) -> None:
         faulty.gate.clear()
         writer.append(text("a"))
         await asyncio.sleep(0.01)
-        assert (writer.top, writer.acknowledged, writer.tail.top) == (2, 1, 1)
+        assert (writer.last_seq, writer.acknowledged, writer.tail.last_seq) == (2, 1, 1)
         faulty.gate.set()
         await writer.flushed()
-        assert writer.tail.top == 2
+        assert writer.tail.last_seq == 2
 
 
 async def test_finish_comes_after_everything_before_it(faulty: Faulty) -> None:
@@ -88,8 +88,8 @@ async def test_finish_comes_after_everything_before_it(faulty: Faulty) -> None:
         ended = asyncio.create_task(writer.finish([*text("c"), *DONE], Status.COMPLETED, b"{}"))
         await asyncio.sleep(0.01)
         faulty.gate.set()
-        assert (await ended).answer is Answer.OK
-        assert [entry.last for entry in writer.tail.entries] == [False, False, True]
+        assert (await ended).status is WriteStatus.OK
+        assert [entry.is_last for entry in writer.tail.entries] == [False, False, True]
         page = await faulty.read(ref(), 1, 99)
         assert [words(logged.entry) for logged in page.entries] == [["a"], ["b", "c", ""]]
         assert (page.status, page.top) == (Status.COMPLETED, 5)
@@ -102,7 +102,7 @@ async def test_finish_is_repeated_until_it_is_answered(faulty: Faulty, faults: l
     async with Journal(faulty, pace=QUICK) as journal:
         writer = await begin(journal, faulty)
         faulty.faults = list(faults)
-        assert (await writer.finish(DONE, Status.COMPLETED, b"{}")).answer in (Answer.OK, Answer.DUPLICATE)
+        assert (await writer.finish(DONE, Status.COMPLETED, b"{}")).status in (WriteStatus.OK, WriteStatus.DUPLICATE)
 
 
 async def test_cancelled_finish_is_written_all_the_same(faulty: Faulty) -> None:
@@ -119,11 +119,11 @@ async def test_cancelled_finish_is_written_all_the_same(faulty: Faulty) -> None:
 
 
 async def test_room_is_bounded(faulty: Faulty) -> None:
-    async with Journal(faulty, pace=Pace(room=10)) as journal:
+    async with Journal(faulty, pace=CommitPolicy(max_unacknowledged=10)) as journal:
         writer = await begin(journal, faulty)
         faulty.gate.clear()
         writer.append(text(*"0123456789"))
-        waiting = asyncio.create_task(writer.room())
+        waiting = asyncio.create_task(writer.wait_for_room())
         await asyncio.sleep(0.01)
         assert not waiting.done()
         faulty.gate.set()
@@ -134,7 +134,7 @@ async def test_fenced_writer_stops_and_its_viewers_go_elsewhere(faulty: Faulty) 
     async with Journal(faulty, pace=QUICK) as journal:
         told: list[Writer] = []
         await faulty.create(new())
-        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")], told=told.append)
+        writer = journal.open_writer(ref(), MINE, 1, None, [LogEntry(1, b"first")], told=told.append)
         other = await begin(journal, faulty, "other")
         await faulty.claim(ref(), MINE, "node-b")
         writer.append(text("a"))
@@ -144,11 +144,11 @@ async def test_fenced_writer_stops_and_its_viewers_go_elsewhere(faulty: Faulty) 
         assert caught.value.outcome.lease == Lease(2, "node-b")
         assert told == [writer]
         assert writer.tail.closed
-        assert journal.tail(ref()) is None
+        assert journal.buffer(ref()) is None
         with pytest.raises(Fenced):
             writer.append(text("b"))
         with pytest.raises(Fenced):
-            await writer.room()
+            await writer.wait_for_room()
         with pytest.raises(Fenced):
             await writer.finish(DONE, Status.COMPLETED, b"{}")
         await other.flushed()
@@ -159,7 +159,7 @@ async def test_turn_that_somebody_else_ended_is_ended(faulty: Faulty) -> None:
         writer = await begin(journal, faulty)
         await faulty.claim(ref(), MINE, "node-b")
         await faulty.finish(ending(after=1, lease=Lease(2, "node-b")))
-        with pytest.raises(Ended):
+        with pytest.raises(TurnEnded):
             await writer.finish(DONE, Status.COMPLETED, b"{}")
 
 
@@ -168,7 +168,7 @@ async def test_deleted_turn_fails_loudly(faulty: Faulty) -> None:
         writer = await begin(journal, faulty)
         await faulty.delete(ref())
         writer.append(text("a"))
-        with pytest.raises(Lost):
+        with pytest.raises(LogLost):
             await writer.flushed()
 
 
@@ -176,7 +176,7 @@ async def test_stop_comes_back_with_an_append(faulty: Faulty) -> None:
     async with Journal(faulty, pace=QUICK) as journal:
         told: list[Writer] = []
         await faulty.create(new())
-        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")], told=told.append)
+        writer = journal.open_writer(ref(), MINE, 1, None, [LogEntry(1, b"first")], told=told.append)
         await faulty.cancel(ref())
         writer.append(text("a"))
         await writer.flushed()
@@ -207,9 +207,9 @@ async def test_finished_log_stays_in_memory_for_a_while(faulty: Faulty) -> None:
         writer = await begin(journal, faulty)
         await writer.finish(DONE, Status.COMPLETED, b"{}")
         writer.close()
-        assert journal.tail(ref()) is writer.tail
+        assert journal.buffer(ref()) is writer.tail
         await asyncio.sleep(0.06)
-        assert journal.tail(ref()) is None
+        assert journal.buffer(ref()) is None
 
 
 async def test_closed_writer_gives_its_turn_up(faulty: Faulty) -> None:
@@ -220,7 +220,7 @@ async def test_closed_writer_gives_its_turn_up(faulty: Faulty) -> None:
         writer.close()
         await asyncio.sleep(0.01)
         assert faulty.batches == []
-        assert journal.tail(ref()) is None
+        assert journal.buffer(ref()) is None
 
 
 async def test_open_item_is_noted_where_each_entry_begins(faulty: Faulty) -> None:
@@ -237,7 +237,7 @@ async def test_open_item_is_noted_where_each_entry_begins(faulty: Faulty) -> Non
 
 
 async def test_big_backlog_goes_out_in_several_calls(faulty: Faulty) -> None:
-    async with Journal(faulty, pace=Pace(turns=3)) as journal:
+    async with Journal(faulty, pace=CommitPolicy(max_turns=3)) as journal:
         writers = [await begin(journal, faulty, f"resp_{n}") for n in range(8)]
         for writer in writers:
             writer.append(text("x"))
@@ -266,13 +266,13 @@ async def test_event_that_cannot_be_packed_stops_its_own_turn(faulty: Faulty) ->
         bad.append([Event(Kind.ITEM_DONE, data=object())])
         good.append(text("a"))
         await good.flushed()
-        with pytest.raises(Lost) as caught:
+        with pytest.raises(LogLost) as caught:
             await bad.flushed()
         assert isinstance(caught.value.__cause__, TypeError)
         good.append([Event(Kind.ITEM_DONE, data=object())])
-        with pytest.raises(Lost):
+        with pytest.raises(LogLost):
             await good.finish(DONE, Status.COMPLETED, b"{}")
-        assert journal.tail(ref("good")) is None
+        assert journal.buffer(ref("good")) is None
 
 
 async def test_answer_that_makes_no_sense_stops_the_batch_and_nobody_else(faulty: Faulty) -> None:
@@ -280,7 +280,7 @@ async def test_answer_that_makes_no_sense_stops_the_batch_and_nobody_else(faulty
         one = await begin(journal, faulty, "one")
         faulty.faults = ["bug"]
         one.append(text("a"))
-        with pytest.raises(Lost):
+        with pytest.raises(LogLost):
             await one.flushed()
         other = await begin(journal, faulty, "other")
         other.append(text("a"))
@@ -293,7 +293,7 @@ async def test_partitions_do_not_wait_for_each_other() -> None:
         writers = []
         for caller in ("alice", "bob"):
             await store.create(new(caller=caller))
-            writers.append(journal.open(ref(caller=caller), MINE, 1, None, [Logged(1, b"first")]))
+            writers.append(journal.open_writer(ref(caller=caller), MINE, 1, None, [LogEntry(1, b"first")]))
         store.gate.clear()
         writers[0].append(text("a"))
         await asyncio.sleep(0.01)

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from server.protocol.status import FINAL
-from server.store.base import Answer, Append, Ending, Lease, Logged, Outcome
+from server.store.base import Append, Ending, Lease, LogEntry, WriteResult, WriteStatus
 from server.store.redis.client import Client
 from server.store.redis.store import connect
 from tests.redis_server import Server
 from tests.server.store.make import append, ending, new, ref
 
 T = TypeVar("T")
-FINE = (Answer.OK, Answer.DUPLICATE)
+FINE = (WriteStatus.OK, WriteStatus.DUPLICATE)
 IDS = st.sampled_from("aab")
 OWNERS = st.sampled_from(["x", "y", "z"])
 
@@ -88,9 +88,9 @@ class Ledger(RuleBasedStateMachine):
         assert not outcome.hole
         if outcome.lease not in self.seen[id]:
             self.seen[id].append(outcome.lease)
-        if answered and outcome.answer in FINE and outcome.lease is not None:
+        if answered and outcome.status in FINE and outcome.lease is not None:
             assert outcome.lease.owner == self.name(owner)
-            self.hold(owner, id, outcome.lease, outcome.top)
+            self.hold(owner, id, outcome.lease, outcome.last_seq)
 
     @precondition(lambda self: self.pens)
     @rule(data=st.data(), events=st.integers(1, 3), last=st.booleans(), delivered=st.booleans())
@@ -118,9 +118,9 @@ class Ledger(RuleBasedStateMachine):
             self.freeze(owner, id, 1, last)
             self.die(owner[0])
             outcome = self.wait(self.store.claim(ref(id), lease, self.name(heir)))
-            if outcome.answer in FINE and outcome.lease is not None:
+            if outcome.status in FINE and outcome.lease is not None:
                 self.seen[id].append(outcome.lease)
-                self.hold(heir, id, outcome.lease, outcome.top)
+                self.hold(heir, id, outcome.lease, outcome.last_seq)
             self.deliver(*self.sent[-1])
 
     @precondition(lambda self: self.sent)
@@ -130,23 +130,23 @@ class Ledger(RuleBasedStateMachine):
         self.deliver(*self.sent[-1 - data.draw(st.integers(0, len(self.sent) - 1))])
 
     def deliver(self, owner: str, id: str, frozen: Append | Ending) -> None:
-        outcome: Outcome
+        outcome: WriteResult
         before = self.wait(self.store.turn(ref(id)))
         if isinstance(frozen, Ending):
             one, outcome = frozen.append, self.wait(self.store.finish(frozen))
         else:
             one, [outcome] = frozen, self.wait(self.store.append([frozen]))
-        if outcome.answer is Answer.OK:
+        if outcome.status is WriteStatus.OK:
             assert before is not None
-            assert (before.lease, before.top) == (one.lease, one.after)
-        if outcome.answer in FINE:
-            assert self.acknowledged[id].setdefault(one.top, one.entry) == one.entry
+            assert (before.lease, before.last_seq) == (one.lease, one.after_seq)
+        if outcome.status in FINE:
+            assert self.acknowledged[id].setdefault(one.last_seq, one.entry) == one.entry
         pen = self.pens.get((owner, id))
         if pen is None or pen.flying is not frozen:
             return
-        assert outcome.answer is not Answer.GAP
-        pen.top, pen.flying = one.top, None
-        if outcome.answer not in FINE or isinstance(frozen, Ending):
+        assert outcome.status is not WriteStatus.GAP
+        pen.top, pen.flying = one.last_seq, None
+        if outcome.status not in FINE or isinstance(frozen, Ending):
             del self.pens[owner, id]
 
     @rule(owner=OWNERS)
@@ -171,7 +171,7 @@ class Ledger(RuleBasedStateMachine):
     def cancel(self, id: str) -> None:
         outcome = self.wait(self.store.cancel(ref(id)))
         turn = self.wait(self.store.turn(ref(id)))
-        if outcome.answer is Answer.OK:
+        if outcome.status is WriteStatus.OK:
             assert turn is not None
             assert turn.stop
 
@@ -187,12 +187,12 @@ class Ledger(RuleBasedStateMachine):
     def is_a_ledger(self) -> None:
         for id in "ab":
             page = self.wait(self.store.read(ref(id), -1, 999))
-            tops = [-1, *(logged.top for logged in page.entries)]
-            assert [logged.after for logged in page.entries] == tops[:-1]
-            last: list[Logged] = [logged for logged in page.entries if logged.last]
+            tops = [-1, *(logged.last_seq for logged in page.entries)]
+            assert [logged.after_seq for logged in page.entries] == tops[:-1]
+            last: list[LogEntry] = [logged for logged in page.entries if logged.is_last]
             assert len(last) == (page.status in FINAL)
             assert not last or last[0] is page.entries[-1]
-            assert self.acknowledged[id].items() <= {logged.top: logged.entry for logged in page.entries}.items()
+            assert self.acknowledged[id].items() <= {logged.last_seq: logged.entry for logged in page.entries}.items()
 
     @invariant()
     def nothing_comes_back(self) -> None:
@@ -202,7 +202,7 @@ class Ledger(RuleBasedStateMachine):
     def sweep_lists_what_is_open(self) -> None:
         turns = {id: self.wait(self.store.turn(ref(id))) for id in "ab"}
         unfinished = {turn.ref for turn in turns.values() if turn is not None and turn.status not in FINAL}
-        assert {turn.ref for turn in self.wait(self.store.sweep(0))} == unfinished
+        assert {turn.ref for turn in self.wait(self.store.unfinished_turns(0))} == unfinished
 
 
 async def _empty(server: Server) -> None:

@@ -5,11 +5,11 @@ from copy import deepcopy
 
 import pytest
 
-from server.log.journal import Fenced, Journal, Lost, Writer
-from server.log.subscriber import Watcher
+from server.log.journal import Fenced, Journal, LogLost, Writer
+from server.log.subscriber import LogSubscriber
 from server.protocol.entry import Event, Kind
 from server.protocol.status import Status
-from server.store.base import Answer, Conversation, Lease, Logged
+from server.store.base import Conversation, Lease, LogEntry, WriteStatus
 from server.store.memory.store import MemoryStore
 from server.store.redis.store import RedisStore
 from tests.server.log.test_journal import QUICK
@@ -41,7 +41,7 @@ def store() -> MemoryStore:
 async def test_missing_entries_are_appended_again_with_the_same_numbers(store: MemoryStore) -> None:
     async with Journal(store, pace=QUICK) as journal:
         await store.create(new())
-        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")])
+        writer = journal.open_writer(ref(), MINE, 1, None, [LogEntry(1, b"first")])
         await write(writer, "a")
         kept = keep(store)
         await write(writer, "b", "c")
@@ -51,7 +51,7 @@ async def test_missing_entries_are_appended_again_with_the_same_numbers(store: M
         page = await store.read(ref(), -1, 99)
         assert page.entries[: len(before.entries)] == before.entries
         assert page.entries == tuple(writer.tail.entries)
-        assert (page.top, writer.lease) == (5, MINE)
+        assert (page.last_seq, writer.lease) == (5, MINE)
 
 
 async def test_claim_that_was_lost_is_made_again_above_both_fences(store: MemoryStore) -> None:
@@ -60,12 +60,12 @@ async def test_claim_that_was_lost_is_made_again_above_both_fences(store: Memory
         kept = keep(store)
         outcome = await store.claim(ref(), Lease(1, "dead"), "node-b")
         assert outcome.lease is not None
-        writer = journal.open(ref(), outcome.lease, 1, None, [Logged(1, b"first")])
+        writer = journal.open_writer(ref(), outcome.lease, 1, None, [LogEntry(1, b"first")])
         await write(writer, "a", "b")
         fall_back(store, kept)
         await write(writer, "c")
         assert writer.lease == Lease(3, "node-b")
-        assert (await store.append([append(lease=Lease(1, "dead"))]))[0].answer is Answer.FENCED
+        assert (await store.append([append(lease=Lease(1, "dead"))]))[0].status is WriteStatus.FENCED
         assert (await store.read(ref(), -1, 99)).entries == tuple(writer.tail.entries)
         turn = await store.turn(ref())
         assert turn is not None
@@ -77,20 +77,20 @@ async def test_end_comes_after_what_was_missing(store: MemoryStore) -> None:
         await store.create(new(lease=Lease(1, "dead")))
         kept = keep(store)
         await store.claim(ref(), Lease(1, "dead"), "node-b")
-        writer = journal.open(ref(), Lease(2, "node-b"), 1, None, [Logged(1, b"first")])
+        writer = journal.open_writer(ref(), Lease(2, "node-b"), 1, None, [LogEntry(1, b"first")])
         await write(writer, "a")
         fall_back(store, kept)
-        assert (await writer.finish(DONE, Status.COMPLETED, b"{}")).answer is Answer.OK
+        assert (await writer.finish(DONE, Status.COMPLETED, b"{}")).status is WriteStatus.OK
         page = await store.read(ref(), -1, 99)
         assert page.entries == tuple(writer.tail.entries)
-        assert (page.status, page.top) == (Status.COMPLETED, 3)
+        assert (page.status, page.last_seq) == (Status.COMPLETED, 3)
 
 
 async def test_replies_that_are_lost_meanwhile_change_nothing(store: MemoryStore) -> None:
     faulty = Faulty(store)
     async with Journal(faulty, pace=QUICK) as journal:
         await store.create(new())
-        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")])
+        writer = journal.open_writer(ref(), MINE, 1, None, [LogEntry(1, b"first")])
         kept = keep(store)
         await write(writer, "a", "b")
         fall_back(store, kept)
@@ -104,7 +104,7 @@ async def test_other_turns_are_written_meanwhile(store: MemoryStore) -> None:
         for id in ("a", "b"):
             await store.create(new(id))
         kept = keep(store)
-        writers = [journal.open(ref(id), MINE, 1, None, [Logged(1, b"first")]) for id in ("a", "b")]
+        writers = [journal.open_writer(ref(id), MINE, 1, None, [LogEntry(1, b"first")]) for id in ("a", "b")]
         for writer in writers:
             await write(writer, "x", "y")
         fall_back(store, kept)
@@ -120,7 +120,7 @@ async def test_other_turns_are_written_meanwhile(store: MemoryStore) -> None:
 async def test_turn_that_another_node_took_meanwhile_is_left_to_it(store: MemoryStore) -> None:
     async with Journal(store, pace=QUICK) as journal:
         await store.create(new())
-        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")])
+        writer = journal.open_writer(ref(), MINE, 1, None, [LogEntry(1, b"first")])
         kept = keep(store)
         await write(writer, "a")
         fall_back(store, kept)
@@ -132,9 +132,9 @@ async def test_turn_that_another_node_took_meanwhile_is_left_to_it(store: Memory
 
 async def test_turn_that_is_not_there_at_all_is_lost_loudly(store: MemoryStore) -> None:
     async with Journal(store, pace=QUICK) as journal:
-        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")])
+        writer = journal.open_writer(ref(), MINE, 1, None, [LogEntry(1, b"first")])
         writer.append(text("a"))
-        with pytest.raises(Lost):
+        with pytest.raises(LogLost):
             await writer.flushed()
 
 
@@ -142,7 +142,7 @@ async def test_empty_redis_is_given_the_whole_turn_again(redis: RedisStore) -> N
     async with Journal(redis, pace=QUICK) as journal:
         origin = new(input=(item("x"),), idempotency_key="k")
         await redis.create(origin)
-        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")], origin=origin)
+        writer = journal.open_writer(ref(), MINE, 1, None, [LogEntry(1, b"first")], origin=origin)
         await write(writer, "a", "b")
         await redis._client.call("FLUSHALL")
         await write(writer, "c")
@@ -151,39 +151,39 @@ async def test_empty_redis_is_given_the_whole_turn_again(redis: RedisStore) -> N
         await writer.finish(DONE, Status.COMPLETED, b"{}")
         page = await redis.read(ref(), -1, 99)
         assert page.entries == tuple(writer.tail.entries)
-        assert (page.status, page.top) == (Status.COMPLETED, 5)
-        assert await redis.own_input(ref()) == [item("x").json]
+        assert (page.status, page.last_seq) == (Status.COMPLETED, 5)
+        assert await redis.input_items(ref()) == [item("x").json]
 
 
 async def test_deleted_turn_is_not_given_back(store: MemoryStore) -> None:
     async with Journal(store, pace=QUICK) as journal:
         await store.create(new())
-        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")], origin=new())
+        writer = journal.open_writer(ref(), MINE, 1, None, [LogEntry(1, b"first")], origin=new())
         await store.delete(ref())
         writer.append(text("a"))
-        with pytest.raises(Lost):
+        with pytest.raises(LogLost):
             await writer.flushed()
         assert await store.turn(ref()) is None
 
 
 async def test_turn_whose_conversation_is_gone_is_lost(store: MemoryStore) -> None:
     async with Journal(store, pace=QUICK) as journal:
-        await store.add_conversation(ALICE, Conversation("conv_1", 1, {}), ())
+        await store.create_conversation(ALICE, Conversation("conv_1", 1, {}), ())
         origin = new(conversation="conv_1")
         await store.create(origin)
-        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")], origin=origin)
+        writer = journal.open_writer(ref(), MINE, 1, None, [LogEntry(1, b"first")], origin=origin)
         fall_back(store, keep(MemoryStore()))
         writer.append(text("a"))
-        with pytest.raises(Lost):
+        with pytest.raises(LogLost):
             await writer.flushed()
 
 
 async def test_real_redis_that_fell_back_and_a_viewer_elsewhere(redis: RedisStore) -> None:
     """What its viewers had seen comes to them no second time, what they had not does."""
     names = [redis._keys.turn(ALICE, "resp_1"), redis._keys.log(ALICE, "resp_1")]
-    async with Journal(redis, pace=QUICK) as journal, Watcher(redis, patience=SHORT) as watcher:
+    async with Journal(redis, pace=QUICK) as journal, LogSubscriber(redis, patience=SHORT) as watcher:
         await redis.create(new())
-        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")])
+        writer = journal.open_writer(ref(), MINE, 1, None, [LogEntry(1, b"first")])
         await write(writer, "a")
         for name in names:
             await redis._client.call("COPY", name, name + "~")
@@ -202,7 +202,7 @@ async def test_end_by_somebody_else_in_an_older_redis_stays(store: MemoryStore) 
     async with Journal(store, pace=QUICK) as journal:
         await store.create(new())
         kept = keep(store)
-        writer = journal.open(ref(), MINE, 1, None, [Logged(1, b"first")])
+        writer = journal.open_writer(ref(), MINE, 1, None, [LogEntry(1, b"first")])
         await write(writer, "a")
         fall_back(store, kept)
         await store.claim(ref(), MINE, "node-b")

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from server.log.subscriber import Watcher
-from server.store.base import Page, Ref
+from server.log.subscriber import LogSubscriber
+from server.store.base import LogPage, TurnRef
 from server.store.memory.store import MemoryStore
 from tests.server.log.test_subscriber import SHORT, everything
 from tests.server.peer import until
@@ -19,7 +19,7 @@ class Late(MemoryStore):
         self.asked = asyncio.Event()
         self.answer = asyncio.Event()
 
-    async def read(self, ref: Ref, after: int, limit: int) -> Page:
+    async def read(self, ref: TurnRef, after: int, limit: int) -> LogPage:
         page = await super().read(ref, after, limit)
         self.reads += 1
         if self.reads == 2:
@@ -31,14 +31,14 @@ class Late(MemoryStore):
 async def test_log_that_grows_while_it_is_asked_after_is_not_lost() -> None:
     store = Late()
     await store.create(new())
-    async with Watcher(store, patience=SHORT) as watcher:
+    async with LogSubscriber(store, patience=SHORT) as watcher:
         seen = asyncio.create_task(everything(watcher, -1))
         await store.asked.wait()  # the audit's read, after a quiet while
         await store.append([append()])  # comes through the blocking read at once
         mirror = watcher._readers[0].mirror(ref())
         assert mirror is not None
-        await until(lambda: mirror.top == 2, "the entry came")
+        await until(lambda: mirror.last_seq == 2, "the entry came")
         store.answer.set()
-        await until(lambda: mirror.top == 2 and store.reads > 1, "the answer came")
+        await until(lambda: mirror.last_seq == 2 and store.reads > 1, "the answer came")
         await store.finish(ending(after=2))
         assert await seen == [(-1, 1), (1, 2), (2, 3)]

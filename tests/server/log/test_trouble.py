@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from server.log.committer import Pace
-from server.log.journal import Journal, Lost
-from server.log.subscriber import Notice, Watcher
+from server.log.committer import CommitPolicy
+from server.log.journal import Journal, LogLost
+from server.log.subscriber import LogNotice, LogSubscriber
 from server.protocol.entry import Event, Kind
-from server.store.base import Answer, StoreDown, StoreError, StoreFull
+from server.store.base import StoreDown, StoreError, StoreFull, WriteStatus
 from server.store.redis.client import Client
 from server.store.redis.store import BLOCKED, CALLS, RedisStore, connect
 from tests.redis_server import Listening, Server, binary, listening
@@ -21,8 +21,8 @@ from tests.server.store.make import ALICE, append, ending, new, ref
 from tests.server.store.story import begun, ended, viewed, written
 
 pytestmark = pytest.mark.redis
-PATIENT = msgspec.structs.replace(SHORT, quiet=20.0)  # longer than any trouble here
-QUICK = Pace(first_pause=0.01, last_pause=0.05, stall=0.1)
+PATIENT = msgspec.structs.replace(SHORT, quiet_seconds=20.0)  # longer than any trouble here
+QUICK = CommitPolicy(first_retry=0.01, max_retry=0.05, stall_seconds=0.1)
 Call = Callable[..., Awaitable[object]]
 
 
@@ -107,8 +107,8 @@ async def test_writer_and_viewers_go_on(own: Server, name: str) -> None:
     async with (
         admin(own) as client,
         Journal(store, pace=QUICK, on_stall=changes.append) as journal,
-        Watcher(store, journal, patience=PATIENT) as here,
-        Watcher(elsewhere, patience=PATIENT) as there,
+        LogSubscriber(store, journal, patience=PATIENT) as here,
+        LogSubscriber(elsewhere, patience=PATIENT) as there,
     ):
         seen = [asyncio.create_task(viewed(watcher, ref())) for watcher in (here, there)]
         entries = await written(journal, store, asyncio.ensure_future(disturb(client.call, own)))
@@ -116,7 +116,7 @@ async def test_writer_and_viewers_go_on(own: Server, name: str) -> None:
         assert [view for view, _ in views] == [entries, entries]
         if stalls:
             assert changes[:2] == [True, False]
-            assert views[0][1][:2] == [Notice.STALLED, Notice.FLOWING]
+            assert views[0][1][:2] == [LogNotice.STALLED, LogNotice.FLOWING]
         await lasting(client, 7)
     for each in (store, elsewhere):
         await each.close()
@@ -136,10 +136,10 @@ async def test_wrong_type_at_our_key_ends_its_turn_and_no_other(redis: RedisStor
         writer = begun(journal)
         await redis._client.call("DEL", redis._keys.turn(ALICE, "b"))
         await redis._client.call("SET", redis._keys.turn(ALICE, "b"), "no hash", "EX", 60)
-        broken = journal.open(ref("b"), writer.lease, 1, None, [])
+        broken = journal.open_writer(ref("b"), writer.lease, 1, None, [])
         for each in (writer, broken):
             each.append([Event(Kind.TEXT, "x")])
-        with pytest.raises(Lost):
+        with pytest.raises(LogLost):
             await broken.flushed()
         assert len(await ended(redis, writer)) == 3
 
@@ -148,7 +148,7 @@ async def test_many_viewers_of_many_turns_block_one_connection(redis: RedisStore
     names = [f"resp_{n}" for n in range(50)]
     for name in names:
         await redis.create(new(name))
-    async with Watcher(redis, patience=SHORT) as watcher:
+    async with LogSubscriber(redis, patience=SHORT) as watcher:
         seen = [asyncio.create_task(viewed(watcher, ref(name))) for name in names for _ in range(20)]
         await until(lambda: watcher._readers and len(watcher._readers[0]._positions()) == 50, "all are followed")
         listed = (await redis._client.call("CLIENT", "LIST")).decode().splitlines()
@@ -219,5 +219,5 @@ async def test_password_that_is_missing_or_wrong_is_named_and_not_shown(login: s
         await store.close()
         right = connect(f"redis://:right@127.0.0.1:{server.port}")
         await right.check()
-        assert (await right.append([append()]))[0].answer is Answer.LOST
+        assert (await right.append([append()]))[0].status is WriteStatus.LOST
         await right.close()

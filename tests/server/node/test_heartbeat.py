@@ -4,23 +4,23 @@ import asyncio
 
 import pytest
 
-from server.node.heartbeat import Census, Heart, Note, Tempo
-from server.store.base import Ref, Roll, StoreDown
+from server.node.heartbeat import FailureDetector, HeartbeatConfig, Heartbeater, NodeInfo
+from server.store.base import ClusterSnapshot, StoreDown, TurnRef
 from server.store.memory.store import MemoryStore
 from tests.server.peer import until
 from tests.server.store.conftest import no_tasks_left
 
 __all__ = ["no_tasks_left"]
 
-READY = Note("ready", "m", 3)
-TEMPO = Tempo(still=4, forgive=2.0, bury=60.0)
+READY = NodeInfo("ready", "m", 3)
+TEMPO = HeartbeatConfig(missed_beats=4, grace_after_silence=2.0, forget_after=60.0)
 
 
-def census(*reads: dict[str, int], **notes: Note) -> Census:
+def census(*reads: dict[str, int], **notes: NodeInfo) -> FailureDetector:
     """After these reads, 0.15 s apart."""
-    made = Census("me", TEMPO)
+    made = FailureDetector("me", TEMPO)
     for index, counts in enumerate(reads):
-        made.read(counts, {owner: notes.get(owner, READY) for owner in counts}, 100.0 + 0.15 * index)
+        made.observe(counts, {owner: notes.get(owner, READY) for owner in counts}, 100.0 + 0.15 * index)
     return made
 
 
@@ -45,7 +45,7 @@ def test_nobody_is_dead_for_himself() -> None:
 def test_who_counts_again_lives_again() -> None:
     made = census(*still(7, 6))
     assert made.is_gone("b", 200.0)
-    assert made.read({"me": 9, "b": 8}, {"me": READY, "b": READY}, 201.0)
+    assert made.observe({"me": 9, "b": 8}, {"me": READY, "b": READY}, 201.0)
     assert not made.is_gone("b", 201.0)
 
 
@@ -56,46 +56,46 @@ def test_who_is_not_listed_is_dead_after_four_reads_too() -> None:
 
 def test_an_unanswered_read_forgives_everybody_for_a_while() -> None:
     made = census(*still(7, 4))
-    made.missed(101.0)
+    made.on_unanswered(101.0)
     for index in range(8):
-        made.read({"me": index, "b": 7}, {"me": READY, "b": READY}, 101.1 + 0.15 * index)
+        made.observe({"me": index, "b": 7}, {"me": READY, "b": READY}, 101.1 + 0.15 * index)
     assert not made.is_gone("b", 102.9)
     assert not made.is_gone("x", 102.9)
-    made.read({"me": 20, "b": 7}, {"me": READY, "b": READY}, 103.1)
+    made.observe({"me": 20, "b": 7}, {"me": READY, "b": READY}, 103.1)
     assert made.is_gone("b", 103.1)
     assert made.is_gone("x", 103.1)
 
 
 def test_only_counting_brings_the_dead_back() -> None:
     made = census(*still(7, 6))
-    made.missed(102.0)
-    made.read({"me": 9, "b": 7}, {"me": READY, "b": READY}, 102.1)
+    made.on_unanswered(102.0)
+    made.observe({"me": 9, "b": 7}, {"me": READY, "b": READY}, 102.1)
     assert made.is_gone("b", 102.1)
-    made.read({"me": 10, "b": 8}, {"me": READY, "b": READY}, 102.2)
+    made.observe({"me": 10, "b": 8}, {"me": READY, "b": READY}, 102.2)
     assert not made.is_gone("b", 102.2)
 
 
 @pytest.mark.parametrize(("state", "gone"), [("failed", True), ("stopped", True), ("draining", False)])
 def test_whose_engine_is_dead_writes_no_more(state: str, gone: bool) -> None:
-    assert census({"me": 1, "b": 1}, b=Note(state)).is_gone("b", 200.0) is gone
+    assert census({"me": 1, "b": 1}, b=NodeInfo(state)).is_gone("b", 200.0) is gone
 
 
 def test_only_ready_nodes_of_the_model_are_able() -> None:
-    notes = {"b": Note("ready", "m", 5), "c": Note("draining", "m", 9), "d": Note("ready", "other", 9)}
-    assert census({"me": 1, "b": 1, "c": 1, "d": 1}, **notes).able("m") == {"me": 3, "b": 5}
+    notes = {"b": NodeInfo("ready", "m", 5), "c": NodeInfo("draining", "m", 9), "d": NodeInfo("ready", "other", 9)}
+    assert census({"me": 1, "b": 1, "c": 1, "d": 1}, **notes).free_slots("m") == {"me": 3, "b": 5}
 
 
 def test_a_read_says_whether_a_state_changed() -> None:
-    made = Census("me", TEMPO)
-    assert made.read({"b": 1}, {"b": READY}, 1.0)
-    assert not made.read({"b": 2}, {"b": Note("ready", "m", 0)}, 1.1)
-    assert made.read({"b": 3}, {"b": Note("draining", "m", 0)}, 1.2)
+    made = FailureDetector("me", TEMPO)
+    assert made.observe({"b": 1}, {"b": READY}, 1.0)
+    assert not made.observe({"b": 2}, {"b": NodeInfo("ready", "m", 0)}, 1.1)
+    assert made.observe({"b": 3}, {"b": NodeInfo("draining", "m", 0)}, 1.2)
 
 
 def test_the_dead_are_forgotten_after_a_minute() -> None:
     made = census(*still(7, 6))
-    assert made.forgotten(160.0) == []
-    assert made.forgotten(161.0) == [("b", 7)]
+    assert made.long_dead(160.0) == []
+    assert made.long_dead(161.0) == [("b", 7)]
 
 
 class Mute(MemoryStore):
@@ -103,7 +103,7 @@ class Mute(MemoryStore):
 
     speaks = True
 
-    async def beat(self, owner: str, note: bytes) -> Roll:
+    async def beat(self, owner: str, note: bytes) -> ClusterSnapshot:
         if not self.speaks:
             raise StoreDown("mute")
         return await super().beat(owner, note)
@@ -111,46 +111,48 @@ class Mute(MemoryStore):
 
 async def test_a_heart_finds_a_dead_neighbour_and_takes_mail() -> None:
     store, changes = Mute(), 0
-    mail: list[Ref] = []
+    mail: list[TurnRef] = []
 
     def changed() -> None:
         nonlocal changes
         changes += 1
 
     await store.beat("b", b'{"state":"ready","model":"m","free":1}')
-    heart = Heart(
+    heart = Heartbeater(
         store,
         "a",
         lambda: READY,
         changed=changed,
         mail=mail.append,
-        tempo=Tempo(beat=0.005, bury=0.02),
+        tempo=HeartbeatConfig(interval=0.005, forget_after=0.02),
     )
     task = asyncio.create_task(heart.run())
-    await until(lambda: "b" in heart.census.gone(), "b is dead")
+    await until(lambda: "b" in heart.detector.dead_nodes(), "b is dead")
     assert changes
-    await store.tell("a", Ref("alice", "resp_1"))
-    await until(lambda: mail == [Ref("alice", "resp_1")], "the mail is there")
-    await until(lambda: "b" not in heart.census.notes, "b is struck out")
+    await store.notify_owner("a", TurnRef("alice", "resp_1"))
+    await until(lambda: mail == [TurnRef("alice", "resp_1")], "the mail is there")
+    await until(lambda: "b" not in heart.detector.nodes, "b is struck out")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_heart_beats_on_when_nobody_answers() -> None:
     store = Mute()
-    heart = Heart(store, "a", lambda: READY, changed=lambda: None, mail=lambda _: None, tempo=Tempo(beat=0.005))
+    heart = Heartbeater(
+        store, "a", lambda: READY, changed=lambda: None, mail=lambda _: None, tempo=HeartbeatConfig(interval=0.005)
+    )
     store.speaks = False
     await heart.beat()
-    assert not heart.census.notes
+    assert not heart.detector.nodes
     store.speaks = True
     await heart.beat()
-    assert heart.census.able("m") == {"a": 3}
+    assert heart.detector.free_slots("m") == {"a": 3}
 
 
 async def test_a_note_of_another_version_is_read_as_far_as_it_goes() -> None:
     store = MemoryStore()
     await store.beat("new", b'{"state":"ready","model":"m","free":2,"more":1}')
     await store.beat("odd", b"what")
-    heart = Heart(store, "a", lambda: READY, changed=lambda: None, mail=lambda _: None)
+    heart = Heartbeater(store, "a", lambda: READY, changed=lambda: None, mail=lambda _: None)
     await heart.beat()
-    assert heart.census.able("m") == {"a": 3, "new": 2}
+    assert heart.detector.free_slots("m") == {"a": 3, "new": 2}

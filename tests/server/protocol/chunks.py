@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.base import Channel, Chunk, Delta, Logprob, TokenLogprob, ToolCall
 from server.protocol.entry import Event, Kind
-from server.protocol.output import Answer
+from server.protocol.output import ResponseBuilder
 from server.protocol.request import Request
 from server.protocol.response import Usage, created, ended
 from server.protocol.status import Status
@@ -48,15 +48,15 @@ EVERYTHING = (
 )
 
 
-def begun() -> tuple[Answer, list[Event]]:
+def begun() -> tuple[ResponseBuilder, list[Event]]:
     """An answer whose turn has just got its lease, with the log so far."""
-    answer = Answer("abc")
+    answer = ResponseBuilder("abc")
     log = [Event(Kind.CREATED), Event(Kind.QUEUED)]
     answer.replay(log)
     return answer, log + answer.begin()
 
 
-def finish(answer: Answer, status: Status = Status.COMPLETED) -> list[Event]:
+def finish(answer: ResponseBuilder, status: Status = Status.COMPLETED) -> list[Event]:
     """The last events, as the runner writes them."""
     closing = answer.close(status)
     usage = Usage(input=3, output=len(answer.token_ids) + len(answer.held))
@@ -78,7 +78,7 @@ def flat(appended: Iterable[Iterable[Event]]) -> list[Event]:
     return [event for events in appended for event in events]
 
 
-def state(answer: Answer) -> dict[str, Any]:
+def state(answer: ResponseBuilder) -> dict[str, Any]:
     """Everything that replaying must bring back: all but the ids that no event has carried yet."""
     return {name: value for name, value in vars(answer).items() if name != "held"} | {"said": answer.said()}
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.base import Chunk
 from server.protocol.entry import TERMINAL, Entry, Event, Kind, Open, decode, encode, opened
-from server.protocol.events import NAMES, View
+from server.protocol.events import NAMES, EventRenderer
 from server.protocol.status import Status
 from tests.server.protocol import sdk
 from tests.server.protocol.chunks import CHUNKS, EVERYTHING, HI, RESPONSE, arguments, call, flat, text, thought, written
@@ -32,7 +32,7 @@ def entries(appended: list[list[Event]]) -> list[Logged]:
 
 
 def rendered(log: list[Logged], after: int = -1, lane: str | None = None) -> list[dict[str, Any]]:
-    view = View(RESPONSE, lane)
+    view = EventRenderer(RESPONSE, lane)
     frames = [frame for top, entry in log for frame in view.frames(entry, top, after)]
     return [orjson.loads(frame) for frame in frames]
 
@@ -171,7 +171,7 @@ class TestNumbers:
 
     def test_a_hole_moves_the_numbers_on(self) -> None:
         [top, entry] = entries(written([text("Hi", 1)]))[-1]
-        [*_, last] = View(RESPONSE).frames(entry, top + 1000, top)
+        [*_, last] = EventRenderer(RESPONSE).frames(entry, top + 1000, top)
         assert orjson.loads(last)["sequence_number"] == top + 1000
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.base import Channel, Chunk, Delta, Said, ToolCall
 from server.protocol.entry import Event, Kind, decode, encode
-from server.protocol.output import Answer
+from server.protocol.output import ResponseBuilder
 from server.protocol.status import Status
 from tests.server.protocol.chunks import (
     CHUNKS,
@@ -31,7 +31,7 @@ def kinds(events: list[Event]) -> list[str]:
     return [Kind(event.kind).name for event in events]
 
 
-def take(*chunks: Chunk) -> tuple[Answer, list[Event]]:
+def take(*chunks: Chunk) -> tuple[ResponseBuilder, list[Event]]:
     answer, _ = begun()
     return answer, flat(answer.take(chunk) for chunk in chunks)
 
@@ -197,7 +197,7 @@ class TestSaid:
         """Counted from the events themselves, the plain way."""
         log = flat(written(EVERYTHING))
         for cut in range(len(log) + 1):
-            answer = Answer("abc")
+            answer = ResponseBuilder("abc")
             answer.replay(log[:cut])
             assert answer.said() == plainly(log[:cut]), cut
 
@@ -223,10 +223,10 @@ def through_the_store(events: list[Event]) -> list[Event]:
 def check_replay(chunks: list[Chunk], status: Status) -> None:
     """For every cut: the first events folded, and then the rest, make the uncut turn."""
     log = flat(written(chunks, status))
-    whole = Answer("abc")
+    whole = ResponseBuilder("abc")
     whole.replay(log)
     for cut in range(len(log) + 1):
-        again = Answer("abc")
+        again = ResponseBuilder("abc")
         again.replay(through_the_store(log[:cut]))
         assert again.said() == plainly(log[:cut])
         again.replay(through_the_store(log[cut:]))
@@ -243,7 +243,7 @@ def check_takeover(chunks: list[Chunk], status: Status) -> None:
         first, log = begun()
         for chunk in chunks[:cut]:
             log += first.take(chunk)
-        second = Answer("abc")
+        second = ResponseBuilder("abc")
         second.replay(through_the_store(log))
         log += second.take(Chunk(tuple(first.held)))
         for chunk in chunks[cut:]:
@@ -266,7 +266,7 @@ class TestReplay:
         answer, log = begun()
         for chunk in EVERYTHING:
             log += answer.take(chunk)
-            again = Answer("abc")
+            again = ResponseBuilder("abc")
             again.replay(log)
             assert state(again) == state(answer)
 
@@ -288,7 +288,7 @@ class TestReplay:
     @settings(max_examples=100, deadline=None)
     @given(CHUNKS)
     def test_no_text_and_no_id_is_lost(self, chunks: list[Chunk]) -> None:
-        answer = Answer("abc")
+        answer = ResponseBuilder("abc")
         answer.replay(flat(written(chunks)))
         deltas = [delta for chunk in chunks for delta in chunk.deltas]
         assert answer.token_ids == [id for chunk in chunks for id in chunk.token_ids]

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from server.protocol.entry import TERMINAL, Event, Kind
-from server.protocol.output import ENDS, Answer
+from server.protocol.output import ENDS, ResponseBuilder
 from server.protocol.status import FINAL, NEXT, IllegalMove, Status, move
 
 LEGAL = {
@@ -23,8 +23,8 @@ DATA = {Kind.ITEM_ADDED: ITEM, Kind.ITEM_DONE: ITEM, Kind.PART_ADDED: {"type": "
 SAYING = frozenset(Kind) - TERMINAL - {Kind.CREATED, Kind.QUEUED, Kind.IN_PROGRESS}
 
 
-def at(status: Status) -> Answer:
-    answer = Answer("00")
+def at(status: Status) -> ResponseBuilder:
+    answer = ResponseBuilder("00")
     answer.status = status
     answer.item = ITEM
     return answer

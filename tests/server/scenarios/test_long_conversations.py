@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.store.redis.client import Script
+from server.store.redis.client import LuaScript
 from server.store.redis.store import RedisStore
 from tests.server.conftest import Nodes
 from tests.server.peer import Peer, client, socket
@@ -22,7 +22,7 @@ class Bill:
         self.items: list[tuple[str, int]] = []
         run, call = store._client.run, store._client.call
 
-        async def counted_run(script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        async def counted_run(script: LuaScript, keys: Sequence[str], args: Sequence[Any]) -> Any:
             self._note(script.name, [*keys, *args])
             return await run(script, keys, args)
 

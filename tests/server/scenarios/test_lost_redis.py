@@ -52,7 +52,7 @@ async def test_a_turn_that_was_taken_over_too(nodes: Nodes, empty: str) -> None:
     """Its question is gone with Redis: who continues it is told so."""
     first, second = ScriptedEngine(rate=200), ScriptedEngine(rate=200)
     async with nodes(first) as a, nodes(second) as b, socket(b) as peer:
-        await until(lambda: b.node.owner in a.node.heart.census.notes, "they know each other")
+        await until(lambda: b.node.owner in a.node.heart.detector.nodes, "they know each other")
         async with socket(a) as asking:
             await asking.ask(ASK)
             id = (await asking.next())["response"]["id"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from engine.scripted import ScriptedEngine
-from server.store.base import Ref
+from server.store.base import TurnRef
 from server.store.redis.client import Client
 from server.store.redis.keys import Keys
 from tests.server.conftest import Nodes
@@ -236,7 +236,7 @@ async def test_another_caller_sees_nothing(nodes: Nodes, slow: ScriptedEngine) -
         assert (await peer.error())["code"] == "not_found"
         assert (await bob.get("conversations")).json()["data"] == []
         assert len((await alice.get(f"conversations/{conversation}/items")).json()["data"]) == 1
-        assert Ref("alice", running) in served.node.running
+        assert TurnRef("alice", running) in served.node.running
 
 
 async def test_a_restarted_node_goes_on_where_the_first_one_was_cut(nodes: Nodes, slow: ScriptedEngine) -> None:

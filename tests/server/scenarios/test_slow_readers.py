@@ -14,10 +14,10 @@ import pytest
 
 from engine.scripted import ScriptedEngine
 from server.protocol.connection import WAITING, Connection
-from server.store.base import Ref, Turn
+from server.store.base import Turn, TurnRef
 from server.web.transport import protocols as transport
-from server.web.transport.outbound import PIPE, Job, Message
-from server.web.websocket import Limits
+from server.web.transport.outbound import LINK, Job, Message
+from server.web.websocket import SocketLimits
 from tests.server.conftest import Nodes
 from tests.server.peer import Event, client, final, numbered, numbers, said, socket, sse, text_of, until
 from tests.server.raw import PING, PONG, TEXT, Raw, dialled, frame, raw, text
@@ -74,7 +74,7 @@ async def test_what_waits_for_a_reader_that_stops_is_bounded_and_can_be_resumed(
     monkeypatch.setattr(transport, "LINGER", 3.0)
     async with nodes(ScriptedEngine(rate=0)) as served:
         narrow(served)
-        served.running.sockets.limits = Limits(send=0.5, beat=0.05, goodbye=0.1)
+        served.running.sockets.limits = SocketLimits(send=0.5, beat=0.05, goodbye=0.1)
         most = 0
         async with raw(served, buffer=SMALL) as stopped:
             await stopped.say("response.create", **LONG)
@@ -99,20 +99,20 @@ async def test_thirty_readers_that_stop_cost_little_and_hold_up_nobody(nodes: No
                 await stack.enter_async_context(raw(served, query, buffer=SMALL))
             check(numbered([created, *await peer.turn()]))
             sockets = served.running.sockets.sockets
-            assert sum(each.out.blocked_since is not None for each in sockets) == 30
+            assert sum(each.outbound.blocked_since is not None for each in sockets) == 30
             assert resident() - before < 30 * BOUND + 16 * 1024 * 1024  # and the log, and its events at this reader
 
 
 async def test_a_reader_of_a_trickle_is_cut_and_told_why(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(rate=0)) as served:
         narrow(served)
-        served.running.sockets.limits = Limits(send=0.3, beat=0.05, goodbye=10.0)
+        served.running.sockets.limits = SocketLimits(send=0.3, beat=0.05, goodbye=10.0)
         async with raw(served, buffer=SMALL) as slow:
             await slow.say("response.create", **LONG)
             await until(lambda: unsent(served) > 32 * 1024, "much waits")
             (open,) = served.running.sockets.sockets
             read = b""
-            while not open.out.closed:
+            while not open.outbound.closed:
                 read += await slow.reader.read(256)
                 await asyncio.sleep(0.005)
             slow.reader._buffer[:0] = read  # type: ignore[attr-defined]  # read again, as frames
@@ -133,8 +133,8 @@ async def test_a_reader_of_sse_that_stops_is_cut_and_can_resume(
         plain.send(f"GET /v1/{at} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         await until(lambda: unsent(served) > 32 * 1024, "much waits")
         assert unsent(served) < BOUND
-        assert served.node.presence.viewed()
-        await until(lambda: not served.node.presence.viewed(), "nobody looks any more")
+        assert served.node.presence.watched_turns()
+        await until(lambda: not served.node.presence.watched_turns(), "nobody looks any more")
         await until(lambda: len(served.server.server_state.connections) < 2, "nothing is kept")
         plain.close()
         check(sse((await other.get(at)).text))
@@ -157,7 +157,7 @@ async def test_a_reader_of_sse_that_is_slow_and_steady_is_served(nodes: Nodes, m
             await asyncio.sleep(0.01)
         assert 32 * 1024 < most < BOUND
         assert read > BOUND / 4
-        assert served.node.presence.viewed()
+        assert served.node.presence.watched_turns()
         plain.close()
 
 
@@ -212,7 +212,7 @@ async def test_questions_beside_the_lanes_have_a_quota_too(served: Served, monke
     store, answers = served.running.sockets.store, asyncio.Event()
     ask = store.turn
 
-    async def late(ref: Ref) -> Turn | None:
+    async def late(ref: TurnRef) -> Turn | None:
         await answers.wait()
         return await ask(ref)
 
@@ -264,7 +264,7 @@ class Fake:
 
     async def serve(self, served: Served) -> None:
         scope: Event = {"type": "websocket", "headers": [(b"host", b"127.0.0.1")], "query_string": b""}
-        scope["extensions"] = {PIPE: self}
+        scope["extensions"] = {LINK: self}
         await served.running.sockets(scope, self.receive, self.send)
         await self.jobs.pop()()
 
@@ -281,7 +281,7 @@ def unframed(frames: bytes) -> Iterator[str]:
 
 
 async def test_the_heartbeat_s_own_words_may_be_what_a_reader_does_not_take(served: Served) -> None:
-    served.running.sockets.limits = Limits(quiet=0.0, beat=0.01, send=0.05, goodbye=0.05)
+    served.running.sockets.limits = SocketLimits(quiet=0.0, beat=0.01, send=0.05, goodbye=0.05)
     fake = Fake(blocks="throughline:waiting")
     fake.say(type="response.create", input="[hang@3]")
     async with asyncio.timeout(10):
@@ -291,7 +291,7 @@ async def test_the_heartbeat_s_own_words_may_be_what_a_reader_does_not_take(serv
 
 
 async def test_the_last_words_to_an_old_connection_may_be_what_a_reader_does_not_take(served: Served) -> None:
-    served.running.sockets.limits = Limits(age=0.0, beat=0.01, send=0.05, goodbye=0.05)
+    served.running.sockets.limits = SocketLimits(age=0.0, beat=0.01, send=0.05, goodbye=0.05)
     fake = Fake(blocks="websocket_connection_limit_reached")
     async with asyncio.timeout(10):
         await fake.serve(served)
@@ -311,7 +311,7 @@ async def test_who_is_given_up_ends_well_unless_others_end_it_too(
         serving.cancel()
     await asyncio.wait({serving}, timeout=10)
     assert (serving.done(), serving.cancelled()) == (True, cancels)
-    assert (open.out.closed, served.running.sockets.sockets) == (True, set())
+    assert (open.outbound.closed, served.running.sockets.sockets) == (True, set())
 
 
 async def test_a_reader_that_fails_is_told_of_and_ends(

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from engine.scripted import ScriptedEngine
-from server.store.base import Ending, Outcome, Ref
+from server.store.base import Ending, TurnRef, WriteResult
 from tests.server.conftest import Nodes
 from tests.server.peer import Event, client, final, numbered, numbers, said, socket, text_of, until
 from tests.server.scenarios.test_takeover import two
@@ -99,7 +99,7 @@ async def test_resumed_between_the_last_token_and_the_end(nodes: Nodes, monkeypa
         store, said_all, go = served.node.store, asyncio.Event(), asyncio.Event()
         finish = store.finish
 
-        async def later(ending: Ending) -> Outcome:
+        async def later(ending: Ending) -> WriteResult:
             said_all.set()
             await go.wait()
             return await finish(ending)
@@ -109,14 +109,14 @@ async def test_resumed_between_the_last_token_and_the_end(nodes: Nodes, monkeypa
         events = [await peer.next()]
         id = events[0]["response"]["id"]
         await said_all.wait()
-        turn = await store.turn(Ref("anonymous", id))
+        turn = await store.turn(TurnRef("anonymous", id))
         assert turn is not None
-        while events[-1]["sequence_number"] < turn.top:
+        while events[-1]["sequence_number"] < turn.last_seq:
             events.append(await peer.next())
-        viewers = [asyncio.create_task(resumed(served, id, after)) for after in (turn.top, 0)]
+        viewers = [asyncio.create_task(resumed(served, id, after)) for after in (turn.last_seq, 0)]
         await until(lambda: len(served.running.sockets.sockets) == 3, "they look")
         go.set()
         events += numbered(await peer.turn())
-        assert [await each for each in viewers] == [events[turn.top + 1 :], events[1:]]
+        assert [await each for each in viewers] == [events[turn.last_seq + 1 :], events[1:]]
         assert said(events) == text_of(final(events))
         assert [event["type"] for event in events].count("response.completed") == 1

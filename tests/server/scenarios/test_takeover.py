@@ -12,7 +12,7 @@ import pytest
 from engine.base import Params, Prompt
 from engine.scripted import ScriptedEngine
 from server.node.drain import drain
-from server.store.base import Ref, StoreDown
+from server.store.base import StoreDown, TurnRef
 from server.store.redis.client import Client
 from tests.server.conftest import Nodes
 from tests.server.peer import Event, Peer, client, final, numbered, numbers, said, socket, text_of, until
@@ -32,7 +32,7 @@ async def two(nodes: Nodes, *engines: ScriptedEngine) -> AsyncIterator[tuple[Ser
 
 
 def sees(one: Served, other: Served) -> bool:
-    note = one.node.heart.census.notes.get(other.node.owner)
+    note = one.node.heart.detector.nodes.get(other.node.owner)
     return note is not None and note.state == "ready"
 
 
@@ -95,7 +95,7 @@ async def test_what_time_does_not_let_finish_is_given_back(nodes: Nodes) -> None
     async with nodes(ScriptedEngine(rate=50)) as served, client(served) as http:
         made = (await http.post("responses", json={"input": ASK, "background": True})).json()
         await drain(served.node, served.running.sockets, 0.1)
-        (turn,) = await served.node.store.sweep(0)
+        (turn,) = await served.node.store.unfinished_turns(0)
         assert (turn.ref.id, turn.lease, served.node.running) == (made["id"], None, {})
         refused = await http.post("responses", json={"input": "x"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "server_overloaded")
@@ -222,7 +222,7 @@ async def after_two(served: Served, peer: Peer, how: str) -> dict[str, Any]:
     return last | (within if how == "conversation" else {"previous_response_id": second["id"]})
 
 
-Change = Callable[[Served, Ref], Awaitable[None]]
+Change = Callable[[Served, TurnRef], Awaitable[None]]
 
 
 async def third(nodes: Nodes, how: str, change: Change, *engines: ScriptedEngine) -> list[Event]:
@@ -238,16 +238,16 @@ async def third(nodes: Nodes, how: str, change: Change, *engines: ScriptedEngine
         return numbered([*seen, *await peer.turn()])
 
 
-async def nothing(_: Served, __: Ref) -> None:
+async def nothing(_: Served, __: TurnRef) -> None:
     pass
 
 
-async def die(served: Served, _: Ref) -> None:
+async def die(served: Served, _: TurnRef) -> None:
     assert isinstance(served.engine, ScriptedEngine)
     served.engine.die("a test killed it")
 
 
-async def record_of(served: Served, ref: Ref) -> dict[str, bytes]:
+async def record_of(served: Served, ref: TurnRef) -> dict[str, bytes]:
     turn = await served.node.store.turn(ref)
     assert turn is not None
     return turn.record
@@ -257,7 +257,7 @@ async def record_of(served: Served, ref: Ref) -> dict[str, bytes]:
 async def test_another_node_reads_the_very_same_prompt(nodes: Nodes, how: str) -> None:
     """The scripted engine's answer is another one where a byte of the prompt is."""
 
-    async def end(served: Served, ref: Ref) -> None:
+    async def end(served: Served, ref: TurnRef) -> None:
         assert ("prompt" in await record_of(served, ref)) == (how in WHOLE)
         await die(served, ref)
 
@@ -281,7 +281,7 @@ async def test_who_helps_with_the_queue_renders_what_it_takes(nodes: Nodes) -> N
 
 
 async def test_the_response_before_it_may_be_deleted_meanwhile(nodes: Nodes) -> None:
-    async def delete(served: Served, ref: Ref) -> None:
+    async def delete(served: Served, ref: TurnRef) -> None:
         turn = await served.node.store.turn(ref)
         assert turn is not None
         async with client(served) as http:
@@ -313,7 +313,7 @@ async def test_a_prompt_that_reads_differently_now_ends_the_turn(nodes: Nodes) -
 
 
 async def test_a_history_that_is_gone_ends_the_turn(nodes: Nodes, empty: str) -> None:
-    async def lose(served: Served, ref: Ref) -> None:
+    async def lose(served: Served, ref: TurnRef) -> None:
         admin = Client(empty)
         await admin.call("DEL", *await admin.call("KEYS", "*:items:*"))
         await admin.close()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from server.store.base import Append, Ending, Outcome, Store, StoreDown
+from server.store.base import Append, Ending, Store, StoreDown, WriteResult
 
 T = TypeVar("T")
 
@@ -24,11 +24,11 @@ class Faulty:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    async def append(self, batch: Sequence[Append]) -> list[Outcome]:
+    async def append(self, batch: Sequence[Append]) -> list[WriteResult]:
         self.batches.append(list(batch))
         return await self._faulty(lambda: self._store.append(batch))
 
-    async def finish(self, ending: Ending) -> Outcome:
+    async def finish(self, ending: Ending) -> WriteResult:
         self.batches.append([ending.append])
         return await self._faulty(lambda: self._store.finish(ending))
 

@@ -6,15 +6,15 @@ from typing import Any, cast
 from server.log.journal import Journal, Writer
 from server.protocol.entry import Event, Kind, decode
 from server.protocol.status import Status
-from server.store.base import Append, Ending, Item, Lease, Logged, NewTurn, Ref, Store
+from server.store.base import Append, Ending, Item, Lease, LogEntry, NewTurn, Store, TurnRef
 
 ALICE, BOB = "alice", "bob"
 MINE = Lease(1, "node-a")
 DONE = [Event(Kind.COMPLETED, data={})]
 
 
-def ref(id: str = "resp_1", caller: str = ALICE) -> Ref:
-    return Ref(caller, id)
+def ref(id: str = "resp_1", caller: str = ALICE) -> TurnRef:
+    return TurnRef(caller, id)
 
 
 def item(id: str) -> Item:
@@ -27,7 +27,7 @@ def jsons(*ids: str) -> list[bytes]:
 
 def new(id: str = "resp_1", **changes: Any) -> NewTurn:
     fields: dict[str, Any] = {
-        "ref": Ref(changes.pop("caller", ALICE), id),
+        "ref": TurnRef(changes.pop("caller", ALICE), id),
         "fingerprint": "f",
         "record": {"request": b"\x00\xff", "prompt": b"1"},
         "entry": b"first",
@@ -41,7 +41,7 @@ def new(id: str = "resp_1", **changes: Any) -> NewTurn:
 def append(id: str = "resp_1", after: int = 1, top: int | None = None, **changes: Any) -> Append:
     top = after + 1 if top is None else top
     fields: dict[str, Any] = {
-        "ref": Ref(changes.pop("caller", ALICE), id),
+        "ref": TurnRef(changes.pop("caller", ALICE), id),
         "lease": MINE,
         "after": after,
         "top": top,
@@ -62,7 +62,7 @@ def unique() -> str:
 async def begin(journal: Journal, store: object, id: str = "resp_1") -> Writer:
     """Admit a turn and open its log."""
     await cast("Store", store).create(new(id))
-    return journal.open(ref(id), MINE, 1, None, [Logged(1, b"first")])
+    return journal.open_writer(ref(id), MINE, 1, None, [LogEntry(1, b"first")])
 
 
 def text(*words: str) -> list[Event]:

@@ -4,10 +4,10 @@ import asyncio
 from itertools import count
 
 from server.log.journal import Journal, Writer
-from server.log.subscriber import Notice, Watcher
+from server.log.subscriber import LogNotice, LogSubscriber
 from server.protocol.entry import Event, Kind
 from server.protocol.status import Status
-from server.store.base import Logged, Ref, Store
+from server.store.base import LogEntry, Store, TurnRef
 from tests.server.store.make import ALICE, DONE, MINE, ref
 
 
@@ -20,7 +20,7 @@ async def written(
     async with asyncio.timeout(60):
         while not disturb.done() or n < words:
             writer.append([Event(Kind.TEXT, f"{n}", (n,))])
-            await writer.room()
+            await writer.wait_for_room()
             await asyncio.sleep(0.003)
             n += 1
         await disturb
@@ -29,34 +29,34 @@ async def written(
 
 def begun(journal: Journal, caller: str = ALICE) -> Writer:
     """A pen for the turn that `make.new()` makes."""
-    return journal.open(ref(caller=caller), MINE, 1, None, [Logged(1, b"first")])
+    return journal.open_writer(ref(caller=caller), MINE, 1, None, [LogEntry(1, b"first")])
 
 
 async def ended(store: Store, writer: Writer) -> list[bytes]:
     """End it. Its log has every number once, and is what the writer wrote."""
     await writer.finish(DONE, Status.COMPLETED, b"{}")
     page = await store.read(writer.ref, -1, 100_000)
-    assert page.top == writer.top
-    tops = [-1, *(logged.top for logged in page.entries)]
-    assert [logged.after for logged in page.entries] == tops[:-1]
+    assert page.last_seq == writer.last_seq
+    tops = [-1, *(logged.last_seq for logged in page.entries)]
+    assert [logged.after_seq for logged in page.entries] == tops[:-1]
     assert list(page.entries) == writer.tail.entries
     return [logged.entry for logged in page.entries]
 
 
-async def viewed(watcher: Watcher, turn: Ref) -> tuple[list[bytes], list[Notice]]:
+async def viewed(watcher: LogSubscriber, turn: TurnRef) -> tuple[list[bytes], list[LogNotice]]:
     """What a viewer is shown of a turn, and told beside it. It takes each second run of entries at once, if it can."""
     entries: list[bytes] = []
-    notices: list[Notice] = []
+    notices: list[LogNotice] = []
     offers = count()
 
-    def take(run: list[Logged]) -> bool:
+    def take(run: list[LogEntry]) -> bool:
         if next(offers) % 2:
             return False
         entries.extend(logged.entry for logged in run)
         return True
 
-    async for one in watcher.watch(turn, -1, take):
-        if isinstance(one, Notice):
+    async for one in watcher.subscribe(turn, -1, take):
+        if isinstance(one, LogNotice):
             notices.append(one)
         else:
             entries += [logged.entry for logged in one]

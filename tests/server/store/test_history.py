@@ -3,7 +3,7 @@
 import pytest
 
 from server.protocol.status import Status
-from server.store.base import Checkpoint, Conversation, Locked, Missing, Moved, Store, Stored
+from server.store.base import Checkpoint, Conversation, Locked, Missing, Moved, Store, StoredResponse
 from server.store.redis.store import DEPTH, RedisStore
 from tests.server.store.make import ALICE, BOB, ending, item, jsons, new, ref
 
@@ -12,7 +12,7 @@ async def turn(store: Store, id: str, parent: Checkpoint | None = None, **change
     """A whole turn: one input item `<id>?`, one output item `<id>!`."""
     await store.create(new(id, parent=parent, input=(item(f"{id}?"),), **changes))
     await store.finish(ending(id, 1, f"{id}!"))
-    stored = await store.stored(ref(id))
+    stored = await store.response(ref(id))
     assert stored is not None
     return stored.checkpoint
 
@@ -23,7 +23,7 @@ async def told(store: Store, checkpoint: Checkpoint | None, caller: str = ALICE)
 
 
 async def named(store: Store, id: str = "conv_1", *items: str, at: int = 1, caller: str = ALICE) -> None:
-    await store.add_conversation(caller, Conversation(id, at, {"k": "v"}), [item(name) for name in items])
+    await store.create_conversation(caller, Conversation(id, at, {"k": "v"}), [item(name) for name in items])
 
 
 # -- chains ------------------------------------------------------------------------------------------------------
@@ -31,7 +31,7 @@ async def named(store: Store, id: str = "conv_1", *items: str, at: int = 1, call
 
 async def test_first_turn_of_a_chain(store: Store) -> None:
     place = await turn(store, "a")
-    assert await store.stored(ref("a")) == Stored(b"{}", Status.COMPLETED, place, 0, 0)
+    assert await store.response(ref("a")) == StoredResponse(b"{}", Status.COMPLETED, place, 0, 0)
     assert await told(store, place) == jsons("a?", "a!")
 
 
@@ -42,7 +42,7 @@ async def test_chain_at_its_tip_shares_one_segment(store: Store) -> None:
     assert {place.segment for place in places if place} == {"a"}
     assert await told(store, places[-1]) == jsons("a?", "a!", "b?", "b!", "c?", "c!", "d?", "d!")
     assert await told(store, places[1]) == jsons("a?", "a!", "b?", "b!")
-    assert await store.own_input(ref("c")) == jsons("c?")
+    assert await store.input_items(ref("c")) == jsons("c?")
 
 
 async def test_fork_below_the_tip_does_not_see_what_came_after_it(store: Store) -> None:
@@ -52,7 +52,7 @@ async def test_fork_below_the_tip_does_not_see_what_came_after_it(store: Store) 
     further = await turn(store, "d", other)
     assert await told(store, further) == jsons("a?", "a!", "c?", "c!", "d?", "d!")
     assert await told(store, b) == jsons("a?", "a!", "b?", "b!")
-    assert await store.own_input(ref("c")) == jsons("c?")
+    assert await store.input_items(ref("c")) == jsons("c?")
 
 
 async def test_two_turns_from_one_place_at_the_same_time_fork(store: Store) -> None:
@@ -62,7 +62,7 @@ async def test_two_turns_from_one_place_at_the_same_time_fork(store: Store) -> N
     for id in "bc":
         await store.finish(ending(id, 1, f"{id}!"))
     for id in "bc":
-        stored = await store.stored(ref(id))
+        stored = await store.response(ref(id))
         assert stored is not None
         assert await told(store, stored.checkpoint) == jsons("a?", "a!", f"{id}?", f"{id}!")
 
@@ -89,16 +89,16 @@ async def test_turn_without_items_ends_where_its_parent_ended(store: Store) -> N
     a = await turn(store, "a")
     await store.create(new("b", parent=a))
     await store.finish(ending("b"))
-    stored = await store.stored(ref("b"))
+    stored = await store.response(ref("b"))
     assert stored is not None
     assert await told(store, stored.checkpoint) == jsons("a?", "a!")
-    assert await store.own_input(ref("b")) == []
+    assert await store.input_items(ref("b")) == []
 
 
 async def test_first_turn_without_items(store: Store) -> None:
     await store.create(new("a"))
     await store.finish(ending("a"))
-    stored = await store.stored(ref("a"))
+    stored = await store.response(ref("a"))
     assert stored is not None
     assert await told(store, stored.checkpoint) == []
     assert await told(store, await turn(store, "b", stored.checkpoint)) == jsons("b?", "b!")
@@ -125,7 +125,7 @@ async def test_deleting_a_response_keeps_the_chain_that_leans_on_it(store: Store
     a = await turn(store, "a")
     b = await turn(store, "b", a)
     await store.delete(ref("a"))
-    assert await store.stored(ref("a")) is None
+    assert await store.response(ref("a")) is None
     assert await told(store, b) == jsons("a?", "a!", "b?", "b!")
 
 
@@ -144,7 +144,7 @@ async def test_items_go_with_the_last_response_that_leans_on_them(store: Store) 
 async def test_continuing_what_is_not_there_is_missing_not_shorter(store: Store) -> None:
     b = await turn(store, "b", Checkpoint("nobody", 0))
     assert await told(store, b) is None
-    assert await store.own_input(ref("b")) == jsons("b?")
+    assert await store.input_items(ref("b")) == jsons("b?")
 
 
 async def test_a_running_turn_keeps_what_it_continues(store: Store) -> None:
@@ -153,10 +153,10 @@ async def test_a_running_turn_keeps_what_it_continues(store: Store) -> None:
     await store.delete(ref("a"))
     assert await told(store, a) == jsons("a?", "a!")
     await store.finish(ending("b", 1, "b!"))
-    stored = await store.stored(ref("b"))
+    stored = await store.response(ref("b"))
     assert stored is not None
     assert await told(store, stored.checkpoint) == jsons("a?", "a!", "b?", "b!")
-    assert await store.own_input(ref("b")) == jsons("b?")
+    assert await store.input_items(ref("b")) == jsons("b?")
     await store.delete(ref("b"))
     assert await told(store, a) is None
 
@@ -168,7 +168,7 @@ async def test_what_only_a_fork_leans_on_stays_with_it(store: Store) -> None:
     for id in "ab":
         await store.delete(ref(id))
     await store.finish(ending("c", 1, "c!"))
-    stored = await store.stored(ref("c"))
+    stored = await store.response(ref("c"))
     assert stored is not None
     assert await told(store, stored.checkpoint) == jsons("a?", "a!", "c?", "c!")
     await store.delete(ref("c"))
@@ -214,14 +214,14 @@ async def test_conversation_is_read_as_it_was_added(store: Store) -> None:
     assert await store.conversation(ALICE, "conv_1") == Conversation("conv_1", 1, {"k": "v"})
     assert await store.conversation(BOB, "conv_1") is None
     assert await store.conversation(ALICE, "conv_2") is None
-    assert await store.end_of(ALICE, "conv_1") == Checkpoint("conv_1", 1)
-    assert await store.end_of(ALICE, "conv_2") is None
+    assert await store.conversation_end(ALICE, "conv_1") == Checkpoint("conv_1", 1)
+    assert await store.conversation_end(ALICE, "conv_2") is None
     assert await store.history(ALICE, Checkpoint("conv_1", 1)) == jsons("x", "y")
 
 
 async def test_empty_conversation_has_an_end(store: Store) -> None:
     await named(store)
-    assert await store.end_of(ALICE, "conv_1") == Checkpoint("conv_1", -1)
+    assert await store.conversation_end(ALICE, "conv_1") == Checkpoint("conv_1", -1)
     assert await store.history(ALICE, Checkpoint("conv_1", -1)) == []
 
 
@@ -232,14 +232,14 @@ async def test_turn_in_a_conversation(store: Store) -> None:
     assert found is not None
     assert found.active == "a"
     assert await store.history(ALICE, Checkpoint("conv_1", 1)) == jsons("x", "a?")
-    assert await store.own_input(ref("a")) == jsons("a?")
+    assert await store.input_items(ref("a")) == jsons("a?")
     await store.finish(ending("a", 1, "a!"))
     found = await store.conversation(ALICE, "conv_1")
     assert found is not None
     assert found.active is None
-    assert await store.stored(ref("a")) == Stored(b"{}", Status.COMPLETED, Checkpoint("conv_1", 2), 1, 1)
+    assert await store.response(ref("a")) == StoredResponse(b"{}", Status.COMPLETED, Checkpoint("conv_1", 2), 1, 1)
     assert await store.item(ALICE, "conv_1", "a!") == item("a!").json
-    assert await store.own_input(ref("a")) == jsons("a?")
+    assert await store.input_items(ref("a")) == jsons("a?")
 
 
 async def test_conversation_that_is_missing_admits_nothing(store: Store) -> None:
@@ -251,18 +251,18 @@ async def test_conversation_that_is_missing_admits_nothing(store: Store) -> None
 async def test_conversation_that_grew_since_it_was_read(store: Store) -> None:
     """A turn whose prompt continues an earlier end is not admitted, and changes nothing."""
     await named(store, "conv_1", "x")
-    stale = await store.end_of(ALICE, "conv_1")
+    stale = await store.conversation_end(ALICE, "conv_1")
     await store.add_items(ALICE, "conv_1", [item("y")])
     with pytest.raises(Moved):
         await store.create(new("a", conversation="conv_1", parent=stale))
     assert await store.turn(ref("a")) is None
-    await store.create(new("a", conversation="conv_1", parent=await store.end_of(ALICE, "conv_1")))
+    await store.create(new("a", conversation="conv_1", parent=await store.conversation_end(ALICE, "conv_1")))
 
 
 async def test_turn_of_an_idempotency_key(store: Store) -> None:
     await store.create(new("a", idempotency_key="k", fingerprint="f"))
-    assert await store.made(ALICE, "k") == ("a", "f")
-    assert await store.made(BOB, "k") is None
+    assert await store.find_idempotent(ALICE, "k") == ("a", "f")
+    assert await store.find_idempotent(BOB, "k") is None
 
 
 async def test_one_turn_at_a_time_in_a_conversation(store: Store) -> None:
@@ -273,24 +273,24 @@ async def test_one_turn_at_a_time_in_a_conversation(store: Store) -> None:
     assert (caught.value.conversation, caught.value.turn) == ("conv_1", "a")
     for attempt in (
         store.add_items(ALICE, "conv_1", [item("y")]),
-        store.drop_item(ALICE, "conv_1", "x"),
-        store.drop_conversation(ALICE, "conv_1"),
+        store.delete_item(ALICE, "conv_1", "x"),
+        store.delete_conversation(ALICE, "conv_1"),
     ):
         with pytest.raises(Locked):
             await attempt
     await store.finish(ending("a"))
     await store.create(new("b", conversation="conv_1"))
-    assert await store.end_of(ALICE, "conv_1") == Checkpoint("conv_1", 0)
+    assert await store.conversation_end(ALICE, "conv_1") == Checkpoint("conv_1", 0)
 
 
 async def test_turn_whose_prompt_is_behind_the_conversation_is_not_admitted(store: Store) -> None:
     await named(store, "conv_1", "x")
-    end = await store.end_of(ALICE, "conv_1")
+    end = await store.conversation_end(ALICE, "conv_1")
     await turn(store, "a", conversation="conv_1")
     with pytest.raises(Moved):
         await store.create(new("b", conversation="conv_1", parent=end))
     assert await store.turn(ref("b")) is None
-    assert await turn(store, "b", await store.end_of(ALICE, "conv_1"), conversation="conv_1") is not None
+    assert await turn(store, "b", await store.conversation_end(ALICE, "conv_1"), conversation="conv_1") is not None
 
 
 async def test_lock_of_a_turn_that_is_gone_does_not_block(store: Store) -> None:
@@ -308,8 +308,8 @@ async def test_continuing_a_response_of_a_conversation_does_not_write_into_it(st
     place = await turn(store, "a", conversation="conv_1")
     forked = await turn(store, "b", place)
     assert await told(store, forked) == jsons("x", "a?", "a!", "b?", "b!")
-    assert await store.end_of(ALICE, "conv_1") == Checkpoint("conv_1", 2)
-    assert await store.drop_conversation(ALICE, "conv_1")
+    assert await store.conversation_end(ALICE, "conv_1") == Checkpoint("conv_1", 2)
+    assert await store.delete_conversation(ALICE, "conv_1")
     assert await told(store, forked) == jsons("x", "a?", "a!", "b?", "b!")
     assert await told(store, place) is None
 
@@ -322,7 +322,7 @@ async def test_conversations_newest_first(store: Store) -> None:
     assert ([c.id for c in page.data], page.more) == (["conv_6", "conv_5", "conv_4"], True)
     page = await store.conversations(ALICE, "conv_4", 4)
     assert ([c.id for c in page.data], page.more) == (["conv_3", "conv_2", "conv_1", "conv_0"], False)
-    assert await store.drop_conversation(ALICE, "conv_5")
+    assert await store.delete_conversation(ALICE, "conv_5")
     page = await store.conversations(ALICE, "conv_6", 1)
     assert ([c.id for c in page.data], page.more) == (["conv_4"], True)
     with pytest.raises(Missing):
@@ -340,9 +340,9 @@ async def test_metadata_is_replaced(store: Store) -> None:
 
 async def test_dropped_conversation_is_gone(store: Store) -> None:
     await named(store, "conv_1", "x")
-    assert not await store.drop_conversation(BOB, "conv_1")
-    assert await store.drop_conversation(ALICE, "conv_1")
-    assert not await store.drop_conversation(ALICE, "conv_1")
+    assert not await store.delete_conversation(BOB, "conv_1")
+    assert await store.delete_conversation(ALICE, "conv_1")
+    assert not await store.delete_conversation(ALICE, "conv_1")
     assert await store.item(ALICE, "conv_1", "x") is None
     assert (await store.conversations(ALICE, None, 9)).data == ()
 
@@ -370,16 +370,16 @@ async def test_items_of_nothing(store: Store) -> None:
     with pytest.raises(Missing):
         await store.add_items(ALICE, "conv_2", [item("x")])
     with pytest.raises(Missing):
-        await store.drop_item(ALICE, "conv_2", "x")
+        await store.delete_item(ALICE, "conv_2", "x")
 
 
 async def test_dropped_item_is_skipped_everywhere_and_positions_stay(store: Store) -> None:
     await named(store, "conv_1", "a", "b", "c", "d")
-    before = await store.end_of(ALICE, "conv_1")
-    assert await store.drop_item(ALICE, "conv_1", "b")
-    assert not await store.drop_item(ALICE, "conv_1", "b")
+    before = await store.conversation_end(ALICE, "conv_1")
+    assert await store.delete_item(ALICE, "conv_1", "b")
+    assert not await store.delete_item(ALICE, "conv_1", "b")
     assert await store.item(ALICE, "conv_1", "b") is None
-    assert await store.end_of(ALICE, "conv_1") == before
+    assert await store.conversation_end(ALICE, "conv_1") == before
     assert await told(store, before) == jsons("a", "c", "d")
     page = await store.items(ALICE, "conv_1", "a", 1, newest=False)
     assert (page.data, page.more) == (tuple(jsons("c")), True)

@@ -15,7 +15,7 @@ from server.store.base import (
     Conversation,
     Ending,
     Lease,
-    Logged,
+    LogEntry,
     NewTurn,
     Store,
     Turn,
@@ -100,7 +100,7 @@ async def answered(store: Store, method: str, args: tuple[Any, ...], options: di
 
 async def chain(store: Store, turn: NewTurn, parent: str, end: Ending) -> Any:
     """A whole turn that continues a response, which may be deleted before it ends."""
-    stored = await store.stored(ref(parent))
+    stored = await store.response(ref(parent))
     place = stored.checkpoint if stored else None
     created = await store.create(msgspec.structs.replace(turn, parent=place))
     if end.append.lease.fence == 2:
@@ -111,15 +111,15 @@ async def chain(store: Store, turn: NewTurn, parent: str, end: Ending) -> Any:
 
 async def state(store: Store) -> list[Any]:
     """Everything that can be read."""
-    seen: list[Any] = [sorted((plain(turn) for turn in await store.sweep(0)), key=lambda turn: turn.ref.id)]
+    seen: list[Any] = [sorted((plain(turn) for turn in await store.unfinished_turns(0)), key=lambda turn: turn.ref.id)]
     for id in NAMES:
-        stored = await store.stored(ref(id))
+        stored = await store.response(ref(id))
         seen += [await store.read(ref(id), -1, 99), plain(await store.turn(ref(id))), stored]
-        seen.append(await store.own_input(ref(id)))
+        seen.append(await store.input_items(ref(id)))
         if stored is not None and stored.checkpoint is not None:
             seen.append(await store.history(ALICE, stored.checkpoint))
     for id in ("conv_1", "conv_2"):
-        seen += [await store.conversation(ALICE, id), await store.end_of(ALICE, id)]
+        seen += [await store.conversation(ALICE, id), await store.conversation_end(ALICE, id)]
         seen.append(await answered(store, "items", (ALICE, id, None, 9), {"newest": True}))
         seen.append(await store.history(ALICE, Checkpoint(id, 0)))
     seen.append(await store.conversations(ALICE, None, 9))
@@ -134,11 +134,11 @@ async def lawful(store: Store) -> None:
     """A log has no gap, and a terminal event if and only if it has ended."""
     for id in NAMES:
         page = await store.read(ref(id), -1, 99)
-        ends = [-1, *(logged.top for logged in page.entries)]
-        assert [logged.after for logged in page.entries] == ends[:-1]
-        last: list[Logged] = [logged for logged in page.entries if logged.last]
+        ends = [-1, *(logged.last_seq for logged in page.entries)]
+        assert [logged.after_seq for logged in page.entries] == ends[:-1]
+        last: list[LogEntry] = [logged for logged in page.entries if logged.is_last]
         if page.status is not None:
-            assert page.top == ends[-1]
+            assert page.last_seq == ends[-1]
             assert len(last) == (page.status in FINAL)
             assert not last or last[0] is page.entries[-1]
 

@@ -3,7 +3,7 @@
 import msgspec
 
 from server.protocol.status import Status
-from server.store.base import HOLE, Answer, Lease, Logged, Ref, Store
+from server.store.base import HOLE, Lease, LogEntry, Store, TurnRef, WriteStatus
 from server.store.memory.store import MemoryStore
 from server.store.redis.store import RedisStore
 from tests.server.store.make import ALICE, MINE, append, ending, new, ref
@@ -15,16 +15,16 @@ async def test_each_beat_counts_up_and_reads_all(store: Store) -> None:
     assert (await store.beat("a", b"ready 1")).counts == {"a": 1}
     assert (await store.beat("b", b"x")).counts == {"a": 1, "b": 1}
     roll = await store.beat("a", b"full 0")
-    assert (roll.counts, roll.notes, roll.mail) == ({"a": 2, "b": 1}, {"a": b"full 0", "b": b"x"}, ())
+    assert (roll.counts, roll.nodes, roll.notifications) == ({"a": 2, "b": 1}, {"a": b"full 0", "b": b"x"}, ())
 
 
 async def test_mail_is_taken_once_by_its_owner(store: Store) -> None:
-    letter = Ref("a caller with spaces", "resp_1")
-    await store.tell("a", letter)
-    await store.tell("a", ref())
-    assert (await store.beat("b", b"")).mail == ()
-    assert (await store.beat("a", b"")).mail == (letter, ref())
-    assert (await store.beat("a", b"")).mail == ()
+    letter = TurnRef("a caller with spaces", "resp_1")
+    await store.notify_owner("a", letter)
+    await store.notify_owner("a", ref())
+    assert (await store.beat("b", b"")).notifications == ()
+    assert (await store.beat("a", b"")).notifications == (letter, ref())
+    assert (await store.beat("a", b"")).notifications == ()
 
 
 async def test_only_a_count_that_stood_still_is_struck_out(store: Store) -> None:
@@ -38,13 +38,13 @@ async def test_only_a_count_that_stood_still_is_struck_out(store: Store) -> None
 
 async def test_looks_are_counted(store: Store) -> None:
     await store.create(new(kept=False))
-    await store.look(ref())
-    await store.look(ref())
+    await store.report_viewer(ref())
+    await store.report_viewer(ref())
     turn = await store.turn(ref())
     assert turn is not None
-    assert turn.looked == 2
-    assert [turn.looked for turn in await store.sweep(store.partition(ALICE))] == [2]
-    await store.look(ref("resp_2"))
+    assert turn.viewer_reports == 2
+    assert [turn.viewer_reports for turn in await store.unfinished_turns(store.partition(ALICE))] == [2]
+    await store.report_viewer(ref("resp_2"))
     assert await store.turn(ref("resp_2")) is None
 
 
@@ -59,21 +59,21 @@ async def test_claim_from_another_redis_skips_numbers(store: Store) -> None:
     await another_run(store)
     assert (await store.claim(ref(), MINE, "node-b")).hole
     again = await store.claim(ref(), MINE, "node-b")
-    assert (again.answer, again.hole) == (Answer.DUPLICATE, True)
+    assert (again.status, again.hole) == (WriteStatus.DUPLICATE, True)
     over = append(after=1 + HOLE, top=3 + HOLE, lease=OTHER)
-    assert (await store.append([append(after=1 + HOLE, top=3 + HOLE)]))[0].answer is Answer.FENCED
-    assert (await store.append([over]))[0].answer is Answer.OK
-    assert (await store.append([over]))[0].answer is Answer.DUPLICATE
+    assert (await store.append([append(after=1 + HOLE, top=3 + HOLE)]))[0].status is WriteStatus.FENCED
+    assert (await store.append([over]))[0].status is WriteStatus.OK
+    assert (await store.append([over]))[0].status is WriteStatus.DUPLICATE
     page = await store.read(ref(), 1, 9)
-    assert (page.entries, page.top) == ((Logged(3 + HOLE, over.entry, 1 + HOLE),), 3 + HOLE)
-    assert (await store.append([append(after=1 + 2 * HOLE, lease=OTHER)]))[0].answer is Answer.GAP
+    assert (page.entries, page.last_seq) == ((LogEntry(3 + HOLE, over.entry, 1 + HOLE),), 3 + HOLE)
+    assert (await store.append([append(after=1 + 2 * HOLE, lease=OTHER)]))[0].status is WriteStatus.GAP
 
 
 async def test_turn_may_end_right_after_a_hole(store: Store) -> None:
     await store.create(new())
     await another_run(store)
     await store.claim(ref(), MINE, "node-b")
-    assert (await store.finish(ending(after=1 + HOLE, lease=OTHER))).answer is Answer.OK
+    assert (await store.finish(ending(after=1 + HOLE, lease=OTHER))).status is WriteStatus.OK
     assert (await store.read(ref(), -1, 9)).status is Status.COMPLETED
 
 
@@ -101,9 +101,9 @@ async def test_an_owner_who_comes_back_writes_its_holes_again(store: Store) -> N
     claimed = await store.claim(ref(), MINE, "node-b", above=5)
     assert claimed.lease == Lease(6, "node-b")
     over = append(after=1 + HOLE, top=3 + HOLE, lease=Lease(6, "node-b"))
-    assert [one.answer for one in await store.append([over])] == [Answer.OK]
+    assert [one.status for one in await store.append([over])] == [WriteStatus.OK]
     end = ending(after=3 + 2 * HOLE, lease=Lease(6, "node-b"))
-    assert (await store.finish(end)).answer is Answer.OK
+    assert (await store.finish(end)).status is WriteStatus.OK
 
 
 async def test_idle_claims_are_forgotten_when_the_log_grows(store: Store) -> None:
@@ -116,7 +116,7 @@ async def test_idle_claims_are_forgotten_when_the_log_grows(store: Store) -> Non
     grown = await store.turn(ref())
     assert grown is not None
     assert (grown.idle_claims, grown.claims) == (0, 1)
-    assert [msgspec.structs.replace(grown, record={})] == await store.sweep(store.partition(ALICE))
+    assert [msgspec.structs.replace(grown, record={})] == await store.unfinished_turns(store.partition(ALICE))
 
 
 async def another_run(store: Store) -> None:

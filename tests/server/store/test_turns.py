@@ -6,17 +6,17 @@ import msgspec
 import pytest
 
 from server.protocol.status import Status
-from server.store.base import Answer, Created, KeyReused, Lease, Logged, Outcome, Store
+from server.store.base import CreateResult, KeyReused, Lease, LogEntry, Store, WriteResult, WriteStatus
 from tests.server.store.make import ALICE, BOB, MINE, append, ending, item, jsons, new, ref
 
 OTHER = Lease(2, "node-b")
 
 
 async def test_created_turn_is_read_as_it_was_written(store: Store) -> None:
-    assert await store.create(new()) == Created()
+    assert await store.create(new()) == CreateResult()
     turn = await store.turn(ref())
     assert turn is not None
-    assert (turn.status, turn.top, turn.lease, turn.stop, turn.kept) == (Status.IN_PROGRESS, 1, MINE, False, True)
+    assert (turn.status, turn.last_seq, turn.lease, turn.stop, turn.kept) == (Status.IN_PROGRESS, 1, MINE, False, True)
     assert turn.record == {"request": b"\x00\xff", "prompt": b"1"}
     assert turn.conversation is None
     assert turn.created_at > 1e9
@@ -26,22 +26,22 @@ async def test_turn_without_a_lease_is_queued(store: Store) -> None:
     await store.create(new(lease=None, top=0))
     turn = await store.turn(ref())
     assert turn is not None
-    assert (turn.status, turn.lease, turn.top) == (Status.QUEUED, None, 0)
+    assert (turn.status, turn.lease, turn.last_seq) == (Status.QUEUED, None, 0)
 
 
 async def test_create_repeated_changes_nothing(store: Store) -> None:
     await store.create(new())
     await store.append([append()])
-    assert await store.create(new()) == Created()
-    assert (await store.read(ref(), -1, 9)).top == 2
+    assert await store.create(new()) == CreateResult()
+    assert (await store.read(ref(), -1, 9)).last_seq == 2
 
 
 async def test_idempotency_key_names_the_turn_it_made(store: Store) -> None:
-    assert await store.create(new("a", idempotency_key="k")) == Created()
-    assert await store.create(new("a", idempotency_key="k")) == Created()
-    assert await store.create(new("b", idempotency_key="k")) == Created("a")
+    assert await store.create(new("a", idempotency_key="k")) == CreateResult()
+    assert await store.create(new("a", idempotency_key="k")) == CreateResult()
+    assert await store.create(new("b", idempotency_key="k")) == CreateResult("a")
     assert await store.turn(ref("b")) is None
-    assert await store.create(new("c", idempotency_key="k", caller=BOB)) == Created()
+    assert await store.create(new("c", idempotency_key="k", caller=BOB)) == CreateResult()
 
 
 async def test_idempotency_key_with_another_body_is_refused(store: Store) -> None:
@@ -52,47 +52,47 @@ async def test_idempotency_key_with_another_body_is_refused(store: Store) -> Non
 
 async def test_turn_of_an_idempotency_key(store: Store) -> None:
     await store.create(new("a", idempotency_key="k", fingerprint="g"))
-    assert await store.made(ALICE, "k") == ("a", "g")
-    assert await store.made(ALICE, "l") is None
-    assert await store.made(BOB, "k") is None
+    assert await store.find_idempotent(ALICE, "k") == ("a", "g")
+    assert await store.find_idempotent(ALICE, "l") is None
+    assert await store.find_idempotent(BOB, "k") is None
 
 
 async def test_idempotency_key_outlives_the_end_and_dies_with_the_response(store: Store) -> None:
     await store.create(new("a", idempotency_key="k"))
     await store.finish(ending("a"))
-    assert await store.create(new("b", idempotency_key="k")) == Created("a")
+    assert await store.create(new("b", idempotency_key="k")) == CreateResult("a")
     assert await store.delete(ref("a"))
-    assert await store.create(new("b", idempotency_key="k")) == Created()
+    assert await store.create(new("b", idempotency_key="k")) == CreateResult()
 
 
 async def test_append_moves_the_log(store: Store) -> None:
     await store.create(new())
-    assert await store.append([append(after=1, top=4)]) == [Outcome(Answer.OK, 4, False, MINE)]
+    assert await store.append([append(after=1, top=4)]) == [WriteResult(WriteStatus.OK, 4, False, MINE)]
     page = await store.read(ref(), -1, 9)
-    assert page.entries == (Logged(1, b"first"), Logged(4, b"2..4", 1))
-    assert (page.status, page.top) == (Status.IN_PROGRESS, 4)
+    assert page.entries == (LogEntry(1, b"first"), LogEntry(4, b"2..4", 1))
+    assert (page.status, page.last_seq) == (Status.IN_PROGRESS, 4)
 
 
 async def test_append_again_is_a_duplicate(store: Store) -> None:
     await store.create(new())
     await store.append([append(after=1, top=4)])
-    assert await store.append([append(after=1, top=4)]) == [Outcome(Answer.DUPLICATE, 4, False, MINE)]
+    assert await store.append([append(after=1, top=4)]) == [WriteResult(WriteStatus.DUPLICATE, 4, False, MINE)]
     assert len((await store.read(ref(), -1, 9)).entries) == 2
 
 
 async def test_append_above_the_log_is_a_gap(store: Store) -> None:
     await store.create(new())
-    assert await store.append([append(after=2)]) == [Outcome(Answer.GAP, 1, False, MINE)]
+    assert await store.append([append(after=2)]) == [WriteResult(WriteStatus.GAP, 1, False, MINE)]
 
 
 async def test_append_under_another_lease_is_fenced(store: Store) -> None:
     await store.create(new())
     for lease in (Lease(2, "node-a"), Lease(1, "node-b"), Lease(0, "node-a")):
-        assert await store.append([append(lease=lease)]) == [Outcome(Answer.FENCED, 1, False, MINE)]
+        assert await store.append([append(lease=lease)]) == [WriteResult(WriteStatus.FENCED, 1, False, MINE)]
 
 
 async def test_append_to_nothing_is_lost(store: Store) -> None:
-    assert await store.append([append()]) == [Outcome(Answer.LOST)]
+    assert await store.append([append()]) == [WriteResult(WriteStatus.LOST)]
 
 
 async def test_each_turn_of_a_batch_is_answered_on_its_own(store: Store) -> None:
@@ -100,21 +100,21 @@ async def test_each_turn_of_a_batch_is_answered_on_its_own(store: Store) -> None
     await store.create(new("b", lease=OTHER))
     await store.create(new("c"))
     outcomes = await store.append([append("a"), append("b"), append("nobody"), append("c")])
-    assert [o.answer for o in outcomes] == [Answer.OK, Answer.FENCED, Answer.LOST, Answer.OK]
+    assert [o.status for o in outcomes] == [WriteStatus.OK, WriteStatus.FENCED, WriteStatus.LOST, WriteStatus.OK]
 
 
 async def test_callers_do_not_see_each_other(store: Store) -> None:
     await store.create(new("a", caller=ALICE))
     assert await store.turn(ref("a", BOB)) is None
     assert (await store.read(ref("a", BOB), -1, 9)).status is None
-    assert await store.append([append("a", caller=BOB)]) == [Outcome(Answer.LOST)]
+    assert await store.append([append("a", caller=BOB)]) == [WriteResult(WriteStatus.LOST)]
     assert not await store.delete(ref("a", BOB))
-    assert (await store.cancel(ref("a", BOB))).answer is Answer.LOST
+    assert (await store.cancel(ref("a", BOB))).status is WriteStatus.LOST
 
 
 async def test_queued_turn_is_claimed_with_nothing_seen(store: Store) -> None:
     await store.create(new(lease=None))
-    assert await store.claim(ref(), None, "node-a") == Outcome(Answer.OK, 1, False, Lease(1, "node-a"))
+    assert await store.claim(ref(), None, "node-a") == WriteResult(WriteStatus.OK, 1, False, Lease(1, "node-a"))
     turn = await store.turn(ref())
     assert turn is not None
     assert (turn.status, turn.claims) == (Status.IN_PROGRESS, 0)
@@ -122,12 +122,12 @@ async def test_queued_turn_is_claimed_with_nothing_seen(store: Store) -> None:
 
 async def test_claim_raises_the_fence_once(store: Store) -> None:
     await store.create(new())
-    counted = Outcome(Answer.OK, 1, False, OTHER, claims=1, idle_claims=1)
+    counted = WriteResult(WriteStatus.OK, 1, False, OTHER, claims=1, idle_claims=1)
     assert await store.claim(ref(), MINE, "node-b") == counted
-    assert await store.claim(ref(), MINE, "node-b") == msgspec.structs.replace(counted, answer=Answer.DUPLICATE)
-    assert await store.claim(ref(), MINE, "node-c") == msgspec.structs.replace(counted, answer=Answer.FENCED)
-    assert (await store.append([append()]))[0].answer is Answer.FENCED
-    assert (await store.append([append(lease=OTHER)]))[0].answer is Answer.OK
+    assert await store.claim(ref(), MINE, "node-b") == msgspec.structs.replace(counted, status=WriteStatus.DUPLICATE)
+    assert await store.claim(ref(), MINE, "node-c") == msgspec.structs.replace(counted, status=WriteStatus.FENCED)
+    assert (await store.append([append()]))[0].status is WriteStatus.FENCED
+    assert (await store.append([append(lease=OTHER)]))[0].status is WriteStatus.OK
 
 
 async def test_claim_by_the_holder_itself_raises_the_fence(store: Store) -> None:
@@ -151,10 +151,10 @@ async def test_claims_are_counted_until_the_log_grows(store: Store) -> None:
 
 async def test_offered_turn_is_written_until_it_is_claimed(store: Store) -> None:
     await store.create(new())
-    assert (await store.offer(ref(), OTHER)).answer is Answer.FENCED
-    assert await store.offer(ref(), MINE) == Outcome(Answer.OK, 1, False, MINE)
-    assert [turn.offered for turn in await store.sweep(store.partition(ALICE))] == [True]
-    assert (await store.append([append()]))[0].answer is Answer.OK
+    assert (await store.offer(ref(), OTHER)).status is WriteStatus.FENCED
+    assert await store.offer(ref(), MINE) == WriteResult(WriteStatus.OK, 1, False, MINE)
+    assert [turn.offered for turn in await store.unfinished_turns(store.partition(ALICE))] == [True]
+    assert (await store.append([append()]))[0].status is WriteStatus.OK
     assert (await store.claim(ref(), MINE, "node-b")).lease == OTHER
     turn = await store.turn(ref())
     assert turn is not None
@@ -163,63 +163,63 @@ async def test_offered_turn_is_written_until_it_is_claimed(store: Store) -> None
 
 async def test_released_turn_is_nobodys_and_its_fence_goes_on(store: Store) -> None:
     await store.create(new())
-    assert await store.release(ref(), MINE) == Outcome(Answer.OK, 1, False, None)
-    assert (await store.release(ref(), MINE)).answer is Answer.DUPLICATE
-    assert (await store.append([append()]))[0].answer is Answer.FENCED
+    assert await store.release(ref(), MINE) == WriteResult(WriteStatus.OK, 1, False, None)
+    assert (await store.release(ref(), MINE)).status is WriteStatus.DUPLICATE
+    assert (await store.append([append()]))[0].status is WriteStatus.FENCED
     assert (await store.claim(ref(), None, "node-b")).lease == OTHER
-    assert (await store.release(ref(), MINE)).answer is Answer.FENCED
+    assert (await store.release(ref(), MINE)).status is WriteStatus.FENCED
 
 
 async def test_stop_comes_back_with_every_append_and_claim(store: Store) -> None:
     await store.create(new())
-    assert await store.cancel(ref()) == Outcome(Answer.OK, 1, True, MINE)
-    assert await store.cancel(ref()) == Outcome(Answer.OK, 1, True, MINE)
-    assert await store.append([append()]) == [Outcome(Answer.OK, 2, True, MINE)]
+    assert await store.cancel(ref()) == WriteResult(WriteStatus.OK, 1, True, MINE)
+    assert await store.cancel(ref()) == WriteResult(WriteStatus.OK, 1, True, MINE)
+    assert await store.append([append()]) == [WriteResult(WriteStatus.OK, 2, True, MINE)]
     assert (await store.claim(ref(), MINE, "node-b")).stop
-    assert [turn.stop for turn in await store.sweep(store.partition(ALICE))] == [True]
+    assert [turn.stop for turn in await store.unfinished_turns(store.partition(ALICE))] == [True]
 
 
 async def test_finish_ends_a_turn_once(store: Store) -> None:
     await store.create(new())
-    assert (await store.finish(ending(after=1, top=3, response=b'{"x":1}'))).answer is Answer.OK
-    assert (await store.finish(ending(after=1, top=3))).answer is Answer.DUPLICATE
-    assert (await store.finish(ending(after=1, top=4))).answer is Answer.FINISHED
-    assert (await store.append([append(after=3)]))[0].answer is Answer.FINISHED
-    assert (await store.claim(ref(), MINE, "node-b")).answer is Answer.FINISHED
-    assert (await store.cancel(ref())).answer is Answer.FINISHED
-    assert (await store.offer(ref(), MINE)).answer is Answer.FINISHED
+    assert (await store.finish(ending(after=1, top=3, response=b'{"x":1}'))).status is WriteStatus.OK
+    assert (await store.finish(ending(after=1, top=3))).status is WriteStatus.DUPLICATE
+    assert (await store.finish(ending(after=1, top=4))).status is WriteStatus.FINISHED
+    assert (await store.append([append(after=3)]))[0].status is WriteStatus.FINISHED
+    assert (await store.claim(ref(), MINE, "node-b")).status is WriteStatus.FINISHED
+    assert (await store.cancel(ref())).status is WriteStatus.FINISHED
+    assert (await store.offer(ref(), MINE)).status is WriteStatus.FINISHED
     page = await store.read(ref(), 1, 9)
-    assert page.entries == (Logged(3, b"2..3", 1, last=True),)
-    assert (page.status, page.top) == (Status.COMPLETED, 3)
-    stored = await store.stored(ref())
+    assert page.entries == (LogEntry(3, b"2..3", 1, is_last=True),)
+    assert (page.status, page.last_seq) == (Status.COMPLETED, 3)
+    stored = await store.response(ref())
     assert stored is not None
     assert (stored.response, stored.status) == (b'{"x":1}', Status.COMPLETED)
 
 
 async def test_finish_is_guarded_like_an_append(store: Store) -> None:
-    assert (await store.finish(ending())).answer is Answer.LOST
+    assert (await store.finish(ending())).status is WriteStatus.LOST
     await store.create(new())
-    assert (await store.finish(ending(lease=OTHER))).answer is Answer.FENCED
-    assert (await store.finish(ending(after=5))).answer is Answer.GAP
-    assert await store.stored(ref()) is None
+    assert (await store.finish(ending(lease=OTHER))).status is WriteStatus.FENCED
+    assert (await store.finish(ending(after=5))).status is WriteStatus.GAP
+    assert await store.response(ref()) is None
 
 
 async def test_repeated_append_is_late_after_the_end(store: Store) -> None:
     await store.create(new())
     await store.append([append()])
     await store.finish(ending(after=2))
-    assert (await store.append([append()]))[0].answer is Answer.FINISHED
+    assert (await store.append([append()]))[0].status is WriteStatus.FINISHED
 
 
 async def test_deleted_turn_stays_deleted(store: Store) -> None:
     await store.create(new())
     assert await store.delete(ref())
     assert not await store.delete(ref())
-    assert (await store.append([append()]))[0].answer is Answer.LOST
-    assert (await store.finish(ending())).answer is Answer.LOST
+    assert (await store.append([append()]))[0].status is WriteStatus.LOST
+    assert (await store.finish(ending())).status is WriteStatus.LOST
     await store.create(new())
     assert await store.turn(ref()) is None
-    assert await store.sweep(store.partition(ALICE)) == []
+    assert await store.unfinished_turns(store.partition(ALICE)) == []
 
 
 @pytest.mark.parametrize(("after", "limit", "tops"), [(-1, 9, [1, 3, 6]), (0, 9, [1, 3, 6]), (1, 9, [3, 6]),
@@ -232,15 +232,15 @@ async def test_read_starts_with_the_entry_in_which_the_position_lies(
     await store.append([append(after=1, top=3)])
     await store.append([append(after=3, top=6)])
     page = await store.read(ref(), after, limit)
-    assert [entry.top for entry in page.entries] == tops
-    assert page.top == 6
+    assert [entry.last_seq for entry in page.entries] == tops
+    assert page.last_seq == 6
 
 
 async def test_follow_returns_what_is_there(store: Store) -> None:
     await store.create(new("a"))
     await store.create(new("b"))
     found = await store.follow({ref("a"): -1, ref("b"): 1}, 1000)
-    assert found == {ref("a"): (Logged(1, b"first"),)}
+    assert found == {ref("a"): (LogEntry(1, b"first"),)}
 
 
 async def test_follow_blocks_until_a_log_grows(store: Store) -> None:
@@ -249,7 +249,7 @@ async def test_follow_blocks_until_a_log_grows(store: Store) -> None:
     await asyncio.sleep(0.05)
     assert not waiting.done()
     await store.append([append()])
-    assert await waiting == {ref(): (Logged(2, b"2..2", 1),)}
+    assert await waiting == {ref(): (LogEntry(2, b"2..2", 1),)}
 
 
 async def test_follow_gives_up_in_time(store: Store) -> None:
@@ -277,7 +277,7 @@ async def test_follow_can_be_cancelled(store: Store) -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
     await store.create(new())
-    assert await store.follow({ref(): 0}, 1000) == {ref(): (Logged(1, b"first"),)}
+    assert await store.follow({ref(): 0}, 1000) == {ref(): (LogEntry(1, b"first"),)}
 
 
 async def test_sweep_lists_what_is_unfinished(store: Store) -> None:
@@ -285,8 +285,8 @@ async def test_sweep_lists_what_is_unfinished(store: Store) -> None:
     await store.create(new("b", lease=None))
     await store.create(new("c", caller=BOB))
     await store.finish(ending("a"))
-    found = {turn.ref: turn for turn in await store.sweep(store.partition(ALICE))}
-    others = [turn.ref for turn in await store.sweep(store.partition(BOB))]
+    found = {turn.ref: turn for turn in await store.unfinished_turns(store.partition(ALICE))}
+    others = [turn.ref for turn in await store.unfinished_turns(store.partition(BOB))]
     assert found.keys() | set(others) == {ref("b"), ref("c", BOB)}
     assert found[ref("b")].record == {}
     whole = await store.turn(ref("b"))
@@ -295,13 +295,13 @@ async def test_sweep_lists_what_is_unfinished(store: Store) -> None:
 
 
 async def test_own_input_is_known_while_the_turn_runs_and_afterwards(store: Store) -> None:
-    assert await store.own_input(ref()) is None
+    assert await store.input_items(ref()) is None
     for kept in (True, False):
         id = f"resp_{kept}"
         await store.create(new(id, kept=kept, input=(item("x"), item("y"))))
-        assert await store.own_input(ref(id)) == jsons("x", "y")
+        assert await store.input_items(ref(id)) == jsons("x", "y")
         await store.finish(ending(id, 1, "z"))
-        assert await store.own_input(ref(id)) == jsons("x", "y")
+        assert await store.input_items(ref(id)) == jsons("x", "y")
 
 
 async def test_ticket_is_taken_once(store: Store) -> None:

@@ -28,8 +28,8 @@ from server.protocol.errors import WireError
 from server.protocol.request import parse_request
 from server.protocol.response import Usage
 from server.store.memory.store import MemoryStore
-from server.telemetry.instruments import Facts, Telemetry, instruments, release
-from server.turns.prompt import Ask
+from server.telemetry.instruments import Telemetry, TurnTelemetry, instruments, release
+from server.turns.prompt import TurnRequest
 
 SECRET = "Rumpelstilzchen"
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -60,11 +60,11 @@ def seen() -> Iterator[Seen]:
     seen.telemetry.close()
 
 
-def facts(telemetry: Telemetry, asked: float = 1_700_000_000.0, headers: dict[str, str] | None = None) -> Facts:
+def facts(telemetry: Telemetry, asked: float = 1_700_000_000.0, headers: dict[str, str] | None = None) -> TurnTelemetry:
     return telemetry.begin("resp_1", "demo", asked, headers or {})
 
 
-def done(telemetry: Telemetry) -> Facts:
+def done(telemetry: Telemetry) -> TurnTelemetry:
     """A turn with every fact known."""
     turn = facts(telemetry)
     turn.started, turn.first = turn.asked + 0.5, turn.asked + 0.75
@@ -226,7 +226,7 @@ class TestMetrics:
         assert self.total(seen.telemetry, "throughline_refused_total", 'error_type="server_overloaded"') == 1
 
     def test_gauges_are_read_when_somebody_asks(self, seen: Seen) -> None:
-        now = seen.telemetry.now
+        now = seen.telemetry.gauges
         now.sockets, now.running, now.waiting = 3, 2, 1
         read = [self.total(seen.telemetry, f"throughline_{name}") for name in ("sockets", "running", "waiting")]
         assert read == [3, 2, 1]
@@ -256,8 +256,8 @@ async def node(telemetry: Telemetry) -> AsyncIterator[Node]:
             await node.close()
 
 
-def ask(**fields: Any) -> Ask:
-    return Ask("ann", parse_request({"input": f"Say {SECRET}.", "max_output_tokens": 8, **fields}), "print")
+def ask(**fields: Any) -> TurnRequest:
+    return TurnRequest("ann", parse_request({"input": f"Say {SECRET}.", "max_output_tokens": 8, **fields}), "print")
 
 
 class TestTurn:
@@ -267,7 +267,7 @@ class TestTurn:
         async with node(seen.telemetry) as made:
             admitted = await made.create(ask(**fields))
             await asyncio.gather(*made.tasks)
-            stored = await made.store.stored(admitted.ref)
+            stored = await made.store.response(admitted.ref)
         assert stored is not None
         final: dict[str, Any] = orjson.loads(stored.response)
         return final

@@ -8,13 +8,16 @@ from hypothesis import strategies as st
 from engine.base import Format, Params, Prompt
 from server.protocol.connection import Remembered
 from server.store.base import Checkpoint
-from server.turns.spec import Recipe, Record, digest_of, ids_of, pack, unpack
+from server.turns.spec import PromptRef, TurnSpec, digest_of, ids_of, pack, unpack
 
 FUNCTION = {"type": "function", "name": "look", "parameters": {"type": "object"}}
-LEAST = Record(
-    response={"id": "resp_abc", "model": "demo"}, prompt=Prompt((1, 2, 3)), params=Params(max_tokens=9), model="v1"
+LEAST = TurnSpec(
+    response={"id": "resp_abc", "model": "demo"},
+    prompt=Prompt((1, 2, 3)),
+    params=Params(max_tokens=9),
+    model_version="v1",
 )
-FULL = Record(
+FULL = TurnSpec(
     response={"id": "resp_abc", "instructions": "Sei höflich 😀"},
     prompt=Prompt((0, 151_645, 2**32 - 1), "ann"),
     params=Params(
@@ -31,26 +34,26 @@ FULL = Record(
         parallel_tool_calls=False,
         reasoning_effort="low",
     ),
-    model="v1@abc",
+    model_version="v1@abc",
     lane="side",
     generates=False,
     input=({"type": "message", "role": "user", "content": "Hi"},),
-    asked=1_700_000_000.123456,
-    trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    requested_at=1_700_000_000.123456,
+    traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 )
-RECIPE = Recipe(Checkpoint("resp_a", 41), 2, 3, digest_of(ids_of(Prompt((1, 2, 3)))))
-LEAN = msgspec.structs.replace(FULL, prompt=None, recipe=RECIPE)
+RECIPE = PromptRef(Checkpoint("resp_a", 41), 2, 3, digest_of(ids_of(Prompt((1, 2, 3)))))
+LEAN = msgspec.structs.replace(FULL, prompt=None, prompt_ref=RECIPE)
 
 
 @pytest.mark.parametrize("record", [LEAST, FULL, LEAN])
-def test_round_trip(record: Record) -> None:
+def test_round_trip(record: TurnSpec) -> None:
     assert unpack(pack(record)) == record
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=50), st.floats(0, 2e9))
 def test_ids_and_times_survive_exactly(ids: list[int], asked: float) -> None:
-    record = msgspec.structs.replace(LEAST, prompt=Prompt(tuple(ids)), asked=asked)
+    record = msgspec.structs.replace(LEAST, prompt=Prompt(tuple(ids)), requested_at=asked)
     assert unpack(pack(record)) == record
 
 
@@ -84,12 +87,12 @@ def test_where_there_is_a_recipe_the_prompt_is_left_out() -> None:
 
 def test_a_prompt_that_is_there_is_not_rendered_again() -> None:
     both = unpack(pack(LEAN) | pack(FULL))
-    assert (both.prompt, both.recipe) == (FULL.prompt, None)
+    assert (both.prompt, both.prompt_ref) == (FULL.prompt, None)
 
 
 def test_one_of_both_must_be_there() -> None:
     with pytest.raises(ValueError, match="without a prompt"):
-        pack(msgspec.structs.replace(LEAN, recipe=None))
+        pack(msgspec.structs.replace(LEAN, prompt_ref=None))
     lean = pack(LEAN)
     del lean["recipe"]
     with pytest.raises(KeyError):
@@ -97,8 +100,8 @@ def test_one_of_both_must_be_there() -> None:
 
 
 @pytest.mark.parametrize("record", [LEAST, LEAN])
-def test_its_length_is_known_either_way(record: Record) -> None:
-    assert record.tokens == 3
+def test_its_length_is_known_either_way(record: TurnSpec) -> None:
+    assert record.prompt_tokens == 3
 
 
 def test_prompts_are_told_apart() -> None:

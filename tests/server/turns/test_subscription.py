@@ -3,13 +3,13 @@
 import pytest
 
 from server.log.subscriber import gapless
-from server.store.base import Logged
+from server.store.base import LogEntry
 from server.turns.subscription import portions
 
 
-def log(*tops: int, after: int = -1) -> list[Logged]:
+def log(*tops: int, after: int = -1) -> list[LogEntry]:
     """Entries that end at these numbers."""
-    return [Logged(top, b"", before) for before, top in zip((after, *tops), tops, strict=False)]
+    return [LogEntry(top, b"", before) for before, top in zip((after, *tops), tops, strict=False)]
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def log(*tops: int, after: int = -1) -> list[Logged]:
 def test_no_more_than_three_events_come_together_unless_one_entry_has_them(
     tops: list[int], together: list[list[int]]
 ) -> None:
-    assert [[logged.top for logged in part] for part in portions(log(*tops), 3)] == together
+    assert [[logged.last_seq for logged in part] for part in portions(log(*tops), 3)] == together
 
 
 def test_numbers_after_a_hole_come_apart() -> None:

@@ -156,5 +156,5 @@ async def test_a_plain_get_is_told_to_upgrade(served: Served) -> None:
 
 async def test_sockets_are_counted(served: Served) -> None:
     async with socket(served):
-        await until(lambda: served.telemetry.now.sockets == 1, "one is open")
-    await until(lambda: served.telemetry.now.sockets == 0, "none is open")
+        await until(lambda: served.telemetry.gauges.sockets == 1, "one is open")
+    await until(lambda: served.telemetry.gauges.sockets == 0, "none is open")

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from server.web import periodic as rounds
-from server.web.periodic import Rounds
+from server.web.periodic import PeriodicChecker
 from tests.server.peer import PATIENCE, until
 
 
@@ -18,13 +18,13 @@ class Watched:
         self.looks: list[float] = []
         self.then = then
 
-    def look(self, now: float) -> None:
+    def on_tick(self, now: float) -> None:
         self.looks.append(now)
         self.then()
 
 
 async def test_everybody_is_looked_at_again_and_again() -> None:
-    going, members = Rounds[Watched](lambda: 0.01), [Watched() for _ in range(3)]
+    going, members = PeriodicChecker[Watched](lambda: 0.01), [Watched() for _ in range(3)]
     for member in members:
         going.add(member)
     await until(lambda: all(len(member.looks) > 2 for member in members), "three rounds")
@@ -34,7 +34,7 @@ async def test_everybody_is_looked_at_again_and_again() -> None:
 
 
 async def test_who_left_is_not_looked_at_even_in_the_same_round() -> None:
-    going = Rounds[Watched](lambda: 0.01)
+    going = PeriodicChecker[Watched](lambda: 0.01)
     both = [Watched(), Watched()]
     for member, other in (both, reversed(both)):
         member.then = partial(going.discard, other)
@@ -47,7 +47,7 @@ async def test_who_left_is_not_looked_at_even_in_the_same_round() -> None:
 
 async def test_the_last_one_ends_it_and_the_next_begins_it_again() -> None:
     before = asyncio.all_tasks()
-    going, member = Rounds[Watched](lambda: 0.01), Watched()
+    going, member = PeriodicChecker[Watched](lambda: 0.01), Watched()
     going.discard(member)
     for _ in range(2):
         member.looks.clear()
@@ -61,7 +61,7 @@ async def test_the_last_one_ends_it_and_the_next_begins_it_again() -> None:
 
 async def test_the_last_one_may_leave_in_the_middle_of_its_look() -> None:
     before = asyncio.all_tasks()
-    going = Rounds[Watched](lambda: 0.01)
+    going = PeriodicChecker[Watched](lambda: 0.01)
     member = Watched()
     member.then = partial(going.discard, member)
     going.add(member)
@@ -70,7 +70,7 @@ async def test_the_last_one_may_leave_in_the_middle_of_its_look() -> None:
 
 
 async def test_one_that_fails_is_told_of_and_costs_the_others_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    going, good, bad = Rounds[Watched](lambda: 0.01), Watched(), Watched(lambda: 1 / 0)
+    going, good, bad = PeriodicChecker[Watched](lambda: 0.01), Watched(), Watched(lambda: 1 / 0)
     going.add(bad)
     going.add(good)
     await until(lambda: len(good.looks) > 2 and len(bad.looks) > 2, "three rounds")
@@ -81,7 +81,7 @@ async def test_one_that_fails_is_told_of_and_costs_the_others_nothing(capsys: py
 
 async def test_others_get_a_turn_in_a_long_round(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounds, "AT_ONCE", 10)
-    going, members = Rounds[Watched](lambda: 0.05), [Watched() for _ in range(100)]
+    going, members = PeriodicChecker[Watched](lambda: 0.05), [Watched() for _ in range(100)]
     for member in members:
         going.add(member)
     seen: set[int] = set()

@@ -50,7 +50,7 @@ async def test_a_client_that_leaves_an_sse_stream_leaves_nothing_behind(nodes: N
             async for line in answer.aiter_lines():
                 if "output_text.delta" in line:
                     break
-        await until(lambda: not served.node.presence.viewed(), "the viewer left")
+        await until(lambda: not served.node.presence.watched_turns(), "the viewer left")
         assert len(served.node.running) == 1  # a stored turn goes on
 
 
@@ -59,7 +59,7 @@ async def test_an_unkept_turn_without_a_reader_is_given_up(nodes: Nodes) -> None
     async with nodes(ScriptedEngine(rate=0)) as served, client(served) as http:
         served.node.presence.grace = 0.05
         asking = asyncio.create_task(http.post("responses", json={"input": "[hang@5]", "store": False}))
-        await until(lambda: served.node.presence.viewed(), "somebody reads")
+        await until(lambda: served.node.presence.watched_turns(), "somebody reads")
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         await until(lambda: not served.node.running, "it was cancelled")
@@ -68,7 +68,7 @@ async def test_an_unkept_turn_without_a_reader_is_given_up(nodes: Nodes) -> None
 async def test_a_stored_turn_whose_client_leaves_goes_on(nodes: Nodes, slow: ScriptedEngine) -> None:
     async with nodes(slow) as served, client(served) as http:
         asking = asyncio.create_task(http.post("responses", json={"input": "[tokens=100]"}))
-        await until(lambda: served.node.presence.viewed(), "somebody reads")
+        await until(lambda: served.node.presence.watched_turns(), "somebody reads")
         (ref,) = served.node.running
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)

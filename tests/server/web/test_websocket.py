@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from engine.scripted import ScriptedEngine
-from server.web.websocket import Limits
+from server.web.websocket import SocketLimits
 from tests.server.conftest import Nodes
 from tests.server.peer import Event, final, numbered, numbers, said, socket, text_of, until
 from tests.serving import Served
@@ -253,7 +253,7 @@ async def test_a_prompt_that_is_too_long(nodes: Nodes) -> None:
 
 async def test_a_connection_has_an_age(nodes: Nodes) -> None:
     async with nodes() as served:
-        served.running.sockets.limits = Limits(age=0.05, beat=0.02)
+        served.running.sockets.limits = SocketLimits(age=0.05, beat=0.02)
         async with socket(served) as peer:
             assert (await peer.error())["code"] == "websocket_connection_limit_reached"
             assert await peer.closed() == 1000
@@ -261,7 +261,7 @@ async def test_a_connection_has_an_age(nodes: Nodes) -> None:
 
 async def test_who_sees_nothing_is_told_what_it_waits_for(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(slots=1)) as served:
-        served.running.sockets.limits = Limits(quiet=0.05, beat=0.02)
+        served.running.sockets.limits = SocketLimits(quiet=0.05, beat=0.02)
         async with socket(served) as peer:
             await peer.ask("[hang@0]", stream_id="a")
             await peer.until("response.in_progress")
@@ -280,7 +280,7 @@ async def test_who_sees_nothing_is_told_what_it_waits_for(nodes: Nodes) -> None:
 
 async def test_a_queue_says_how_long_it_takes(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(slots=1, rate=200)) as served:
-        served.running.sockets.limits = Limits(quiet=0.03, beat=0.01)
+        served.running.sockets.limits = SocketLimits(quiet=0.03, beat=0.01)
         async with socket(served) as peer:
             await peer.answer("[tokens=40]")
             for lane in "abc":
@@ -295,7 +295,7 @@ async def test_a_queue_says_how_long_it_takes(nodes: Nodes) -> None:
 
 async def test_a_reader_that_stops_is_closed_and_its_turn_goes_on(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(rate=0)) as served:
-        served.running.sockets.limits = Limits(send=0.3, beat=0.05, goodbye=0.1)
+        served.running.sockets.limits = SocketLimits(send=0.3, beat=0.05, goodbye=0.1)
         async with socket(served, max_queue=1, close_timeout=0.1) as peer:
             peer.socket.transport.pause_reading()
             await peer.ask("[tokens=30000]", store=True, max_output_tokens=40000)
@@ -303,7 +303,7 @@ async def test_a_reader_that_stops_is_closed_and_its_turn_goes_on(nodes: Nodes) 
             ref = next(iter(served.node.running))
             await until(lambda: not served.running.sockets.sockets, "the slow reader was given up")
             await until(lambda: not served.node.running, "the turn ended")
-            stored = await served.node.store.stored(ref)
+            stored = await served.node.store.response(ref)
             assert stored is not None
             assert stored.status == "completed"
             peer.socket.transport.resume_reading()
@@ -311,11 +311,11 @@ async def test_a_reader_that_stops_is_closed_and_its_turn_goes_on(nodes: Nodes) 
 
 async def test_goodbye_to_a_reader_that_stopped_does_not_hang(nodes: Nodes) -> None:
     async with nodes() as served:
-        served.running.sockets.limits = Limits(goodbye=0.1)
+        served.running.sockets.limits = SocketLimits(goodbye=0.1)
         async with socket(served, max_queue=1, close_timeout=0.1) as peer:
             peer.socket.transport.pause_reading()
             await peer.ask("[tokens=30000]", max_output_tokens=40000)
-            await until(lambda: any(s.out.blocked_since for s in served.running.sockets.sockets), "a send waits")
+            await until(lambda: any(s.outbound.blocked_since for s in served.running.sockets.sockets), "a send waits")
             async with asyncio.timeout(2):
                 await served.running.sockets.close(1012, "this node is stopping")
             peer.socket.transport.resume_reading()
@@ -323,7 +323,7 @@ async def test_goodbye_to_a_reader_that_stopped_does_not_hang(nodes: Nodes) -> N
 
 async def test_events_of_ours_never_use_up_a_number(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(rate=100)) as served:
-        served.running.sockets.limits = Limits(quiet=0.0, beat=0.01)
+        served.running.sockets.limits = SocketLimits(quiet=0.0, beat=0.01)
         async with socket(served) as peer:
             await peer.ask("[tokens=30] [first=0.2]")
             events = await peer.turn()

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from server.log.committer import Pace
+from server.log.committer import CommitPolicy
 from server.log.journal import Journal
-from server.log.subscriber import Watcher
-from server.store.base import Answer, StoreDown, StoreError
+from server.log.subscriber import LogSubscriber
+from server.store.base import StoreDown, StoreError, WriteStatus
 from server.store.redis.cluster import Cluster, read
 from server.store.redis.keys import Keys
 from server.store.redis.store import RedisStore, connect
@@ -23,7 +23,7 @@ from tests.server.store.story import viewed, written
 
 pytestmark = pytest.mark.redis
 KEYS = Keys(16)
-QUICK = Pace(first_pause=0.01, last_pause=0.05, stall=0.05)
+QUICK = CommitPolicy(first_retry=0.01, max_retry=0.05, stall_seconds=0.05)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ async def test_wrong_map_is_put_right_by_the_first_call(cluster: Masters, on: Re
     right = dict(client._owners)
     wrong = next(server for server in set(right.values()) if server != right[9974])
     client._owners = dict.fromkeys(right, wrong)
-    assert (await on.append([append()]))[0].answer is Answer.OK
+    assert (await on.append([append()]))[0].status is WriteStatus.OK
     assert await on.take_ticket("none") is None
     assert client._owners[9974] == right[9974]
 
@@ -137,7 +137,7 @@ async def test_slot_that_moves_stops_its_own_partition_until_it_has_arrived(clus
         await on.create(new(f"other {n}"))
     source = cluster.index(key(ALICE))
     to = next(index for index in (0, 1, 2) if index not in (source, cluster.index(key(BOB))))
-    async with Journal(on, pace=QUICK) as journal, Watcher(viewer, patience=SHORT) as watcher:
+    async with Journal(on, pace=QUICK) as journal, LogSubscriber(viewer, patience=SHORT) as watcher:
         seen = [asyncio.create_task(viewed(watcher, ref(caller=caller))) for caller in (ALICE, BOB)]
         moving = asyncio.create_task(move(cluster, source, to))
         logs = await asyncio.gather(
@@ -177,10 +177,10 @@ async def test_writes_wait_while_a_slot_is_on_its_way_and_other_partitions_do_no
         await on.append([append()])
     with pytest.raises(StoreDown):
         await on.create(new("b"))
-    assert (await on.append([append(caller=BOB)]))[0].answer is Answer.OK
+    assert (await on.append([append(caller=BOB)]))[0].status is WriteStatus.OK
     await asyncio.to_thread(carry_all, cluster, slot, source, to)
     await asyncio.to_thread(cluster.end_move, slot, to)
-    assert (await on.append([append()]))[0].answer is Answer.OK
+    assert (await on.append([append()]))[0].status is WriteStatus.OK
     assert await on.turn(ref("b")) is None
 
 
@@ -192,7 +192,7 @@ async def test_lost_master_stops_its_own_partitions_and_comes_back(fragile: Mast
     store = connect(fragile.url, timeout=0.5)
     for caller in (lost, *others):
         await store.create(new(caller=caller))
-    async with Journal(store, pace=QUICK) as journal, Watcher(store, patience=SHORT) as watcher:
+    async with Journal(store, pace=QUICK) as journal, LogSubscriber(store, patience=SHORT) as watcher:
         seen = asyncio.create_task(viewed(watcher, ref(caller=lost)))
         back = asyncio.Event()
         stuck = asyncio.create_task(written(journal, store, asyncio.create_task(_lose(fragile, back)), caller=lost))
@@ -218,7 +218,7 @@ async def test_replica_takes_over_and_the_writer_goes_on(fragile: Masters) -> No
     with replica(binary("redis7"), fragile) as successor:
         store = connect(fragile.url, timeout=0.5)
         await store.create(new(caller=caller))
-        async with Journal(store, pace=QUICK) as journal, Watcher(store, patience=SHORT) as watcher:
+        async with Journal(store, pace=QUICK) as journal, LogSubscriber(store, patience=SHORT) as watcher:
             seen = asyncio.create_task(viewed(watcher, ref(caller=caller)))
             entries = await written(journal, store, asyncio.create_task(_fail(fragile, successor)), caller=caller)
             assert (await seen)[0] == entries

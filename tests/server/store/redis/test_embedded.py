@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from server.store.base import Answer, StoreError
+from server.store.base import StoreError, WriteStatus
 from server.store.redis import embedded as module
 from server.store.redis.client import Client
 from server.store.redis.embedded import embedded, find, intact
@@ -66,8 +66,8 @@ async def test_data_survive_a_restart_and_a_kill_of_the_server(tmp_path: Path, n
         await store.close()
     async with embedded(tmp_path, binary=binary(name)) as url:
         store = connect(url)
-        assert (await store.read(ref(), -1, 9)).top == 2
-        assert (await store.append([append()]))[0].answer is Answer.DUPLICATE
+        assert (await store.read(ref(), -1, 9)).last_seq == 2
+        assert (await store.append([append()]))[0].status is WriteStatus.DUPLICATE
         await store.close()
 
 

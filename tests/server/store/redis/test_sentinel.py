@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from server.log.committer import Pace
+from server.log.committer import CommitPolicy
 from server.log.journal import Journal
-from server.log.subscriber import Watcher
-from server.store.base import Answer, StoreDown, StoreError
+from server.log.subscriber import LogSubscriber
+from server.store.base import StoreDown, StoreError, WriteStatus
 from server.store.redis.route import servers
 from server.store.redis.sentinel import split
 from server.store.redis.store import RedisStore, connect
@@ -20,7 +20,7 @@ from tests.server.store.make import append, new, ref
 from tests.server.store.story import viewed, written
 
 WHO = ("SENTINEL GET-MASTER-ADDR-BY-NAME", "tl")
-QUICK = Pace(first_pause=0.01, last_pause=0.05, stall=0.05)
+QUICK = CommitPolicy(first_retry=0.01, max_retry=0.05, stall_seconds=0.05)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ async def test_writer_and_viewer_go_on_when_the_master_is_lost(pair: Watched) ->
     changes: list[bool] = []
     async with (
         Journal(store, pace=QUICK, on_stall=changes.append) as journal,
-        Watcher(elsewhere, patience=SHORT) as watcher,
+        LogSubscriber(elsewhere, patience=SHORT) as watcher,
     ):
         seen = asyncio.create_task(viewed(watcher, ref()))
         entries = await written(journal, store, asyncio.create_task(_lose(pair)))
@@ -145,6 +145,6 @@ async def test_sentinels_are_asked_again_when_the_master_says_it_is_none(
     with pytest.raises(StoreDown, match="read only"):
         await store.append([append()])
     await asyncio.to_thread(wait_for, lambda: pair.sentinel.ask(*WHO)[1] == pair.replica.port, "the new master's name")
-    assert (await store.append([append()]))[0].answer is Answer.OK
+    assert (await store.append([append()]))[0].status is WriteStatus.OK
     assert pair.replica.admin.hget(store._keys.turn("alice", "resp_1"), "top") == b"2"
     await store.close()

@@ -7,10 +7,10 @@ import signal
 import pytest
 import redis.exceptions as theirs
 
-from server.log.committer import Pace
+from server.log.committer import CommitPolicy
 from server.log.journal import Journal
-from server.log.subscriber import Watcher
-from server.store.base import Answer, Checkpoint, PositionLost, StoreDown, StoreError, StoreFull
+from server.log.subscriber import LogSubscriber
+from server.store.base import Checkpoint, PositionLost, StoreDown, StoreError, StoreFull, WriteStatus
 from server.store.redis.client import Client, translate
 from server.store.redis.keys import Lifetimes
 from server.store.redis.store import RedisStore, connect
@@ -47,9 +47,9 @@ async def test_turn_that_ended_expires_and_its_response_stays(server: Server) ->
     await asyncio.sleep(1.1)
     assert await store.turn(ref()) is None
     assert (await store.read(ref(), -1, 9)).status is None
-    stored = await store.stored(ref())
+    stored = await store.response(ref())
     assert stored is not None
-    assert await store.own_input(ref()) == [item("x").json]
+    assert await store.input_items(ref()) == [item("x").json]
     await store.close()
 
 
@@ -59,15 +59,15 @@ async def test_sweep_renews_what_is_open(server: Server) -> None:
     await store.create(new(idempotency_key="k"))
     for _ in range(5):
         await asyncio.sleep(0.6)
-        assert [turn.ref for turn in await store.sweep(0)] == [ref()]
-    assert (await store.append([append()]))[0].answer is Answer.OK
+        assert [turn.ref for turn in await store.unfinished_turns(0)] == [ref()]
+    assert (await store.append([append()]))[0].status is WriteStatus.OK
     await store.close()
 
 
 async def test_using_a_history_renews_it(redis: RedisStore) -> None:
     await redis.create(new("a", input=(item("x"),)))
     await redis.finish(ending("a", 1, "y"))
-    stored = await redis.stored(ref("a"))
+    stored = await redis.response(ref("a"))
     assert stored is not None
     assert stored.checkpoint is not None
     names = (redis._keys.segment(ALICE, "a"), redis._keys.items(ALICE, "a"))
@@ -88,7 +88,7 @@ async def test_sweep_renews_what_an_open_turn_continues(redis: RedisStore) -> No
     names = [make(ALICE, id) for make in (redis._keys.segment, redis._keys.items) for id in "ab"]
     for key in names:
         await redis._client.call("EXPIRE", key, 5)
-    await redis.sweep(0)
+    await redis.unfinished_turns(0)
     for key in names:
         assert await ttl(redis, key) > 86_400
 
@@ -110,18 +110,18 @@ async def test_broken_key_stops_one_turn(redis: RedisStore) -> None:
     await redis._client.call("DEL", key)
     await redis._client.call("SET", key, "not a stream", "EX", 60)
     outcomes = await redis.append([append(id) for id in "abc"])
-    assert [outcome.answer for outcome in outcomes] == [Answer.OK, Answer.BROKEN, Answer.OK]
+    assert [outcome.status for outcome in outcomes] == [WriteStatus.OK, WriteStatus.BROKEN, WriteStatus.OK]
 
 
 async def test_log_that_is_not_there_is_lost(redis: RedisStore) -> None:
     await redis.create(new())
     await redis._client.call("DEL", redis._keys.log(ALICE, "resp_1"))
-    assert (await redis.append([append()]))[0].answer is Answer.LOST
-    assert (await redis.finish(ending())).answer is Answer.LOST
+    assert (await redis.append([append()]))[0].status is WriteStatus.LOST
+    assert (await redis.finish(ending())).status is WriteStatus.LOST
 
 
 async def test_key_of_another_type_loses_one_viewer(redis: RedisStore) -> None:
-    async with Watcher(redis, patience=SHORT) as watcher:
+    async with LogSubscriber(redis, patience=SHORT) as watcher:
         for id in ("a", "b"):
             await redis.create(new(id))
         seen = [asyncio.create_task(everything(watcher, 1, id)) for id in ("a", "b")]
@@ -144,7 +144,7 @@ async def test_full_redis_refuses_and_goes_on_later(own: Server) -> None:
         with pytest.raises(StoreFull, match=r"unix:///tmp/"):
             await attempt
     await store._client.call("CONFIG", "SET", "maxmemory", 0)
-    assert (await store.append([append()]))[0].answer is Answer.OK
+    assert (await store.append([append()]))[0].status is WriteStatus.OK
     assert await store.turn(ref("b")) is None
     await store.close()
 
@@ -157,14 +157,14 @@ async def test_read_only_replica_is_down(own: Server) -> None:
         with pytest.raises(StoreDown):
             await attempt
     await store._client.call("REPLICAOF", "NO", "ONE")
-    assert (await store.append([append()]))[0].answer is Answer.OK
+    assert (await store.append([append()]))[0].status is WriteStatus.OK
     await store.close()
 
 
 async def test_forgotten_scripts_are_sent_again(redis: RedisStore) -> None:
     await redis.create(new())
     await redis._client.call("SCRIPT", "FLUSH")
-    assert (await redis.append([append()]))[0].answer is Answer.OK
+    assert (await redis.append([append()]))[0].status is WriteStatus.OK
 
 
 async def test_evicting_redis_is_refused(own: Server) -> None:
@@ -237,7 +237,7 @@ async def test_stalled_redis_is_down_in_time_and_repeats_are_applied_once(own: S
         with pytest.raises(StoreDown, match=r"0\.2 s"):
             await store.append([append()])
     own.signal(signal.SIGCONT)
-    assert (await store.append([append()]))[0].answer in (Answer.OK, Answer.DUPLICATE)
+    assert (await store.append([append()]))[0].status in (WriteStatus.OK, WriteStatus.DUPLICATE)
     assert len((await store.read(ref(), -1, 9)).entries) == 2
     await store.close()
 
@@ -286,7 +286,7 @@ async def test_stall_loses_and_repeats_nothing(own: Server) -> None:
             own.signal(signal.SIGCONT)
 
     changes: list[bool] = []
-    async with Journal(store, on_stall=changes.append) as journal, Watcher(viewer, patience=SHORT) as watcher:
+    async with Journal(store, on_stall=changes.append) as journal, LogSubscriber(viewer, patience=SHORT) as watcher:
         seen = asyncio.create_task(everything(watcher, -1))
         entries = await written(journal, store, asyncio.create_task(stall()))
         assert len(await seen) == len(entries)
@@ -305,7 +305,10 @@ async def test_restart_loses_and_repeats_nothing_that_was_kept(own: Server) -> N
         await asyncio.sleep(0.1)
         await asyncio.to_thread(own.start)
 
-    async with Journal(store, pace=Pace(stall=0.05)) as journal, Watcher(viewer, patience=SHORT) as watcher:
+    async with (
+        Journal(store, pace=CommitPolicy(stall_seconds=0.05)) as journal,
+        LogSubscriber(viewer, patience=SHORT) as watcher,
+    ):
         seen = asyncio.create_task(everything(watcher, -1))
         entries = await written(journal, store, asyncio.create_task(restart()))
         assert len(await seen) == len(entries)

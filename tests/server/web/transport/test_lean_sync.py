@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from server.web.transport.lean_sync import Flag, Inbox
+from server.web.transport.lean_sync import LeanEvent, LeanQueue
 
 Made = Callable[[], Any]
 
-inboxes = pytest.mark.parametrize("made", [asyncio.Queue, Inbox])
-flags = pytest.mark.parametrize("made", [asyncio.Event, Flag])
+inboxes = pytest.mark.parametrize("made", [asyncio.Queue, LeanQueue])
+flags = pytest.mark.parametrize("made", [asyncio.Event, LeanEvent])
 
 
 async def begun(work: Any) -> asyncio.Task[Any]:
@@ -27,7 +27,7 @@ async def test_both_are_light_until_something_is_in_them() -> None:
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        kept = [(Inbox[int](), Flag()) for _ in range(100)]
+        kept = [(LeanQueue[int](), LeanEvent()) for _ in range(100)]
         assert (tracemalloc.get_traced_memory()[0] - before) / len(kept) < 250
         for inbox, _ in kept:
             inbox.put_nowait(1)
@@ -84,7 +84,7 @@ async def test_a_reader_that_is_cancelled_takes_nothing(made: Made) -> None:
 
 
 async def test_a_second_reader_is_refused_and_the_first_goes_on() -> None:
-    inbox: Inbox[str] = Inbox()
+    inbox: LeanQueue[str] = LeanQueue()
     first = await begun(inbox.get())
     with pytest.raises(RuntimeError):
         await inbox.get()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from websockets.frames import Frame, Opcode
 
-from server.web.transport.outbound import AT_ONCE, Gone, Outlet, buffers, framed
+from server.web.transport.outbound import AT_ONCE, OutboundBuffer, PeerGone, buffers, framed
 
 
 class Peer:
@@ -18,7 +18,7 @@ class Peer:
         self.gone = False
         self.waiting = self.waited = 0  # writes now, and the most at once
 
-    def write_now(self, frames: bytes) -> bool:
+    def try_write(self, frames: bytes) -> bool:
         if self.gone:
             raise ConnectionError
         if self.reads.is_set():
@@ -28,7 +28,7 @@ class Peer:
     async def write(self, frames: bytes) -> None:
         self.waiting += 1
         self.waited = max(self.waited, self.waiting)
-        while not self.write_now(frames):
+        while not self.try_write(frames):
             await self.reads.wait()
         self.waiting -= 1
 
@@ -55,14 +55,14 @@ def test_what_fits_goes_together(texts: list[bytes], together: list[list[bytes]]
 
 async def test_messages_that_are_there_are_one_write() -> None:
     peer = Peer()
-    await Outlet(peer).send([b"a", b"b"])
+    await OutboundBuffer(peer).send([b"a", b"b"])
     assert peer.written == [framed(b"a") + framed(b"b")]
 
 
 async def test_no_two_writes_wait_for_the_peer_at_once() -> None:
     """What may come too much for the connection is one write, however many lanes there are."""
     peer = Peer()
-    out = Outlet(peer)
+    out = OutboundBuffer(peer)
     peer.reads.clear()
     lanes = [asyncio.create_task(out.send([bytes([65 + n]) * AT_ONCE])) for n in range(3)]
     await asyncio.sleep(0)
@@ -77,7 +77,7 @@ async def test_no_two_writes_wait_for_the_peer_at_once() -> None:
 
 async def test_a_lane_that_is_cancelled_while_it_waits_leaves_nothing() -> None:
     peer = Peer()
-    out = Outlet(peer)
+    out = OutboundBuffer(peer)
     peer.reads.clear()
     lane = asyncio.create_task(out.send([b"a"]))
     await asyncio.sleep(0)
@@ -91,19 +91,19 @@ async def test_a_lane_that_is_cancelled_while_it_waits_leaves_nothing() -> None:
 
 async def test_a_peer_that_left_is_said_so_once_and_for_all() -> None:
     peer = Peer()
-    out = Outlet(peer)
+    out = OutboundBuffer(peer)
     peer.gone = True
-    with pytest.raises(Gone):
+    with pytest.raises(PeerGone):
         await out.send([b"a"])
     peer.gone = False
-    with pytest.raises(Gone):
+    with pytest.raises(PeerGone):
         await out.send([b"b"])
     assert peer.written == []
 
 
 async def test_lanes_that_wait_when_it_closes_send_nothing_more() -> None:
     peer = Peer()
-    out = Outlet(peer)
+    out = OutboundBuffer(peer)
     peer.reads.clear()
     lanes = [asyncio.create_task(out.send([b"a"])) for _ in range(2)]
     await asyncio.sleep(0)
@@ -111,28 +111,28 @@ async def test_lanes_that_wait_when_it_closes_send_nothing_more() -> None:
     peer.gone = True
     peer.reads.set()
     results = await asyncio.gather(*lanes, return_exceptions=True)
-    assert [type(result) for result in results] == [Gone, Gone]
+    assert [type(result) for result in results] == [PeerGone, PeerGone]
 
 
 async def test_what_can_go_at_once_is_one_write() -> None:
     peer = Peer()
-    assert Outlet(peer).send_now([b"a", b"b"])
+    assert OutboundBuffer(peer).try_send([b"a", b"b"])
     assert peer.written == [framed(b"a") + framed(b"b")]
 
 
 async def test_what_cannot_go_at_once_is_not_sent_and_raises_nothing() -> None:
     peer = Peer()
-    out = Outlet(peer)
-    assert not out.send_now([b"x" * AT_ONCE])
+    out = OutboundBuffer(peer)
+    assert not out.try_send([b"x" * AT_ONCE])
     peer.reads.clear()
-    assert not out.send_now([b"a"])
+    assert not out.try_send([b"a"])
     lane = asyncio.create_task(out.send([b"b"]))
     await asyncio.sleep(0)
     peer.reads.set()
-    assert not out.send_now([b"c"])  # another lane waits: it would overtake
+    assert not out.try_send([b"c"])  # another lane waits: it would overtake
     await lane
     peer.gone = True
-    assert not out.send_now([b"d"])
+    assert not out.try_send([b"d"])
     out.closed = True
-    assert not out.send_now([b"e"])
+    assert not out.try_send([b"e"])
     assert peer.written == [framed(b"b")]

@@ -16,7 +16,7 @@ from websockets.http11 import Request, Response
 
 from engine.scripted import ScriptedEngine
 from server.web.transport import protocols as transport
-from server.web.websocket import Limits
+from server.web.websocket import SocketLimits
 from tests.server.conftest import Nodes
 from tests.server.peer import PATIENCE, Event, socket, until
 from tests.server.raw import (
@@ -157,10 +157,10 @@ async def test_a_message_whose_end_does_not_come_is_given_up(
     await until(lambda: not served.running.sockets.sockets, "nothing is kept")
 
 
-def protocol(served: Served) -> transport.Protocol:
+def protocol(served: Served) -> transport.WebSocketProtocol:
     """The server's end of the only connection."""
     (only,) = served.server.server_state.connections
-    assert isinstance(only, transport.Protocol)
+    assert isinstance(only, transport.WebSocketProtocol)
     return only
 
 
@@ -191,7 +191,7 @@ async def test_the_kernel_takes_little_for_a_reader_that_stopped(nodes: Nodes) -
 async def test_a_goodbye_comes_behind_what_was_not_read_yet(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(rate=0)) as served:
         narrow(served)
-        served.running.sockets.limits = Limits(send=0.2, beat=0.05)
+        served.running.sockets.limits = SocketLimits(send=0.2, beat=0.05)
         async with raw(served, buffer=SMALL) as peer:
             await peer.say("response.create", input="[tokens=9000]", max_output_tokens=10_000)
             await until(lambda: not served.running.sockets.sockets, "it was given up")
@@ -199,9 +199,9 @@ async def test_a_goodbye_comes_behind_what_was_not_read_yet(nodes: Nodes) -> Non
 
 
 @pytest.mark.usefixtures("unmerged")
-@pytest.mark.parametrize(("limits", "ping"), [(Limits(send=0.2, beat=0.05), 20.0), (Limits(), 0.2)])
+@pytest.mark.parametrize(("limits", "ping"), [(SocketLimits(send=0.2, beat=0.05), 20.0), (SocketLimits(), 0.2)])
 async def test_a_closed_connection_that_nobody_reads_is_given_up(
-    served: Served, monkeypatch: pytest.MonkeyPatch, limits: Limits, ping: float
+    served: Served, monkeypatch: pytest.MonkeyPatch, limits: SocketLimits, ping: float
 ) -> None:
     """Whoever closed it: the application, or the web server for want of a pong."""
     monkeypatch.setattr(transport, "LINGER", 0.2)
@@ -223,8 +223,8 @@ async def test_an_open_socket_keeps_nothing_of_its_handshake(served: Served) -> 
             await peer.say("nonsense")
             assert (await peer.event())["type"] == "error"
             kinds = {type(each) for each in gc.get_objects()}
-            assert kinds & {transport.Http, Request, Response, WebSocket} == set()
-            assert transport.Protocol in kinds
+            assert kinds & {transport.HttpProtocol, Request, Response, WebSocket} == set()
+            assert transport.WebSocketProtocol in kinds
             assert vars(protocol(served)) == {}
     finally:
         gc.enable()
