@@ -53,7 +53,7 @@ def _serve(settings: Settings) -> int:
 
     from server.log_config import resolve
     from server.serve import run
-    from server.store.base import StoreError
+    from server.store.errors import StoreError
     from server.telemetry.instruments import start
 
     telemetry = start(resolve(settings.log_format), settings.log_level, settings.otel_exporter_otlp_endpoint)

@@ -24,7 +24,8 @@ from server.node.reconciler import Reconciler
 from server.protocol import errors
 from server.protocol.errors import WireError
 from server.settings import Settings
-from server.store.base import Store, StoreError
+from server.store.contracts import Store
+from server.store.errors import StoreError
 from server.store.memory.store import MemoryStore
 from server.store.redis.embedded import embedded, intact
 from server.store.redis.keys import Lifetimes

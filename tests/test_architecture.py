@@ -279,7 +279,7 @@ BAD: list[tuple[Rule, str, str]] = [
     (purity, "server.protocol.x", "import random, re"),
     (purity, "server.protocol.x", "import collections.abc, socket"),
     (purity, "server.protocol.x", "from server.turns.spec import Record"),
-    (purity, "server.protocol.x", "from server.store.base import Ref"),
+    (purity, "server.protocol.x", "from server.store.contracts import Store"),
     (purity, "server.protocol.x", "from engine.scripted import ScriptedEngine"),
     (purity, "server.protocol.x", "async def f(): ..."),
     (purity, "server.protocol.x", "print('hello')"),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from server.settings import BadSetting, Settings
-from server.store.base import StoreError
+from server.store.errors import StoreError
 from server.store.redis.embedded import find
 from server.store.redis.keys import Lifetimes
 from server.store.redis.store import connect

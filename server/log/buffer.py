@@ -4,7 +4,8 @@ import asyncio
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 
-from server.store.base import LogEntry, PositionLost
+from server.store.errors import PositionLost
+from server.store.types import LogEntry
 
 # Takes entries at once, without waking whoever waits; or returns False. It raises nothing.
 EntrySink = Callable[[list[LogEntry]], bool]

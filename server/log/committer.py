@@ -7,7 +7,9 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from server.store.base import Append, Ending, Store, StoreDown, StoreFull, WriteResult
+from server.store.contracts import Store
+from server.store.errors import StoreDown, StoreFull
+from server.store.types import Append, Ending, WriteResult
 
 T = TypeVar("T")
 

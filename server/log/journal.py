@@ -13,7 +13,8 @@ from server.log.buffer import LogBuffer
 from server.log.committer import CommitPolicy, GroupCommitter
 from server.log.writer import Fenced, LogLost, OnNews, TurnEnded, Writer, WriterError
 from server.protocol.entry import Open
-from server.store.base import Lease, LogEntry, NewTurn, Store, TurnRef, WriteResult
+from server.store.contracts import Store
+from server.store.types import Lease, LogEntry, NewTurn, TurnRef, WriteResult
 
 __all__ = ["CommitPolicy", "Fenced", "Journal", "LogLost", "TurnEnded", "Writer", "WriterError"]
 

@@ -11,7 +11,8 @@ import msgspec
 
 from server.log.buffer import LogBuffer
 from server.log.committer import GroupCommitter
-from server.store.base import Append, Conflict, Lease, NewTurn, TurnRef, WriteResult, WriteStatus
+from server.store.errors import Conflict
+from server.store.types import Append, Lease, NewTurn, TurnRef, WriteResult, WriteStatus
 
 APPLIED = frozenset({WriteStatus.OK, WriteStatus.DUPLICATE})
 TRIES = 3  # Redis may fall back again meanwhile

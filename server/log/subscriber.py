@@ -9,7 +9,9 @@ from server.log.buffer import EntrySink, LogBuffer
 from server.log.journal import Journal
 from server.log.tailer import FollowPolicy, RemoteTailer
 from server.protocol.status import FINAL, Status
-from server.store.base import LogEntry, LogPage, PositionLost, Store, StoreDown, TurnRef
+from server.store.contracts import Store
+from server.store.errors import PositionLost, StoreDown
+from server.store.types import LogEntry, LogPage, TurnRef
 
 
 class LogNotice(StrEnum):

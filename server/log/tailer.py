@@ -9,7 +9,9 @@ import msgspec
 
 from server.log.buffer import LogBuffer
 from server.protocol.status import FINAL
-from server.store.base import LogEntry, PositionLost, Store, StoreDown, StoreError, TurnRef
+from server.store.contracts import Store
+from server.store.errors import PositionLost, StoreDown, StoreError
+from server.store.types import LogEntry, TurnRef
 
 
 class FollowPolicy(msgspec.Struct, frozen=True):

@@ -17,18 +17,8 @@ from server.log.committer import GroupCommitter
 from server.log.recovery import APPLIED, OwnedLog, catch_up, is_behind
 from server.protocol.entry import DELTAS, Event, Open, encode, joined, opened
 from server.protocol.status import Status
-from server.store.base import (
-    Append,
-    Ending,
-    Item,
-    Lease,
-    LogEntry,
-    NewTurn,
-    StoreError,
-    TurnRef,
-    WriteResult,
-    WriteStatus,
-)
+from server.store.errors import StoreError
+from server.store.types import Append, Ending, Item, Lease, LogEntry, NewTurn, TurnRef, WriteResult, WriteStatus
 
 
 class WriterError(StoreError):

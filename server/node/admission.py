@@ -10,21 +10,10 @@ import msgspec
 from engine.base import Engine, Model
 from server.protocol import errors, response
 from server.protocol.entry import encode
-from server.store.base import (
-    Checkpoint,
-    Item,
-    KeyReused,
-    Lease,
-    Locked,
-    LogEntry,
-    Missing,
-    Moved,
-    NewTurn,
-    Store,
-    StoreDown,
-    TurnRef,
-)
+from server.store.contracts import Store
+from server.store.errors import KeyReused, Locked, Missing, Moved, StoreDown
 from server.store.retry import REPEAT, until_answered
+from server.store.types import Checkpoint, Item, Lease, LogEntry, NewTurn, TurnRef
 from server.telemetry.instruments import Telemetry, TurnTelemetry
 from server.turns.prompt import PreparedTurn, TurnRequest, prepare
 from server.turns.runner import first_events

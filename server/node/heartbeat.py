@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 import msgspec
 import structlog
 
-from server.store.base import ClusterSnapshot, Store, StoreError, TurnRef
+from server.store.contracts import Store
+from server.store.errors import StoreError
+from server.store.types import ClusterSnapshot, TurnRef
 
 log = structlog.get_logger(__name__)
 

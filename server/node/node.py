@@ -17,8 +17,10 @@ from server.node.takeover import foreseen, recalled
 from server.protocol import errors
 from server.protocol.errors import WireError
 from server.protocol.request import Request
-from server.store.base import Lease, LogEntry, NewTurn, Store, StoreError, TurnRef, WriteResult, WriteStatus
+from server.store.contracts import Store
+from server.store.errors import StoreError
 from server.store.retry import until_answered
+from server.store.types import Lease, LogEntry, NewTurn, TurnRef, WriteResult, WriteStatus
 from server.telemetry.instruments import Telemetry, TurnTelemetry
 from server.turns.presence import Presence
 from server.turns.prompt import TurnRequest, prepare

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 
 import msgspec
 
-from server.store.base import Lease, Turn, TurnRef
+from server.store.types import Lease, Turn, TurnRef
 from server.telemetry.instruments import TurnTelemetry
 from server.turns.spec import TurnSpec, unpack
 

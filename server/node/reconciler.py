@@ -13,7 +13,9 @@ import msgspec
 import structlog
 
 from server.node.node import Node
-from server.store.base import Lease, Store, StoreError, Turn, TurnRef
+from server.store.contracts import Store
+from server.store.errors import StoreError
+from server.store.types import Lease, Turn, TurnRef
 
 SLICE = 64  # turns that are looked at before others get a turn of the loop
 PAUSE = 1.0  # seconds between two looks without news

@@ -10,8 +10,9 @@ from engine.base import BadRequest, CannotContinue, Engine, Prompt
 from server.node.queue import QueuedTurn
 from server.protocol.items import to_messages
 from server.protocol.status import Status
-from server.store.base import Store, TurnRef, WriteResult
+from server.store.contracts import Store
 from server.store.retry import until_answered
+from server.store.types import TurnRef, WriteResult
 from server.turns.runner import TurnOutcome
 from server.turns.spec import PromptRef, TurnSpec, digest_of, ids_of
 

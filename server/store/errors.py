@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from server.protocol.status import Status
 
 if TYPE_CHECKING:
-    from server.store.base import TurnRef
+    from server.store.types import TurnRef
 
 
 class StoreError(Exception):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from server.store.base import StoreDown, StoreFull
+from server.store.errors import StoreDown, StoreFull
 
 T = TypeVar("T")
 

@@ -8,7 +8,8 @@ import orjson
 from server.protocol.connection import Remembered
 from server.protocol.errors import not_found, previous_not_found
 from server.protocol.request import Request
-from server.store.base import Checkpoint, Store, TurnRef
+from server.store.contracts import Store
+from server.store.types import Checkpoint, TurnRef
 
 
 class History(msgspec.Struct, frozen=True):

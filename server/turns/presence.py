@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from server.store.base import TurnRef
+from server.store.types import TurnRef
 
 
 class Presence:

@@ -11,7 +11,8 @@ from server.protocol.errors import WireError
 from server.protocol.items import named, to_messages
 from server.protocol.request import Request
 from server.protocol.sampling import params_of
-from server.store.base import Checkpoint, Store
+from server.store.contracts import Store
+from server.store.types import Checkpoint
 from server.turns import history
 from server.turns.history import History
 from server.turns.spec import PromptRef, digest_of, ids_of

@@ -16,7 +16,8 @@ from server.protocol.entry import Event, Kind, Open, decode
 from server.protocol.output import ResponseBuilder
 from server.protocol.response import Usage, ended
 from server.protocol.status import Status
-from server.store.base import HOLE, Item, Lease, LogEntry, NewTurn, StoreError, TurnRef
+from server.store.errors import StoreError
+from server.store.types import HOLE, Item, Lease, LogEntry, NewTurn, TurnRef
 from server.telemetry.instruments import Telemetry, TurnTelemetry
 from server.turns.spec import TurnSpec
 

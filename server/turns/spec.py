@@ -9,7 +9,7 @@ import orjson
 
 from engine.base import Params, Prompt
 from server.protocol.connection import Remembered
-from server.store.base import Checkpoint
+from server.store.types import Checkpoint
 
 
 class PromptRef(msgspec.Struct, frozen=True):

@@ -9,8 +9,9 @@ from typing import Any
 from server.log.subscriber import LogNotice, LogSubscriber
 from server.protocol.entry import TERMINAL, Kind, decode
 from server.protocol.events import EventRenderer
-from server.store.base import LogEntry, Store, Turn, TurnRef
+from server.store.contracts import Store
 from server.store.retry import REPEAT
+from server.store.types import LogEntry, Turn, TurnRef
 from server.turns.presence import Presence
 from server.turns.spec import TurnSpec
 

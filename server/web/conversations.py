@@ -13,7 +13,9 @@ from server.protocol import errors
 from server.protocol.errors import WireError
 from server.protocol.items import check_items, named
 from server.protocol.request import check_metadata, convert, parse_object
-from server.store.base import Conversation, Item, Locked, Missing, Store
+from server.store.contracts import Store
+from server.store.errors import Locked, Missing
+from server.store.types import Conversation, Item
 from server.web.gate import Gate
 from server.web.responses import listing, paging, read_body
 

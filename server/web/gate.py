@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from server.protocol.errors import unauthorized
-from server.store.base import Store
+from server.store.contracts import Store
 from server.web.auth import TICKET_SECONDS, Authenticator, new_ticket
 
 

@@ -8,7 +8,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from server.node.node import Node
-from server.store.base import Store, StoreError
+from server.store.contracts import Store
+from server.store.errors import StoreError
 
 PATIENCE = 1.0  # seconds for Redis to answer a probe
 

@@ -18,7 +18,9 @@ from server.protocol.connection import position
 from server.protocol.errors import WireError
 from server.protocol.request import fingerprint, parse_object, parse_request
 from server.protocol.status import FINAL
-from server.store.base import PositionLost, Store, StoreError, TurnRef, WriteStatus
+from server.store.contracts import Store
+from server.store.errors import PositionLost, StoreError
+from server.store.types import TurnRef, WriteStatus
 from server.turns.prompt import TurnRequest
 from server.turns.spec import TurnSpec, unpack
 from server.turns.subscription import TurnSubscription, turn_at

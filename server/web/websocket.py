@@ -22,7 +22,9 @@ from server.node.node import Node
 from server.protocol import errors
 from server.protocol.connection import Cancel, Close, Command, Connection, Find, Follow, Remembered, Send, Start
 from server.protocol.errors import WireError, frame
-from server.store.base import PositionLost, Store, StoreError, Turn, TurnRef, WriteStatus
+from server.store.contracts import Store
+from server.store.errors import PositionLost, StoreError
+from server.store.types import Turn, TurnRef, WriteStatus
 from server.turns.prompt import TurnRequest
 from server.turns.spec import TurnSpec, unpack
 from server.turns.subscription import TurnSubscription, turn_at

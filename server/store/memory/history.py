@@ -7,21 +7,20 @@ from typing import Any
 import msgspec
 
 from server.protocol.status import FINAL
-from server.store.base import (
+from server.store.errors import Locked, Missing
+from server.store.redis.keys import Keys
+from server.store.types import (
     Checkpoint,
     Conversation,
     Ending,
     Item,
     Lease,
-    Locked,
     LogEntry,
-    Missing,
     Page,
     StoredResponse,
     Turn,
     TurnRef,
 )
-from server.store.redis.keys import Keys
 
 Place = tuple[str, str]  # caller, segment or conversation
 

@@ -8,27 +8,24 @@ from collections.abc import Sequence
 import msgspec
 
 from server.protocol.status import FINAL, Status
-from server.store.base import (
+from server.store.errors import KeyReused, Locked, Missing, Moved
+from server.store.memory.history import MemoryHistory
+from server.store.types import (
     HOLE,
     Append,
     Checkpoint,
     ClusterSnapshot,
     CreateResult,
     Ending,
-    KeyReused,
     Lease,
-    Locked,
     LogEntry,
     LogPage,
-    Missing,
-    Moved,
     NewTurn,
     Turn,
     TurnRef,
     WriteResult,
     WriteStatus,
 )
-from server.store.memory.history import MemoryHistory
 
 
 class MemoryStore(MemoryHistory):

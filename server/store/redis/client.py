@@ -29,7 +29,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as TimedOut
 
-from server.store.base import StoreDown, StoreError, StoreFull
+from server.store.errors import StoreDown, StoreError, StoreFull
 
 Arg = str | bytes | int
 FULL = ("used memory > 'maxmemory'", "MISCONF")

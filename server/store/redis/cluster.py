@@ -13,7 +13,7 @@ from typing import Any
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, TryAgainError
 
-from server.store.base import StoreDown, StoreError
+from server.store.errors import StoreDown, StoreError
 from server.store.redis.client import Client
 from server.store.redis.route import ASK, Call, Routed, first, joined
 

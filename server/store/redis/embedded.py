@@ -19,7 +19,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from server.store.base import StoreDown, StoreError
+from server.store.errors import StoreDown, StoreError
 from server.store.redis.client import Client
 
 LOG = "redis.log"

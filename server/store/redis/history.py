@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 
 from server.protocol.status import Status
-from server.store.base import Checkpoint, Conversation, Item, Locked, Missing, Page, StoredResponse, TurnRef
+from server.store.errors import Locked, Missing
 from server.store.redis.client import Arg, Client, LuaScript
 from server.store.redis.keys import Keys, Lifetimes
 from server.store.redis.route import Routed
+from server.store.types import Checkpoint, Conversation, Item, Page, StoredResponse, TurnRef
 
 PLACE = ("response", "status", "segment", "at", "first_input", "last_input")
 

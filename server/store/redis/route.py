@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from server.store.base import StoreDown, StoreError
+from server.store.errors import StoreDown, StoreError
 from server.store.redis.client import Arg, Client, LuaScript, address
 
 Call = Callable[[Client], Awaitable[Any]]

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 
-from server.store.base import StoreDown, StoreError
+from server.store.errors import StoreDown, StoreError
 from server.store.redis.client import Client
 from server.store.redis.route import Routed, Servers, first, joined
 

@@ -8,25 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from server.protocol.status import Status
-from server.store.base import (
-    Append,
-    ClusterSnapshot,
-    CreateResult,
-    Ending,
-    KeyReused,
-    Lease,
-    Locked,
-    LogEntry,
-    LogPage,
-    Missing,
-    Moved,
-    NewTurn,
-    StoreError,
-    Turn,
-    TurnRef,
-    WriteResult,
-    WriteStatus,
-)
+from server.store.errors import KeyReused, Locked, Missing, Moved, StoreError
 from server.store.redis.blocking import Blocking
 from server.store.redis.client import Arg, Client, LuaScript
 from server.store.redis.cluster import Cluster
@@ -34,6 +16,20 @@ from server.store.redis.history import RedisHistory, pack
 from server.store.redis.keys import Keys, Lifetimes
 from server.store.redis.route import Routed
 from server.store.redis.sentinel import Sentinels
+from server.store.types import (
+    Append,
+    ClusterSnapshot,
+    CreateResult,
+    Ending,
+    Lease,
+    LogEntry,
+    LogPage,
+    NewTurn,
+    Turn,
+    TurnRef,
+    WriteResult,
+    WriteStatus,
+)
 
 KINDS: dict[str, type[Client | Cluster | Sentinels]] = {
     **dict.fromkeys(("redis", "rediss", "unix"), Client),

@@ -8,8 +8,8 @@ from server.log.committer import CommitPolicy
 from server.log.journal import Fenced, Journal, LogLost, TurnEnded, Writer
 from server.protocol.entry import Event, Kind, decode
 from server.protocol.status import Status
-from server.store.base import Lease, LogEntry, WriteStatus
 from server.store.memory.store import MemoryStore
+from server.store.types import Lease, LogEntry, WriteStatus
 from tests.server.store.faulty import Faulty
 from tests.server.store.make import DONE, MINE, begin, ending, new, ref, text, words
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from server.protocol.status import FINAL
-from server.store.base import Append, Ending, Lease, LogEntry, WriteResult, WriteStatus
 from server.store.redis.client import Client
 from server.store.redis.store import connect
+from server.store.types import Append, Ending, Lease, LogEntry, WriteResult, WriteStatus
 from tests.redis_server import Server
 from tests.server.store.make import append, ending, new, ref
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from server.store.base import Conversation, Lease, StoreDown
+from server.store.errors import StoreDown
 from server.store.memory.store import MemoryStore
 from server.store.redis.store import RedisStore, connect
+from server.store.types import Conversation, Lease
 from tests.redis_server import Listening
 from tests.server.store.make import ALICE, BOB, MINE, append, ending, item, new, ref
 from tests.server.store.proxy import Proxy, proxy

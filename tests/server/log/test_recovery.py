@@ -9,9 +9,9 @@ from server.log.journal import Fenced, Journal, LogLost, Writer
 from server.log.subscriber import LogSubscriber
 from server.protocol.entry import Event, Kind
 from server.protocol.status import Status
-from server.store.base import Conversation, Lease, LogEntry, WriteStatus
 from server.store.memory.store import MemoryStore
 from server.store.redis.store import RedisStore
+from server.store.types import Conversation, Lease, LogEntry, WriteStatus
 from tests.server.log.test_journal import QUICK
 from tests.server.log.test_subscriber import SHORT, everything
 from tests.server.store.faulty import Faulty

@@ -14,9 +14,11 @@ from server.log.subscriber import LogNotice, LogSubscriber, LogUpdate
 from server.log.tailer import FollowPolicy
 from server.protocol.entry import Event, Kind
 from server.protocol.status import Status
-from server.store.base import Lease, LogEntry, LogPage, PositionLost, Store, TurnRef, WriteStatus
+from server.store.contracts import Store
+from server.store.errors import PositionLost
 from server.store.memory.store import MemoryStore
 from server.store.redis.store import RedisStore
+from server.store.types import Lease, LogEntry, LogPage, TurnRef, WriteStatus
 from tests.server.store.faulty import Faulty
 from tests.server.store.make import DONE, MINE, append, ending, new, ref
 

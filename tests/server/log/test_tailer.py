@@ -3,8 +3,8 @@
 import asyncio
 
 from server.log.subscriber import LogSubscriber
-from server.store.base import LogPage, TurnRef
 from server.store.memory.store import MemoryStore
+from server.store.types import LogPage, TurnRef
 from tests.server.log.test_subscriber import SHORT, everything
 from tests.server.peer import until
 from tests.server.store.make import append, ending, new, ref

@@ -11,9 +11,10 @@ from server.log.committer import CommitPolicy
 from server.log.journal import Journal, LogLost
 from server.log.subscriber import LogNotice, LogSubscriber
 from server.protocol.entry import Event, Kind
-from server.store.base import StoreDown, StoreError, StoreFull, WriteStatus
+from server.store.errors import StoreDown, StoreError, StoreFull
 from server.store.redis.client import Client
 from server.store.redis.store import BLOCKED, CALLS, RedisStore, connect
+from server.store.types import WriteStatus
 from tests.redis_server import Listening, Server, binary, listening
 from tests.server.log.test_subscriber import SHORT
 from tests.server.peer import until

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from server.node.heartbeat import FailureDetector, HeartbeatConfig, Heartbeater, NodeInfo
-from server.store.base import ClusterSnapshot, StoreDown, TurnRef
+from server.store.errors import StoreDown
 from server.store.memory.store import MemoryStore
+from server.store.types import ClusterSnapshot, TurnRef
 from tests.server.peer import until
 from tests.server.store.conftest import no_tasks_left
 

@@ -4,7 +4,7 @@ import msgspec
 
 from engine.base import Params, Prompt
 from server.node.queue import AdmissionQueue, QueuedTurn
-from server.store.base import Lease, TurnRef
+from server.store.types import Lease, TurnRef
 from server.turns.spec import TurnSpec
 
 

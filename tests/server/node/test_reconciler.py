@@ -6,7 +6,7 @@ import pytest
 
 from server.node.reconciler import RepairAction, preferred_owner, repair_action
 from server.protocol.status import Status
-from server.store.base import Lease, Turn, TurnRef
+from server.store.types import Lease, Turn, TurnRef
 
 MINE, OTHERS = Lease(3, "me"), Lease(2, "b")
 

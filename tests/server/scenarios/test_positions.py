@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from engine.scripted import ScriptedEngine
-from server.store.base import HOLE
 from server.store.redis.client import Client
 from server.store.redis.keys import Keys
+from server.store.types import HOLE
 from tests.server.conftest import Nodes
 from tests.server.peer import Event, bearer, client, final, numbered, numbers, said, socket, sse, text_of, until
 from tests.server.scenarios.test_takeover import two

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from engine.scripted import ScriptedEngine
-from server.store.base import TurnRef
 from server.store.redis.client import Client
 from server.store.redis.keys import Keys
+from server.store.types import TurnRef
 from tests.server.conftest import Nodes
 from tests.server.peer import (
     Event,

@@ -14,7 +14,7 @@ import pytest
 
 from engine.scripted import ScriptedEngine
 from server.protocol.connection import WAITING, Connection
-from server.store.base import Turn, TurnRef
+from server.store.types import Turn, TurnRef
 from server.web.transport import protocols as transport
 from server.web.transport.outbound import LINK, Job, Message
 from server.web.websocket import SocketLimits

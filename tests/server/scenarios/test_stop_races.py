@@ -6,7 +6,7 @@ import random
 import pytest
 
 from engine.scripted import ScriptedEngine
-from server.store.base import Ending, TurnRef, WriteResult
+from server.store.types import Ending, TurnRef, WriteResult
 from tests.server.conftest import Nodes
 from tests.server.peer import Event, client, final, numbered, numbers, said, socket, text_of, until
 from tests.server.scenarios.test_takeover import two

@@ -12,8 +12,9 @@ import pytest
 from engine.base import Params, Prompt
 from engine.scripted import ScriptedEngine
 from server.node.drain import drain
-from server.store.base import StoreDown, TurnRef
+from server.store.errors import StoreDown
 from server.store.redis.client import Client
+from server.store.types import TurnRef
 from tests.server.conftest import Nodes
 from tests.server.peer import Event, Peer, client, final, numbered, numbers, said, socket, text_of, until
 from tests.serving import Served

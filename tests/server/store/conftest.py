@@ -15,7 +15,7 @@ from tests.redis_server import Listening, Server, binary, listening, running
 from tests.server.store.faulty import Faulty
 
 if TYPE_CHECKING:
-    from server.store.base import Store
+    from server.store.contracts import Store
 
 REAL = [pytest.param(name, marks=pytest.mark.redis) for name in ("redis62", "redis7")]
 

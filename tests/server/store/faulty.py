@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from server.store.base import Append, Ending, Store, StoreDown, WriteResult
+from server.store.contracts import Store
+from server.store.errors import StoreDown
+from server.store.types import Append, Ending, WriteResult
 
 T = TypeVar("T")
 

@@ -6,7 +6,8 @@ from typing import Any, cast
 from server.log.journal import Journal, Writer
 from server.protocol.entry import Event, Kind, decode
 from server.protocol.status import Status
-from server.store.base import Append, Ending, Item, Lease, LogEntry, NewTurn, Store, TurnRef
+from server.store.contracts import Store
+from server.store.types import Append, Ending, Item, Lease, LogEntry, NewTurn, TurnRef
 
 ALICE, BOB = "alice", "bob"
 MINE = Lease(1, "node-a")

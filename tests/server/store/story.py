@@ -7,7 +7,8 @@ from server.log.journal import Journal, Writer
 from server.log.subscriber import LogNotice, LogSubscriber
 from server.protocol.entry import Event, Kind
 from server.protocol.status import Status
-from server.store.base import LogEntry, Store, TurnRef
+from server.store.contracts import Store
+from server.store.types import LogEntry, TurnRef
 from tests.server.store.make import ALICE, DONE, MINE, ref
 
 

@@ -3,8 +3,10 @@
 import pytest
 
 from server.protocol.status import Status
-from server.store.base import Checkpoint, Conversation, Locked, Missing, Moved, Store, StoredResponse
+from server.store.contracts import Store
+from server.store.errors import Locked, Missing, Moved
 from server.store.redis.store import DEPTH, RedisStore
+from server.store.types import Checkpoint, Conversation, StoredResponse
 from tests.server.store.make import ALICE, BOB, ending, item, jsons, new, ref
 
 

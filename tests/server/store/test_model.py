@@ -9,20 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.protocol.status import FINAL
-from server.store.base import (
-    Checkpoint,
-    Conflict,
-    Conversation,
-    Ending,
-    Lease,
-    LogEntry,
-    NewTurn,
-    Store,
-    Turn,
-)
+from server.store.contracts import Store
+from server.store.errors import Conflict
 from server.store.memory.store import MemoryStore
 from server.store.redis.client import Client
 from server.store.redis.store import connect
+from server.store.types import Checkpoint, Conversation, Ending, Lease, LogEntry, NewTurn, Turn
 from tests.redis_server import Server
 from tests.server.store.make import ALICE, append, ending, item, new, ref
 

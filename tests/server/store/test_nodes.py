@@ -3,9 +3,10 @@
 import msgspec
 
 from server.protocol.status import Status
-from server.store.base import HOLE, Lease, LogEntry, Store, TurnRef, WriteStatus
+from server.store.contracts import Store
 from server.store.memory.store import MemoryStore
 from server.store.redis.store import RedisStore
+from server.store.types import HOLE, Lease, LogEntry, TurnRef, WriteStatus
 from tests.server.store.make import ALICE, MINE, append, ending, new, ref
 
 OTHER = Lease(2, "node-b")

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from server.protocol.status import Status
-from server.store.base import CreateResult, KeyReused, Lease, LogEntry, Store, WriteResult, WriteStatus
+from server.store.contracts import Store
+from server.store.errors import KeyReused
+from server.store.types import CreateResult, Lease, LogEntry, WriteResult, WriteStatus
 from tests.server.store.make import ALICE, BOB, MINE, append, ending, item, jsons, new, ref
 
 OTHER = Lease(2, "node-b")

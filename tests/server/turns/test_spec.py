@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.base import Format, Params, Prompt
 from server.protocol.connection import Remembered
-from server.store.base import Checkpoint
+from server.store.types import Checkpoint
 from server.turns.spec import PromptRef, TurnSpec, digest_of, ids_of, pack, unpack
 
 FUNCTION = {"type": "function", "name": "look", "parameters": {"type": "object"}}

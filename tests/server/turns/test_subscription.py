@@ -3,7 +3,7 @@
 import pytest
 
 from server.log.subscriber import gapless
-from server.store.base import LogEntry
+from server.store.types import LogEntry
 from server.turns.subscription import portions
 
 

@@ -9,10 +9,11 @@ import pytest
 from server.log.committer import CommitPolicy
 from server.log.journal import Journal
 from server.log.subscriber import LogSubscriber
-from server.store.base import StoreDown, StoreError, WriteStatus
+from server.store.errors import StoreDown, StoreError
 from server.store.redis.cluster import Cluster, read
 from server.store.redis.keys import Keys
 from server.store.redis.store import RedisStore, connect
+from server.store.types import WriteStatus
 from tests.redis_cluster import Masters, masters, replica
 from tests.redis_server import Listening, Server, binary
 from tests.server.log.test_subscriber import SHORT

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from server.store.base import StoreError, WriteStatus
+from server.store.errors import StoreError
 from server.store.redis import embedded as module
 from server.store.redis.client import Client
 from server.store.redis.embedded import embedded, find, intact
 from server.store.redis.store import connect
+from server.store.types import WriteStatus
 from tests.redis_server import BINARIES, binary
 from tests.server.store.make import append, new, ref
 

@@ -8,10 +8,11 @@ import pytest
 from server.log.committer import CommitPolicy
 from server.log.journal import Journal
 from server.log.subscriber import LogSubscriber
-from server.store.base import StoreDown, StoreError, WriteStatus
+from server.store.errors import StoreDown, StoreError
 from server.store.redis.route import servers
 from server.store.redis.sentinel import split
 from server.store.redis.store import RedisStore, connect
+from server.store.types import WriteStatus
 from tests.redis_cluster import Watched, wait_for, watched
 from tests.redis_server import Listening, binary
 from tests.server.log.test_subscriber import SHORT

@@ -10,10 +10,11 @@ import redis.exceptions as theirs
 from server.log.committer import CommitPolicy
 from server.log.journal import Journal
 from server.log.subscriber import LogSubscriber
-from server.store.base import Checkpoint, PositionLost, StoreDown, StoreError, StoreFull, WriteStatus
+from server.store.errors import PositionLost, StoreDown, StoreError, StoreFull
 from server.store.redis.client import Client, translate
 from server.store.redis.keys import Lifetimes
 from server.store.redis.store import RedisStore, connect
+from server.store.types import Checkpoint, WriteStatus
 from tests.redis_server import Server
 from tests.server.log.test_subscriber import SHORT, everything
 from tests.server.store.make import ALICE, append, ending, item, new, ref
