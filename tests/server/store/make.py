@@ -1,13 +1,15 @@
 """Turns, appends and endings with few words."""
 
 import os
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from server.log.journal import Journal, Writer
 from server.protocol.entry import Event, Kind, decode
 from server.protocol.status import Status
-from server.store.contracts import Store
 from server.store.types import Append, Ending, Item, Lease, LogEntry, NewTurn, TurnRef
+
+if TYPE_CHECKING:
+    from server.store.contracts import Store
 
 ALICE, BOB = "alice", "bob"
 MINE = Lease(1, "node-a")
