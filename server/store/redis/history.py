@@ -23,7 +23,7 @@ class RedisHistory:
         self._keys = keys
         self._lifetimes = lifetimes
         self._history = LuaScript("history")
-        self._own_input = LuaScript("input_items")
+        self._own_input = LuaScript("own_input")
         self._add_conversation = LuaScript("conversation_add")
         self._read_conversation = LuaScript("conversation_read")
         self._change_conversation = LuaScript("conversation_change")
@@ -133,7 +133,7 @@ class RedisHistory:
 
     async def delete_item(self, caller: str, conversation: str, id: str) -> bool:
         """Take one item out."""
-        return await self._changed(caller, conversation, "delete_item", id)
+        return await self._changed(caller, conversation, "drop_item", id)
 
     async def _changed(self, caller: str, id: str, what: str, value: Arg) -> bool:
         keys = [*self._named(caller, id), self._keys.turn(caller, "")]

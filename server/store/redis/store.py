@@ -82,7 +82,7 @@ class RedisStore(RedisHistory):
         self._finish = LuaScript("finish")
         self._delete = LuaScript("delete")
         self._read = LuaScript("read")
-        self._sweep = LuaScript("unfinished_turns")
+        self._sweep = LuaScript("sweep")
         self._beat = LuaScript("beat")
         self._retire = LuaScript("retire")
 
@@ -180,7 +180,7 @@ class RedisStore(RedisHistory):
 
     async def report_viewer(self, ref: TurnRef) -> None:
         """Say that somebody looks at it elsewhere."""
-        await self._marked(ref, "report_viewer", None)
+        await self._marked(ref, "look", None)
 
     async def _marked(self, ref: TurnRef, what: str, lease: Lease | None) -> WriteResult:
         keys = [self._keys.turn(ref.caller, ref.id)]

@@ -92,7 +92,7 @@ async def test_finish_comes_after_everything_before_it(faulty: Faulty) -> None:
         assert [entry.is_last for entry in writer.tail.entries] == [False, False, True]
         page = await faulty.read(ref(), 1, 99)
         assert [words(logged.entry) for logged in page.entries] == [["a"], ["b", "c", ""]]
-        assert (page.status, page.top) == (Status.COMPLETED, 5)
+        assert (page.status, page.last_seq) == (Status.COMPLETED, 5)
         with pytest.raises(RuntimeError):
             writer.append(text("d"))
 

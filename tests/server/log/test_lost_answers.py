@@ -16,7 +16,7 @@ from tests.server.store.test_model import answered, state
 
 pytestmark = pytest.mark.redis
 Calls = list[tuple[str, tuple[Any, ...]]]
-TALK: Calls = [("add_conversation", (ALICE, Conversation("conv_1", 1, {}), (item("i"),)))]
+TALK: Calls = [("create_conversation", (ALICE, Conversation("conv_1", 1, {}), (item("i"),)))]
 TURN: Calls = [("create", (new("a"),))]
 WRITES: list[tuple[Calls, str, tuple[Any, ...]]] = [
     (TALK, "create", (new("a", conversation="conv_1", idempotency_key="k", input=(item("j"),)),)),
@@ -29,11 +29,11 @@ WRITES: list[tuple[Calls, str, tuple[Any, ...]]] = [
     (TURN, "finish", (ending("a", 1, "x"),)),
     ([*TALK, ("create", (new("a", conversation="conv_1"),))], "finish", (ending("a", 1, "x"),)),
     ([*TURN, ("finish", (ending("a", 1, "x"),))], "delete", (ref("a"),)),
-    ([], "add_conversation", (ALICE, Conversation("conv_1", 1, {"k": "v"}), (item("i"), item("j")))),
+    ([], "create_conversation", (ALICE, Conversation("conv_1", 1, {"k": "v"}), (item("i"), item("j")))),
     (TALK, "add_items", (ALICE, "conv_1", (item("j"), item("k")))),
     (TALK, "set_metadata", (ALICE, "conv_1", {"k": "v"})),
-    (TALK, "drop_item", (ALICE, "conv_1", "i")),
-    (TALK, "drop_conversation", (ALICE, "conv_1")),
+    (TALK, "delete_item", (ALICE, "conv_1", "i")),
+    (TALK, "delete_conversation", (ALICE, "conv_1")),
 ]
 
 

@@ -34,7 +34,7 @@ def new(id: str = "resp_1", **changes: Any) -> NewTurn:
         "fingerprint": "f",
         "record": {"request": b"\x00\xff", "prompt": b"1"},
         "entry": b"first",
-        "top": 1,
+        "last_seq": 1,
         "lease": MINE,
         "kept": True,
     }
@@ -46,8 +46,8 @@ def append(id: str = "resp_1", after: int = 1, top: int | None = None, **changes
     fields: dict[str, Any] = {
         "ref": TurnRef(changes.pop("caller", ALICE), id),
         "lease": MINE,
-        "after": after,
-        "top": top,
+        "after_seq": after,
+        "last_seq": top,
         "entry": f"{after + 1}..{top}".encode(),
     }
     return Append(**(fields | changes))

@@ -73,10 +73,10 @@ CALLS = st.one_of(
     call("release", IDS.map(ref), LEASES),
     call("cancel", IDS.map(ref)),
     call("delete", IDS.map(ref)),
-    call("add_conversation", st.just(ALICE), st.builds(Conversation, CONVERSATIONS, st.just(1), st.just({})), ITEMS),
+    call("create_conversation", st.just(ALICE), st.builds(Conversation, CONVERSATIONS, st.just(1), st.just({})), ITEMS),
     call("add_items", st.just(ALICE), CONVERSATIONS, ITEMS),
-    call("drop_item", st.just(ALICE), CONVERSATIONS, st.sampled_from(["i", "j"])),
-    call("drop_conversation", st.just(ALICE), CONVERSATIONS),
+    call("delete_item", st.just(ALICE), CONVERSATIONS, st.sampled_from(["i", "j"])),
+    call("delete_conversation", st.just(ALICE), CONVERSATIONS),
 )
 
 

@@ -25,7 +25,7 @@ async def test_created_turn_is_read_as_it_was_written(store: Store) -> None:
 
 
 async def test_turn_without_a_lease_is_queued(store: Store) -> None:
-    await store.create(new(lease=None, top=0))
+    await store.create(new(lease=None, last_seq=0))
     turn = await store.turn(ref())
     assert turn is not None
     assert (turn.status, turn.lease, turn.last_seq) == (Status.QUEUED, None, 0)
