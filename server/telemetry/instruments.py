@@ -6,9 +6,10 @@ text is never recorded.
 
 import logging.config
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -35,6 +36,7 @@ from server.protocol.response import Usage
 SECONDS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 PER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 PROVIDER = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "throughline"}
 
 
@@ -212,11 +214,9 @@ def instruments(otlp: str = "") -> Telemetry:
 
 
 def release() -> str:
-    """The version of this program."""
-    try:
-        return version("throughline")
-    except PackageNotFoundError:
-        return "0.1.0"
+    """This program's version, read from the one place that states it; the server runs from its tree, never installed."""
+    project: dict[str, str] = tomllib.loads(PROJECT.read_text())["project"]
+    return project["version"]
 
 
 def _views() -> list[View]:
