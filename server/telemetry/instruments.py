@@ -214,7 +214,7 @@ def instruments(otlp: str = "") -> Telemetry:
 
 
 def release() -> str:
-    """This program's version, read from the one place that states it; the server runs from its tree, never installed."""
+    """This program's version, from the one place that states it: the server runs from its tree, not installed."""
     project: dict[str, str] = tomllib.loads(PROJECT.read_text())["project"]
     return project["version"]
 
