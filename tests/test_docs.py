@@ -125,3 +125,23 @@ def test_a_missing_file_a_missing_heading_and_a_missing_name_are_found(tmp_path:
     assert list(broken_links(page)) == ["#none: no such heading", "gone.md: no such file"]
     assert list(missing_paths(page)) == ["server/gone.py", "server/nobody_*.py"]
     assert list(undefined_names(page)) == ["Gone in server/app.py", "Lease.gone in server/store/types.py"]
+
+
+def own_events(text: str) -> set[str]:
+    return set(re.findall(r"throughline:[a-z_]+", text))
+
+
+def test_the_protocol_lists_every_event_of_our_own() -> None:
+    source = "\n".join(path.read_text() for path in (ROOT / "server").rglob("*.py"))
+    listed = re.findall(r"^\| `(throughline:[a-z_]+)` \|", (ROOT / "docs" / "protocol.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(own_events(source))
+
+
+def test_the_protocol_lists_only_error_codes_that_the_server_sends() -> None:
+    source = "\n".join(path.read_text() for path in (ROOT / "server").rglob("*.py"))
+    errors = prose(ROOT / "docs" / "protocol.md").partition("## Errors")[2]
+    codes = [
+        code for codes in re.findall(r"^\| (`[a-z_`, ]+) \| \d", errors, re.MULTILINE) for code in codes.split(", ")
+    ]
+    assert len(codes) > 20
+    assert [code for code in codes if f'"{code.strip("`")}"' not in source] == []
