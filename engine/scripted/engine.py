@@ -72,7 +72,7 @@ class ScriptedEngine:
         return msgspec.structs.replace(params, max_tokens=room(prompt, params, self.model.context))
 
     async def generate(
-        self, id: str, prompt: Prompt, params: Params, said: Said, take: ChunkSink | None = None
+        self, id: str, prompt: Prompt, params: Params, said: Said, sink: ChunkSink | None = None
     ) -> AsyncGenerator[Chunk, None]:
         levers = self.levers.over(prompt.token_ids)
         speech = Speech(Script(prompt.token_ids, params, levers), params)
@@ -86,7 +86,7 @@ class ScriptedEngine:
                 yield Chunk((), tuple(rest), ended, reasoning_tokens=speech.reasoning_tokens)
             due = self._pace.now() + (levers.first or 0)
             cached = self._cached(prompt)
-            voice = Voice(speech, levers, lambda: self.rate, index=index, due=due, cached=cached, take=take)
+            voice = Voice(speech, levers, lambda: self.rate, index=index, due=due, cached=cached, sink=sink)
             while ended is None:
                 chunk = await self._next(voice, levers)
                 ended = chunk.finish

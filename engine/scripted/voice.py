@@ -21,7 +21,7 @@ class Voice:
         index: int,
         due: float,
         cached: int,
-        take: ChunkSink | None,
+        sink: ChunkSink | None,
     ) -> None:
         self.index = index  # of the next token
         self.due = due  # when it is, in the clock's time
@@ -29,7 +29,7 @@ class Voice:
         self._stops = levers.stops
         self._rate = rate
         self._cached = cached  # tokens of the prompt
-        self._take = take
+        self._sink = sink
         self._left: Chunk | None = None  # said, and for the iterator
 
     def step(self, now: float) -> float | None:
@@ -39,7 +39,7 @@ class Voice:
         said = len(chunk.token_ids)
         self.index += said
         self.due += said / rate if rate else 0
-        if chunk.finish is not None or self._take is None or self._take(chunk) is None:
+        if chunk.finish is not None or self._sink is None or not self._sink.try_push(chunk):
             self._left = chunk
             return None
         return None if self.index in self._stops else self.due

@@ -77,9 +77,9 @@ class VllmEngine:
         return self._live().admit(prompt, params)
 
     def generate(
-        self, id: str, prompt: Prompt, params: Params, said: Said, take: ChunkSink | None = None
+        self, id: str, prompt: Prompt, params: Params, said: Said, sink: ChunkSink | None = None
     ) -> AsyncGenerator[Chunk, None]:
-        return self._live().generate(id, prompt, params, said, take)
+        return self._live().generate(id, prompt, params, said, sink)
 
     async def check(self) -> None:
         """Call it about once a second: it also finds an engine that is alive and frozen. It never waits."""

@@ -32,16 +32,16 @@ _FULL: type[Exception] = getattr(exceptions, "GracefulHTTPError", EngineDeadErro
 
 
 class DirectGeneration:
-    """Text as vLLM decodes it. With `take`, a token costs neither a future nor a turn of a task nor two generators:
+    """Text as vLLM decodes it. With `sink`, a token costs neither a future nor a turn of a task nor two generators:
     vLLM's loop over an engine step puts it where it belongs, or leaves it until it is wanted."""
 
     def __init__(
-        self, llm: AsyncLLM, sampling: SamplingParams, top_logprobs: int, take: ChunkSink | None, gathering: Gathering
+        self, llm: AsyncLLM, sampling: SamplingParams, top_logprobs: int, sink: ChunkSink | None, gathering: Gathering
     ) -> None:
         self._llm = llm
         self._sampling = sampling
         self._top_logprobs = top_logprobs
-        self._take = take
+        self._sink = sink
         self._gathering = gathering
         self._unsent: Unsent | None = None
         self._pending: tuple[Logprob, ...] = ()  # of tokens whose text is held back
@@ -52,7 +52,7 @@ class DirectGeneration:
         """Closing this iterator aborts the generation."""
         ended = False
         given = engine_input(prompt)
-        outputs = self._llm.generate(given, self._sampling, id) if self._take is None else self._tapped(id, given)
+        outputs = self._llm.generate(given, self._sampling, id) if self._sink is None else self._tapped(id, given)
         try:
             async with aclosing(outputs):
                 async for output in outputs:
@@ -90,26 +90,25 @@ class DirectGeneration:
         """Called for each engine step, by the loop that serves all generations: it must not raise."""
         assert self._collect is not None
         self._gathering.forget(self._fetch)
-        if not self._idle or self._take is None or isinstance(output, Exception) or output.finished:
+        if not self._idle or self._sink is None or isinstance(output, Exception) or output.finished:
             self._idle = False
             self._collect(output)
             return
         before = self._pending
         try:
-            due = self._take(self._chunk(output))
+            if self._sink.try_push(self._chunk(output)):
+                self._merge(self._sink.merge_until())
+                return
         except Exception as error:
             self._idle = False
             self._collect(error)
         else:
-            self._taken(output, due, before)
-
-    def _taken(self, output: RequestOutput, due: float | None, before: tuple[Logprob, ...]) -> None:
-        assert self._collect is not None
-        assert self._unsent is not None
-        if due is None:
             self._idle, self._pending = False, before
             self._collect(output)
-        elif due > asyncio.get_running_loop().time():
+
+    def _merge(self, due: float) -> None:
+        if due > asyncio.get_running_loop().time():
+            assert self._unsent is not None
             self._unsent.hold()
             self._gathering.until(due, self._fetch)
 

@@ -77,11 +77,11 @@ class LoadedModel:
         return params
 
     def generate(
-        self, id: str, prompt: Prompt, params: Params, said: Said, take: ChunkSink | None
+        self, id: str, prompt: Prompt, params: Params, said: Said, sink: ChunkSink | None
     ) -> AsyncGenerator[Chunk, None]:
         reads = self._reads(params)
         if not reads and not said.token_ids:
-            plain = DirectGeneration(self._llm, self._sampling.of(params), params.top_logprobs, take, self._gathering)
+            plain = DirectGeneration(self._llm, self._sampling.of(params), params.top_logprobs, sink, self._gathering)
             return plain.stream(id, prompt)
         reader: DeltaReader = self._parsing.open(prompt, params) if reads else TextReader()
         sampling = self._adjusted(params) if reads else self._sampling.of(params)

@@ -60,6 +60,7 @@ class Runner:
         self.answer = ResponseBuilder(record.suffix)
         self.cached = 0  # prompt tokens that the engine found in its cache
         self.reasoning = 0  # tokens of reasoning, known at the end
+        self.pushed_text = False  # whether the latest chunk that was pushed had any
         self.stopping = False  # a cancel was asked for
         self.ending = False  # the generation is over, only its end is being written
         self.task: asyncio.Task[Any] | None = None  # set while `run` is running
@@ -150,7 +151,7 @@ class Runner:
         id = f"{self.ref.id}-{self.lease.fence}"
         said = self.answer.said()
         finish = Finish.STOP
-        chunks = self.engine.generate(id, self._prompt(), self.record.params, said, self._take_at_once)
+        chunks = self.engine.generate(id, self._prompt(), self.record.params, said, self)
         async with aclosing(chunks):
             async for chunk in chunks:
                 self._take(chunk)
@@ -159,12 +160,17 @@ class Runner:
                 await self.writer.wait_for_room()
         return TurnOutcome(*OUTCOMES[finish])
 
-    def _take_at_once(self, chunk: Chunk) -> float | None:
-        """For the engine: called where the chunk is made. It raises nothing but a bug of ours."""
+    def try_push(self, chunk: Chunk, /) -> bool:
+        """Take a chunk where the engine made it, unless the turn is being stopped or too much is unacknowledged."""
         if self.stopping or not self.writer.has_room:
-            return None
+            return False
         self._take(chunk)
-        return self.writer.merge_due if chunk.deltas else 0.0
+        self.pushed_text = bool(chunk.deltas)
+        return True
+
+    def merge_until(self) -> float:
+        """When the writer sends next, in loop time; 0.0 after a chunk without text, which gave it nothing to send."""
+        return self.writer.merge_due if self.pushed_text else 0.0
 
     def _take(self, chunk: Chunk) -> None:
         self.writer.append(self.answer.take(chunk))

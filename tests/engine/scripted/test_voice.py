@@ -18,10 +18,12 @@ class Listener:
         self.chunks: list[Chunk] = []
         self.takes = True
 
-    def __call__(self, chunk: Chunk) -> float | None:
-        if not self.takes:
-            return None
-        self.chunks.append(chunk)
+    def try_push(self, chunk: Chunk, /) -> bool:
+        if self.takes:
+            self.chunks.append(chunk)
+        return self.takes
+
+    def merge_until(self) -> float:
         return 0.0
 
 
@@ -30,11 +32,11 @@ def listener() -> Listener:
     return Listener()
 
 
-def voice(take: ChunkSink | None, levers: Levers | None = None, rate: float = RATE) -> Voice:
+def voice(sink: ChunkSink | None, levers: Levers | None = None, rate: float = RATE) -> Voice:
     """An answer of 200 tokens whose first is due at 100.0."""
     params = Params(max_tokens=200, ignore_eos=True)
     speech = Speech(Script(PROMPT, params, levers or Levers()), params)
-    return Voice(speech, levers or Levers(), lambda: rate, index=0, due=100.0, cached=0, take=take)
+    return Voice(speech, levers or Levers(), lambda: rate, index=0, due=100.0, cached=0, sink=sink)
 
 
 def counts(listener: Listener) -> list[int]:
