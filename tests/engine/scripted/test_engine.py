@@ -1,4 +1,4 @@
-"""The scripted engine: the contract, its levers and its pace."""
+"""The scripted engine: the contract, its levers and its rate."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ import pytest
 
 from engine.base import BadRequest, Channel, Engine, EngineDead, EngineError, Finish, Params, Prompt, Said
 from engine.scripted import Levers, ScriptedEngine
-from engine.scripted.answer import read
+from engine.scripted.script import read
 from tests.engine.contract import Asking, EngineContract, FakeSink, greedy, ids_of, said_by, text_of
 
 

@@ -38,7 +38,7 @@ def asking(engine: VllmEngine) -> Asking:
 
 def llm_of(engine: Engine) -> Any:
     assert isinstance(engine, VllmEngine)
-    return engine._live()._llm
+    return engine._running()._llm
 
 
 class TestContract(EngineContract):
@@ -183,18 +183,20 @@ async def test_the_loop_turns_while_a_schema_is_checked(engine: VllmEngine, aski
 )
 async def test_a_wrong_option_is_named(options: list[str], named: str) -> None:
     require_vllm()
-    from engine.vllm import load
+    from engine.vllm.launch import launch
+    from engine.vllm.options import parse
 
     with pytest.raises(EngineError, match=named):
-        await asyncio.to_thread(lambda: load.launch(load.parse(MODEL, "demo", options)))
+        await asyncio.to_thread(lambda: launch(parse(MODEL, "demo", options)))
 
 
 async def test_a_folder_without_model_is_named() -> None:
     require_vllm()
-    from engine.vllm import load
+    from engine.vllm.launch import launch
+    from engine.vllm.options import parse
 
     with pytest.raises(EngineError, match="/none/such"):
-        await asyncio.to_thread(lambda: load.launch(load.parse("/none/such", "demo", [])))
+        await asyncio.to_thread(lambda: launch(parse("/none/such", "demo", [])))
 
 
 async def test_an_engine_that_was_not_started_is_dead() -> None:
