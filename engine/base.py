@@ -11,9 +11,9 @@ An engine renders chat messages to token ids, says whether it can run them, and 
     └── EngineDead          the engine is gone or frozen; every turn on it needs another one
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -189,9 +189,33 @@ class Model(msgspec.Struct, frozen=True):
     renders_alike: bool = True  # the same messages become the same ids at any time: the template reads no clock
 
 
-# Takes a chunk at once, without waking whoever waits for the iterator, and says until when, in the loop's time, what
-# follows may gather to one chunk: not at all if that is past. Or returns None, and the chunk comes by the iterator.
-ChunkSink = Callable[[Chunk], float | None]
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class Sink(Protocol[T_contra]):
+    """The fast way beside an iterator: items are pushed where they are made, and no task is woken for them.
+
+    Every stage of a token's way has one with this meaning. Pushed items and those that the iterator yields are one
+    sequence: an item is pushed only while the iterator has nothing left to yield.
+    """
+
+    def try_push(self, item: T_contra, /) -> bool:
+        """Take the item now, or return False, and then the iterator yields it.
+
+        Called synchronously by whoever made the item, in order; it wakes nobody and raises nothing.
+        """
+        ...
+
+
+class ChunkSink(Sink[Chunk], Protocol):
+    """A sink for the chunks of one generation, which may ask for fewer and larger ones."""
+
+    def merge_until(self) -> float:
+        """Event loop time until which what follows may be merged into one chunk; 0.0, or past: do not merge.
+
+        Asked right after a chunk was taken. The last chunk never waits.
+        """
+        ...
 
 
 class Engine(Protocol):
@@ -215,13 +239,12 @@ class Engine(Protocol):
         ...
 
     def generate(
-        self, id: str, prompt: Prompt, params: Params, said: Said, take: ChunkSink | None = None
+        self, id: str, prompt: Prompt, params: Params, said: Said, sink: ChunkSink | None = None
     ) -> AsyncGenerator[Chunk, None]:
         """Stream an answer; `id` must never be used twice.
 
         With `said`, go on behind it: the chunks hold what follows and never repeat it, `max_tokens` counts it in.
-        With `take`, chunks but the last may be handed to it where they are made, in order with those of the iterator;
-        the last one never waits.
+        With `sink`, every chunk but the last may be pushed to it instead of being yielded; see `Sink` for the order.
         Raises EngineDead, CannotContinue, or EngineError when only this generation failed. Closing the iterator
         (or cancelling its consumer) aborts the generation and frees its slot.
         """

@@ -12,7 +12,7 @@ MAX_TOP_LOGPROBS = 20
 INT64 = 2**63
 
 
-def check(params: Params) -> None:
+def check_ranges(params: Params) -> None:
     """Raise BadParameter for the first one out of its range."""
     for name, legal, rule in _RULES:
         value = getattr(params, name)
@@ -23,8 +23,8 @@ def check(params: Params) -> None:
         raise BadParameter("text.format.type", "must be json_object or json_schema")
 
 
-def room(prompt: Prompt, params: Params, context: int) -> int:
-    """How many tokens the answer may have. Raises PromptTooLong when there is room for none."""
+def tokens_left(prompt: Prompt, params: Params, context: int) -> int:
+    """The most tokens that the answer may have. Raises PromptTooLong when there is room for none."""
     left = context - len(prompt.token_ids)
     if left < 1:
         raise PromptTooLong(len(prompt.token_ids), context)

@@ -1,10 +1,9 @@
-"""Where the parts meet. Nobody imports this file but the command line and the tests."""
+"""Where the parts meet. Nobody imports this file but `serve` and the tests."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import structlog
@@ -12,75 +11,79 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from engine.base import Engine
-from server.log.journal import CommitPolicy, Journal
+from server.log.committer import CommitPolicy
+from server.log.journal import Journal
 from server.log.subscriber import LogSubscriber
-from server.node.node import Node
+from server.node.node import Node, NodeConfig
 from server.node.reconciler import Reconciler
-from server.protocol import errors
-from server.protocol.errors import WireError
+from server.node.service import TurnService
 from server.settings import Settings
 from server.store.contracts import Store
-from server.store.errors import StoreError
 from server.store.memory.store import MemoryStore
 from server.store.redis.embedded import embedded, intact
 from server.store.redis.keys import Lifetimes
 from server.store.redis.store import connect
 from server.telemetry.instruments import Telemetry
-from server.web.auth import Authenticator
-from server.web.conversations import Conversations, from_store
-from server.web.door import OriginMiddleware
-from server.web.gate import Gate
+from server.web.auth import AccessRules, Authenticator, OriginMiddleware
+from server.web.conversations import Conversations
+from server.web.errors import HANDLERS
 from server.web.health import Health
 from server.web.responses import Responses
 from server.web.static import StaticPages
-from server.web.websocket import WebSocketEndpoint
+from server.web.websocket import STOPPING, WebSocketEndpoint
 
 STATIC = Path(__file__).parent.parent / "static" / "dist"
 
 log = structlog.get_logger(__name__)
 
 
-class Running(msgspec.Struct, frozen=True):
+class RunningNode(msgspec.Struct, frozen=True):
     """A node with everything open. `app` is what the web server serves."""
 
     app: Starlette
     node: Node
+    service: TurnService
     sockets: WebSocketEndpoint
-    sweep: Reconciler
+    reconciler: Reconciler
 
 
 @asynccontextmanager
-async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> AsyncIterator[Running]:
+async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> AsyncIterator[RunningNode]:
     """Open the store, then what stands on it; close in the opposite order. The engine is still to be loaded.
 
     Raises StoreError, BadSetting.
     """
-    auth = Authenticator(settings.api_keys, settings.allowed_hosts, settings.allowed_origins)
+    rules = AccessRules(settings.api_keys, settings.allowed_hosts, settings.allowed_origins)
+    config = NodeConfig(settings.served_name, settings.max_queue, exclusive=not settings.redis_url)
     async with AsyncExitStack() as stack:
-        alone = not settings.redis_url
-        store = await _store(stack, settings)
-        pace = CommitPolicy(merge_seconds=settings.merge_ms / 1000)
-        journal = await stack.enter_async_context(Journal(store, pace=pace))
-        watcher = await stack.enter_async_context(LogSubscriber(store, journal))
-        node = Node(engine, store, journal, telemetry, name=settings.served_name, queue=settings.max_queue, alone=alone)
-        sockets = WebSocketEndpoint(Gate(auth, store), node, store, watcher)
-        sweep = Reconciler(node, store)
+        store = await _open_store(stack, settings)
+        policy = CommitPolicy(merge_seconds=settings.merge_ms / 1000)
+        journal = await stack.enter_async_context(Journal(store, policy=policy))
+        subscriber = await stack.enter_async_context(LogSubscriber(store, journal))
+        node = Node(engine, store, journal, telemetry, config)
+        service = TurnService(node, store, subscriber)
+        authenticator = Authenticator(rules, store)
+        sockets = WebSocketEndpoint(authenticator, service, telemetry.gauges)
+        reconciler = Reconciler(
+            node.resources, node.scheduler, node.detector, node.presence, node.cluster_changed
+        )
         stack.push_async_callback(engine.close)
         stack.push_async_callback(node.close)
-        stack.push_async_callback(sockets.close, 1012, "this node is stopping")
-        await stack.enter_async_context(_alive(node, sweep))
-        yield Running(create_app(settings, auth, node, store, watcher, sockets), node, sockets, sweep)
+        stack.push_async_callback(sockets.close, *STOPPING)
+        await stack.enter_async_context(_alive(node, reconciler))
+        app = create_app(settings, authenticator, node, service, store, sockets)
+        yield RunningNode(app, node, service, sockets, reconciler)
 
 
 @asynccontextmanager
-async def _alive(node: Node, sweep: Reconciler) -> AsyncIterator[None]:
+async def _alive(node: Node, reconciler: Reconciler) -> AsyncIterator[None]:
     """What a node does all the time: say that it lives, and look for turns that nobody runs."""
-    tasks = [asyncio.create_task(work) for work in (node.heart.run(), sweep.run())]
+    tasks = [asyncio.create_task(work) for work in (node.heartbeater.run(), reconciler.run())]
     try:
         yield
     finally:
@@ -91,16 +94,15 @@ async def _alive(node: Node, sweep: Reconciler) -> AsyncIterator[None]:
 
 def create_app(
     settings: Settings,
-    auth: Authenticator,
+    authenticator: Authenticator,
     node: Node,
+    service: TurnService,
     store: Store,
-    watcher: LogSubscriber,
     sockets: WebSocketEndpoint,
 ) -> Starlette:
     """Routes, error handlers and middleware."""
-    gate = sockets.gate
-    responses = Responses(gate, node, store, watcher, max_body=settings.max_message_bytes)
-    conversations = Conversations(gate, store, max_body=settings.max_message_bytes)
+    responses = Responses(authenticator, service, node, max_body=settings.max_message_bytes)
+    conversations = Conversations(authenticator, store, max_body=settings.max_message_bytes)
     routes = [
         WebSocketRoute("/v1/responses", sockets),
         *Health(node, store).routes(),
@@ -109,12 +111,12 @@ def create_app(
         Route("/v1/{rest:path}", _no_such_path),
         Mount("/", StaticPages(STATIC)),
     ]
-    return Starlette(routes=routes, middleware=_middleware(settings, gate), exception_handlers=_HANDLERS)
+    return Starlette(routes=routes, middleware=_middleware(settings, authenticator), exception_handlers=HANDLERS)
 
 
-async def _store(stack: AsyncExitStack, settings: Settings) -> Store:
+async def _open_store(stack: AsyncExitStack, settings: Settings) -> Store:
     if settings.store == "memory":
-        log.warning("nothing is kept: all answers end with this process", store="memory")
+        log.warning("store_is_memory", consequence="all answers end with this process")
         return MemoryStore()
     url, lossless = settings.redis_url, False
     if not url:
@@ -127,56 +129,18 @@ async def _store(stack: AsyncExitStack, settings: Settings) -> Store:
     return store
 
 
-def _middleware(settings: Settings, gate: Gate) -> list[Middleware]:
-    door = Middleware(OriginMiddleware, gate=gate)
+def _middleware(settings: Settings, authenticator: Authenticator) -> list[Middleware]:
+    origins = Middleware(OriginMiddleware, authenticator=authenticator)
     if not settings.allowed_origins:
-        return [door]
+        return [origins]
     cors = Middleware(
         CORSMiddleware,
         allow_origins=list(settings.allowed_origins),
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["authorization", "content-type", "idempotency-key"],
     )
-    return [cors, door]
-
-
-def answer(error: WireError) -> Response:
-    """An error over HTTP."""
-    return JSONResponse(errors.envelope(error), error.status, error.headers)
-
-
-async def _wire_error(request: Request, error: Any) -> Response:
-    return answer(error)
-
-
-async def _store_error(request: Request, error: Any) -> Response:
-    log.warning("store refused", error=str(error), path=request.url.path)
-    return answer(from_store(error))
-
-
-async def _http_error(request: Request, error: Any) -> Response:
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request_error")
-    return answer(WireError(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}."))
-
-
-async def _our_error(request: Request, error: Any) -> Response:
-    log.error("request failed", path=request.url.path, exc_info=error)
-    return answer(errors.internal())
-
-
-async def _gone(request: Request, error: Any) -> Response:
-    """Nobody reads this."""
-    return Response(status_code=499)
+    return [cors, origins]
 
 
 async def _no_such_path(request: Request) -> Response:
     raise HTTPException(404, "no such path")
-
-
-_HANDLERS: dict[Any, Any] = {
-    WireError: _wire_error,
-    ClientDisconnect: _gone,
-    StoreError: _store_error,
-    HTTPException: _http_error,
-    Exception: _our_error,
-}

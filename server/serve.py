@@ -11,16 +11,16 @@ import structlog
 import uvicorn
 
 from engine.base import Engine, EngineDead, EngineError
-from server.app import Running, running
+from server.app import RunningNode, running
 from server.node.drain import drain
 from server.node.node import Node
 from server.settings import Settings
 from server.telemetry.instruments import Telemetry
 from server.web.transport.protocols import HttpProtocol, WebSocketProtocol
 
-HEALTH_SECONDS = 0.5  # between looks at the engine
-FULL = 100  # collections of middle-aged objects before one of all
-OVERDUE = 10  # Python's own number: after so many a node on which nothing runs has one
+HEALTH_SECONDS = 0.5  # between two checks of the engine
+FULL_COLLECTION_AFTER = 100  # collections of the middle generation
+OVERDUE_AFTER = 10  # of them, as Python has it: then a node on which nothing runs collects everything
 
 log = structlog.get_logger("throughline")
 
@@ -52,17 +52,17 @@ class Server(uvicorn.Server):
 
 async def run(settings: Settings, engine: Engine, telemetry: Telemetry, listener: socket.socket) -> int:
     """Serve until a signal comes or the engine fails. The exit status. Raises StoreError, BadSetting."""
-    async with running(settings, engine, telemetry) as node:
-        server = Server(config(node, settings))
+    async with running(settings, engine, telemetry) as parts:
+        server = Server(config(parts, settings))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        log.info("listening", url=f"http://{settings.host}:{settings.port}", model=node.node.name, state="loading")
-        working = asyncio.create_task(_work(node))
+        log.info("listening", url=f"http://{settings.host}:{settings.port}", model=parts.node.config.name, state="loading")
+        working = asyncio.create_task(_work(parts))
         asked = asyncio.create_task(server.asked.wait())
         await asyncio.wait({serving, working, asked}, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
         failed = working.done()
         if server.asked.is_set() and not failed:
-            await _drain(node, server, settings)
+            await _drain(parts, server, settings)
         server.should_exit = True
         await serving
         working.cancel()
@@ -70,23 +70,25 @@ async def run(settings: Settings, engine: Engine, telemetry: Telemetry, listener
     return 1 if failed else 0
 
 
-async def _drain(node: Running, server: Server, settings: Settings) -> None:
+async def _drain(parts: RunningNode, server: Server, settings: Settings) -> None:
     """A second signal ends it. Ctrl-C on a node without neighbours is quick: its answers go on at the next start."""
-    hurry = server.number is signal.SIGINT and node.node.alone
-    draining = asyncio.create_task(drain(node.node, node.sockets, 0.0 if hurry else float(settings.drain_seconds)))
+    hurry = server.number is signal.SIGINT and parts.node.config.exclusive
+    grace = 0.0 if hurry else float(settings.drain_seconds)
+    parts.sockets.is_draining = True
+    draining = asyncio.create_task(drain(parts.node, parts.sockets.drain, grace))
     forced = asyncio.create_task(server.forced.wait())
     await asyncio.wait({draining, forced}, return_when=asyncio.FIRST_COMPLETED)
     for task in (draining, forced):
         task.cancel()
     for result in await asyncio.gather(draining, forced, return_exceptions=True):
         if isinstance(result, Exception):
-            log.error("draining failed", exc_info=result)
+            log.error("drain_failed", exc_info=result)
 
 
-def config(node: Running, settings: Settings) -> uvicorn.Config:
+def config(parts: RunningNode, settings: Settings) -> uvicorn.Config:
     """Pings every 20 s whatever the application does; no compression, which costs memory and time per token."""
     return uvicorn.Config(
-        node.app,
+        parts.app,
         http=HttpProtocol,
         ws=WebSocketProtocol,
         ws_max_size=settings.max_message_bytes,
@@ -101,19 +103,18 @@ def config(node: Running, settings: Settings) -> uvicorn.Config:
     )
 
 
-async def _work(running: Running) -> None:
+async def _work(parts: RunningNode) -> None:
     """Load the engine, go on with what was left, watch over it. Returns when the engine is of no use any more."""
-    node = running.node
     try:
-        await node.load()
-        settle()
-        await running.sweep.recover()
-        await _watch(node)
+        await parts.node.load()
+        freeze_loaded_objects()
+        await parts.reconciler.recover()
+        await _watch(parts.node)
     except EngineError as error:
-        node.fail(str(error))
+        parts.node.fail(str(error))
 
 
-def settle() -> None:
+def freeze_loaded_objects() -> None:
     """Keep what was loaded out of the garbage collector's sight: a look through it all stops every stream.
 
     So does one at what all sockets and turns hold, a quarter of a second with 800 of each. It finds next to nothing but
@@ -122,12 +123,12 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     young, middle, _ = gc.get_threshold()
-    gc.set_threshold(young, middle, FULL)
+    gc.set_threshold(young, middle, FULL_COLLECTION_AFTER)
 
 
-def tidy() -> None:
+def collect_when_idle() -> None:
     """Look through everything now that no stream would stand still."""
-    if gc.get_count()[2] > OVERDUE:
+    if gc.get_count()[2] > OVERDUE_AFTER:
         gc.collect()
 
 
@@ -139,5 +140,5 @@ async def _watch(node: Node) -> None:
                 await node.failed.wait()
             raise EngineDead(node.error)
         await node.engine.check()
-        if not node.busy:
-            tidy()
+        if not node.scheduler.taken_slots:
+            collect_when_idle()

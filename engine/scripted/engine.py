@@ -1,4 +1,4 @@
-"""The engine's states: generations that run, wait, fail or die on purpose."""
+"""The scripted engine: generations that run, wait, fail or die on purpose."""
 
 import math
 import os
@@ -21,14 +21,14 @@ from engine.base import (
     Prompt,
     Said,
 )
-from engine.ranges import check, room
-from engine.scripted.answer import Levers, Script, instance, write
-from engine.scripted.pace import Pace
-from engine.scripted.speech import Speech
-from engine.scripted.voice import Voice
+from engine.ranges import check_ranges, tokens_left
+from engine.scripted.clock import StepClock
+from engine.scripted.decoder import ScriptDecoder
+from engine.scripted.generation import ScriptedGeneration
+from engine.scripted.script import Levers, Script, instance, write
 
 CACHE_BLOCK = 16  # tokens
-CACHE_BLOCKS = 1 << 16
+CACHE_BLOCKS = 1 << 16  # after which the prefix cache is emptied
 
 
 class ScriptedEngine:
@@ -48,8 +48,8 @@ class ScriptedEngine:
         self.rate = rate
         self.levers = levers or Levers()  # may be replaced while the engine runs
         self.running: set[str] = set()  # ids of the generations that hold a slot
-        self._dead: str | None = None  # why, once it is
-        self._pace = Pace()
+        self._dead: str | None = None  # why it is dead, once it is
+        self._clock = StepClock()
         self._cache: set[int] = set()  # hashes of prompt beginnings
 
     async def start(self) -> None:
@@ -62,33 +62,35 @@ class ScriptedEngine:
             raise BadRequest(f"a message without {error}") from error
 
     def admit(self, prompt: Prompt, params: Params) -> Params:
-        check(params)
+        check_ranges(params)
         try:
             Levers().over(prompt.token_ids)
             instance((params.format and params.format.schema) or {})
         except ValueError as error:
             raise BadParameter("text.format.schema" if params.format else "input", str(error)) from error
-        _check_choice(params)
-        return msgspec.structs.replace(params, max_tokens=room(prompt, params, self.model.context))
+        _check_tool_choice(params)
+        return msgspec.structs.replace(params, max_tokens=tokens_left(prompt, params, self.model.context))
 
     async def generate(
-        self, id: str, prompt: Prompt, params: Params, said: Said, take: ChunkSink | None = None
+        self, id: str, prompt: Prompt, params: Params, said: Said, sink: ChunkSink | None = None
     ) -> AsyncGenerator[Chunk, None]:
         levers = self.levers.over(prompt.token_ids)
-        speech = Speech(Script(prompt.token_ids, params, levers), params)
+        decoder = ScriptDecoder(Script(prompt.token_ids, params, levers), params)
         index = len(said.token_ids)
         self.running.add(id)
         try:
-            rest, ended = speech.replay(said)
+            rest, ended = decoder.replay(said)
             if ended is None and index and params.format is not None:
                 raise CannotContinue("a structured answer starts at its beginning")
             if rest or ended is not None:
-                yield Chunk((), tuple(rest), ended, reasoning_tokens=speech.reasoning_tokens)
-            due = self._pace.now() + (levers.first or 0)
+                yield Chunk((), tuple(rest), ended, reasoning_tokens=decoder.reasoning_tokens)
+            due = self._clock.now() + (levers.first or 0)
             cached = self._cached(prompt)
-            voice = Voice(speech, levers, lambda: self.rate, index=index, due=due, cached=cached, take=take)
+            generation = ScriptedGeneration(
+                decoder, levers, lambda: self.rate, index=index, due=due, cached=cached, sink=sink
+            )
             while ended is None:
-                chunk = await self._next(voice, levers)
+                chunk = await self._next(generation, levers)
                 ended = chunk.finish
                 yield chunk
         finally:
@@ -104,20 +106,20 @@ class ScriptedEngine:
     def die(self, reason: str = "a lever killed the engine") -> None:
         """All generations raise EngineDead now, and every later one."""
         self._dead = self._dead or reason
-        self._pace.wake_all()
+        self._clock.wake_all()
 
-    async def _next(self, voice: Voice, levers: Levers) -> Chunk:
-        """The next chunk that nobody took at once; the last is one. Raises EngineDead, or what a lever says."""
+    async def _next(self, generation: ScriptedGeneration, levers: Levers) -> Chunk:
+        """The next chunk for the iterator; the last one always is. Raises EngineDead, or what a lever asks for."""
         while True:
-            if voice.index in levers.stops:
-                await self._pull(voice.index, levers)
+            if generation.index in levers.stops:
+                await self._apply_lever(generation.index, levers)
             await self.check()
-            await self._pace.run(voice.due, voice.step)
+            await self._clock.run(generation.due, generation.step)
             await self.check()
-            if (chunk := voice.left()) is not None:
+            if (chunk := generation.take_unsent()) is not None:
                 return chunk
 
-    async def _pull(self, index: int, levers: Levers) -> None:
+    async def _apply_lever(self, index: int, levers: Levers) -> None:
         if index == levers.exit:
             os._exit(1)
         if index == levers.die:
@@ -125,10 +127,10 @@ class ScriptedEngine:
         if index == levers.fail:
             raise EngineError(f"a lever failed this generation at token {index}")
         if index == levers.hang:
-            await self._pace.run(math.inf, lambda now: None)
+            await self._clock.run(math.inf, lambda now: None)
 
     def _cached(self, prompt: Prompt) -> int:
-        """Tokens of this prompt's beginning that were seen before under its salt."""
+        """Tokens at the start of this prompt that were seen before under its salt; notes those that were not."""
         if len(self._cache) > CACHE_BLOCKS:
             self._cache.clear()
         ids = prompt.token_ids
@@ -139,7 +141,7 @@ class ScriptedEngine:
         return seen * CACHE_BLOCK
 
 
-def _check_choice(params: Params) -> None:
+def _check_tool_choice(params: Params) -> None:
     names = [tool.get("name") for tool in params.tools]
     if params.tool_choice == "required" and not names:
         raise BadParameter("tool_choice", "requires tools")

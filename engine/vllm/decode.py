@@ -1,4 +1,4 @@
-"""What vLLM's outputs mean: finish reasons, log probabilities, and said ids as text once more."""
+"""What vLLM's outputs mean: finish reasons, log probabilities, and the ids of a continued answer as text."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,8 @@ from engine.base import EngineError, Finish, Logprob, Prompt, TokenLogprob
 LOWEST = -9999.0  # JSON knows no infinity
 
 
-def finish(reason: str | None) -> Finish | None:
+def finish_of(reason: str | None) -> Finish | None:
+    """vLLM's finish reason as ours. Raises EngineError for those that mean a failure."""
     if reason is None:
         return None
     if reason not in ("stop", "length"):
@@ -20,7 +21,7 @@ def finish(reason: str | None) -> Finish | None:
     return Finish(reason)
 
 
-def logprobs(completion: CompletionOutput, top: int) -> tuple[Logprob, ...]:
+def logprobs_of(completion: CompletionOutput, top: int) -> tuple[Logprob, ...]:
     """One entry per new token, the end-of-text token excepted."""
     entries = completion.logprobs or ()
     if completion.finish_reason == "stop" and not isinstance(completion.stop_reason, str):

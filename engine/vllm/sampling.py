@@ -1,7 +1,6 @@
 """Params as vLLM's SamplingParams, checked in every way in which vLLM could refuse them later."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -10,7 +9,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOu
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from engine.base import BadParameter, Format, Params, Prompt
-from engine.ranges import check, room
+from engine.ranges import check_ranges, tokens_left
 
 DEFAULTABLE = (
     "temperature",
@@ -24,26 +23,28 @@ DEFAULTABLE = (
 
 
 class Sampling:
-    """Knows one model's default sampling and limits."""
+    """One model's default sampling and its limits."""
 
-    def __init__(self, llm: AsyncLLM, defaults: Mapping[str, Any]) -> None:
+    def __init__(self, llm: AsyncLLM) -> None:
         self._llm = llm
-        self._defaults = defaults  # what the model's authors recommend, by vLLM's names
+        # What the model's authors recommend, by vLLM's names; vLLM leaves applying it to its callers.
+        self._defaults: dict[str, Any] = dict(llm.model_config.get_diff_sampling_param())
         self._context: int = llm.model_config.max_model_len
 
     def admit(self, prompt: Prompt, params: Params) -> Params:
-        check(params)
+        """Fill in `max_tokens` and check all parameters. Raises BadParameter, PromptTooLong."""
+        check_ranges(params)
         if params.logprobs and params.top_logprobs > max(self._llm.model_config.max_logprobs, 0):
             raise BadParameter("top_logprobs", f"this model gives at most {self._llm.model_config.max_logprobs}")
-        left = room(prompt, params, self._context)
+        left = tokens_left(prompt, params, self._context)
         if params.max_tokens is None:
             left = min(left, self._defaults.get("max_tokens", left))
         params = msgspec.structs.replace(params, max_tokens=left)
-        self.verify(self.of(params), params.format)
+        self.verify(self.for_vllm(params), params.format)
         return params
 
-    def of(self, params: Params) -> SamplingParams:
-        """Raises BadParameter where vLLM finds something that `engine.ranges` did not."""
+    def for_vllm(self, params: Params) -> SamplingParams:
+        """The same as vLLM's own type. Raises BadParameter where vLLM finds something that `engine.ranges` did not."""
         try:
             return SamplingParams(
                 **self._chosen(params),
@@ -57,7 +58,7 @@ class Sampling:
                 skip_clone=True,  # made for one generation
             )
         except (VLLMValidationError, ValueError) as error:
-            raise refused(error, params.format) from error
+            raise _refused(error, params.format) from error
 
     def verify(self, sampling: SamplingParams, format: Format | None) -> None:
         """What the engine would check once it has the request; a schema is compiled here for the first time."""
@@ -70,15 +71,15 @@ class Sampling:
                 self._llm.get_tokenizer(),
             )
         except (VLLMValidationError, ValueError) as error:
-            raise refused(error, format) from error
+            raise _refused(error, format) from error
 
     def _chosen(self, params: Params) -> dict[str, Any]:
-        own = ((name, getattr(params, name)) for name in DEFAULTABLE)
-        given = {name: value for name, value in own if value is not None}
+        requested = ((name, getattr(params, name)) for name in DEFAULTABLE)
+        given = {name: value for name, value in requested if value is not None}
         return {name: self._defaults[name] for name in DEFAULTABLE if name in self._defaults} | given
 
 
-def refused(error: Exception, format: Format | None) -> BadParameter:
+def _refused(error: Exception, format: Format | None) -> BadParameter:
     """vLLM names the parameter when it can; what it says of a schema it says without a name."""
     name = getattr(error, "parameter", None)
     if name is None and format is not None:

@@ -6,6 +6,7 @@ hand-over. Where nobody claims, it finishes alone, and what is left when the gra
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -13,54 +14,49 @@ import structlog
 from server.node.node import Node
 from server.store.retry import until_answered
 from server.turns.runner import Runner
-from server.web.websocket import WebSocketEndpoint
 
-STEP = 0.01  # seconds between two looks at what is being claimed
-RETURNING = 500  # clients a second that the other nodes are to take in
-FORGIVE = 2.0  # seconds in which writes must be answered once the grace time is over
+POLL_SECONDS = 0.01  # between two looks at what is being claimed
+STORE_SECONDS = 2.0  # in which writes must be answered once the grace time is over
 
 log = structlog.get_logger(__name__)
 
 
-async def drain(node: Node, sockets: WebSocketEndpoint, grace: float) -> None:
-    """Take nothing new, hand over or finish what runs within `grace` seconds, then close the sockets."""
+async def drain(node: Node, close_sockets: Callable[[float], Awaitable[None]], grace: float) -> None:
+    """Take nothing new, hand over or finish what runs within `grace` seconds, then close the sockets.
+
+    `close_sockets` is told within how many seconds, at most, they may be closed one after the other.
+    """
     deadline = time.monotonic() + grace
-    sockets.draining = True
-    if node.state in {"ready", "loading"}:
-        node.leave("draining")
-    log.info("draining", turns=len(node.running), sockets=len(sockets.sockets))
+    node.begin_drain()
+    log.info("draining", turns=len(node.scheduler.running))
     with suppress(TimeoutError):
-        async with asyncio.timeout_at(asyncio.get_running_loop().time() + max(grace, FORGIVE)):
-            await asyncio.gather(*(_offer(node, runner) for runner in list(node.running.values())))
-    await node.heart.beat()  # after the offers: whoever reads it sweeps at once
-    await _ended(node, deadline)
-    await asyncio.gather(*(_give_back(node, runner) for runner in list(node.running.values())))
-    await sockets.close(1012, "this node is stopping", spread=min(len(sockets.sockets) / RETURNING, grace / 3))
+        async with asyncio.timeout(max(grace, STORE_SECONDS)):
+            await node.scheduler.offer_all()
+    await node.heartbeater.beat()  # after the offers: whoever reads it looks for them at once
+    await _idle(node, deadline)
+    await asyncio.gather(*(_give_back(node, runner) for runner in list(node.scheduler.running.values())))
+    await close_sockets(grace / 3)
 
 
-async def _offer(node: Node, runner: Runner) -> None:
-    await until_answered(lambda: node.store.offer(runner.ref, runner.writer.lease))
-
-
-async def _ended(node: Node, deadline: float) -> None:
-    """Until nothing runs here any more: finished, or taken by others."""
-    while node.running or node.claiming:
+async def _idle(node: Node, deadline: float) -> None:
+    """Until nothing runs here any more, finished or taken by others, or the deadline is over."""
+    while not node.scheduler.is_idle:
         left = deadline - time.monotonic()
-        tasks = {runner.task for runner in node.running.values() if runner.task is not None}
+        tasks = {runner.task for runner in node.scheduler.running.values() if runner.task is not None}
         if left <= 0:
             return
         if tasks:
             await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.sleep(STEP)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _give_back(node: Node, runner: Runner) -> None:
     """What nobody took and time did not let us finish: it is the first that anybody runs next."""
     if runner.task is not None:
         runner.task.cancel()
-        await asyncio.wait({runner.task}, timeout=FORGIVE)
+        await asyncio.wait({runner.task}, timeout=STORE_SECONDS)
     try:
-        async with asyncio.timeout(FORGIVE):
-            await until_answered(lambda: node.store.release(runner.ref, runner.writer.lease))
+        async with asyncio.timeout(STORE_SECONDS):
+            await until_answered(lambda: node.resources.store.release(runner.ref, runner.lease))
     except TimeoutError:
-        log.warning("not given back", response_id=runner.ref.id)
+        log.warning("turn_not_given_back", response_id=runner.ref.id)

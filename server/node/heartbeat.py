@@ -1,4 +1,4 @@
-"""Who is alive: every process counts up, and a count that stands still between answered reads is a dead one.
+"""Which nodes are dead: every process counts up, and a count that stands still between answered reads is a dead one.
 
 No clock is compared but the reader's own, and only answered reads count: a stalled Redis, a failover or a clock step
 declares nobody dead. A verdict may be wrong (a process that was frozen comes back); it moves turns, it never changes
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 import structlog
 
-from server.store.contracts import Store
+from server.store.contracts import NodeRegistry
 from server.store.errors import StoreError
 from server.store.types import ClusterSnapshot, TurnRef
 
@@ -20,47 +20,51 @@ log = structlog.get_logger(__name__)
 
 
 class HeartbeatConfig(msgspec.Struct, frozen=True):
-    """Of the beats."""
+    """How often a node counts up, and how soon a count that stands still is a dead node."""
 
-    interval: float = 0.15  # seconds between two
+    interval: float = 0.15  # seconds between two beats
     missed_beats: int = 4  # answered reads in which a count must stand still
     grace_after_silence: float = 2.0  # seconds after an unanswered read in which nobody is judged
-    forget_after: float = 60.0  # seconds after which a dead process is struck out
+    forget_after: float = 60.0  # seconds after which a dead process is struck out of the registry
 
 
 class NodeInfo(msgspec.Struct, frozen=True, rename={"model_version": "model", "free_slots": "free"}):
-    """What a node says of itself."""
+    """What a node says of itself. It is kept as JSON, under the names that earlier releases gave its fields."""
 
-    state: str  # loading | ready | draining | failed | stopped
-    model_version: str = ""  # version of the loaded model
-    free_slots: int = 0  # slots
+    state: str  # as `NodeState`; a node of another release may know others
+    model_version: str = ""  # of the loaded model
+    free_slots: int = 0
 
 
 class FailureDetector:
-    """One reader's judgement of all others."""
+    """One reader's judgement of all other nodes.
 
-    def __init__(self, own: str, tempo: HeartbeatConfig) -> None:
+    With `exclusive` nobody else uses this store: whatever another process left was left for good.
+    """
+
+    def __init__(self, own: str, config: HeartbeatConfig, *, exclusive: bool = False) -> None:
         self.own = own
-        self.config = tempo
+        self.config = config
+        self.exclusive = exclusive
         self.nodes: dict[str, NodeInfo] = {}  # of all that were in the latest read
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, int] = {}  # as last read
         self._still: dict[str, int] = {}  # reads in which the count stood still
         self._reads = 0  # answered ones in a row
         self._patient_until = 0.0  # monotonic time
         self._died: dict[str, float] = {}  # monotonic time of the verdict
 
-    def observe(self, counts: Mapping[str, int], notes: Mapping[str, NodeInfo], now: float) -> bool:
-        """Take an answered read. Whether somebody's state changed: a death, a recovery, another note."""
-        before = self.dead_nodes(), {owner: note.state for owner, note in self.nodes.items()}
+    def observe(self, counts: Mapping[str, int], nodes: Mapping[str, NodeInfo], now: float) -> bool:
+        """Take an answered read. Whether a node's state changed: a death, a recovery, another word of its own."""
+        before = self.dead_nodes(), {owner: info.state for owner, info in self.nodes.items()}
         self._reads += 1
         self._still = {
             owner: self._still.get(owner, 0) + 1 if self._counts.get(owner) == count else 0
             for owner, count in counts.items()
         }
-        self._counts, self.nodes = dict(counts), dict(notes)
-        dead = {owner for owner in counts if owner != self.own and self._judged_dead(owner, now)}
+        self._counts, self.nodes = dict(counts), dict(nodes)
+        dead = {owner for owner in counts if owner != self.own and self._is_dead(owner, now)}
         self._died = {owner: self._died.get(owner, now) for owner in dead}
-        return before != (self.dead_nodes(), {owner: note.state for owner, note in self.nodes.items()})
+        return before != (self.dead_nodes(), {owner: info.state for owner, info in self.nodes.items()})
 
     def on_unanswered(self, now: float) -> None:
         """A read was not answered: nobody can be blamed for silence."""
@@ -69,9 +73,11 @@ class FailureDetector:
         self._patient_until = now + self.config.grace_after_silence
 
     def is_gone(self, owner: str, now: float) -> bool:
-        """Whether this process will never write again: dead, struck out, or its engine is."""
+        """Whether this process will never write again: it is dead, struck out, or its engine is."""
         if owner == self.own:
             return False
+        if self.exclusive:
+            return True
         if owner not in self._counts:
             return self._reads >= self.config.missed_beats and now >= self._patient_until
         return owner in self._died or self.nodes[owner].state in {"failed", "stopped"}
@@ -80,98 +86,95 @@ class FailureDetector:
         """All that are listed and dead."""
         return frozenset(self._died)
 
-    def free_slots(self, model: str) -> dict[str, int]:
-        """Free slots of the living that can run turns of this model version, this one included."""
+    def free_slots(self, model_version: str) -> dict[str, int]:
+        """Free slots of the living nodes that can run turns of this model version, this one included."""
         return {
-            owner: note.free_slots
-            for owner, note in self.nodes.items()
-            if note.state == "ready" and note.model_version == model and owner not in self._died
+            owner: info.free_slots
+            for owner, info in self.nodes.items()
+            if info.state == "ready" and info.model_version == model_version and owner not in self._died
         }
 
     def long_dead(self, now: float) -> list[tuple[str, int]]:
-        """Those that have been dead for long, with their last counts."""
-        return [
-            (owner, self._counts[owner])
-            for owner, since in self._died.items()
-            if now - since > self.config.forget_after
-        ]
+        """Those that can be struck out, with their last counts."""
+        wait = self.config.forget_after
+        return [(owner, self._counts[owner]) for owner, since in self._died.items() if now - since > wait]
 
-    def _judged_dead(self, owner: str, now: float) -> bool:
+    def _is_dead(self, owner: str, now: float) -> bool:
+        """Once dead, dead until it counts on, even while nobody may be judged anew."""
         if owner in self._died and self._still[owner] > 0:
             return True
         return self._still[owner] >= self.config.missed_beats and now >= self._patient_until
 
 
+class HeartbeatCallbacks(msgspec.Struct, frozen=True):
+    """What a heartbeat finds out. None of them may wait."""
+
+    changed: Callable[[], None]  # a node's state changed
+    notified: Callable[[TurnRef], None]  # another node asks this one to look at a turn of its own
+    store_lost: Callable[[], None] = lambda: None  # a beat was not answered
+    store_back: Callable[[], None] = lambda: None  # the store answers again, or has forgotten some of our beats
+
+
 class Heartbeater:
-    """Beats while it runs, on the loop that writes the logs: when that hangs, so does this."""
+    """Counts this process up, on the loop that writes the logs: when that hangs, so does this."""
 
     def __init__(
         self,
-        store: Store,
-        owner: str,
-        note: Callable[[], NodeInfo],
-        *,
-        changed: Callable[[], None],
-        mail: Callable[[TurnRef], None],
-        missed: Callable[[], None] = lambda: None,
-        doubted: Callable[[], None] = lambda: None,
-        tempo: HeartbeatConfig | None = None,
+        registry: NodeRegistry,
+        detector: FailureDetector,
+        describe: Callable[[], NodeInfo],
+        callbacks: HeartbeatCallbacks,
     ) -> None:
-        self.config = tempo or HeartbeatConfig()
-        self.detector = FailureDetector(owner, self.config)
-        self._store = store
-        self._owner = owner
-        self._note = note
-        self._changed = changed  # called when somebody's state changed
-        self._mail = mail  # called with each turn that this owner should look at
-        self._missed = missed  # called when a beat was not answered
-        self._doubted = doubted  # called when Redis answers again, or has forgotten some of our beats
+        self.detector = detector
+        self._registry = registry
+        self._describe = describe  # what this node says of itself now
+        self._on = callbacks
         self._count = 0  # of our own beats, as last read
-        self._unsure = False  # the last beat was not answered
+        self._is_unsure = False  # the last beat was not answered
 
     async def run(self) -> None:
         """Beat until it is cancelled."""
         while True:
             await self.beat()
-            await asyncio.sleep(self.config.interval)
+            await asyncio.sleep(self.detector.config.interval)
 
     async def beat(self) -> None:
         """Count up once, and judge."""
         try:
-            roll = await self._store.beat(self._owner, msgspec.json.encode(self._note()))
+            snapshot = await self._registry.beat(self.detector.own, msgspec.json.encode(self._describe()))
         except StoreError:
             self.detector.on_unanswered(time.monotonic())
-            self._unsure = True
-            self._missed()
+            self._is_unsure = True
+            self._on.store_lost()
             return
-        self._take(roll)
+        self._observe(snapshot)
         for owner, count in self.detector.long_dead(time.monotonic()):
-            await self._bury(owner, count)
+            await self._retire(owner, count)
 
-    def _take(self, roll: ClusterSnapshot) -> None:
-        notes = {owner: _read(note) for owner, note in roll.nodes.items()}
-        known = self.detector.dead_nodes()
-        before, self._count = self._count, roll.counts[self._owner]
-        if self._unsure or self._count <= before:
-            self._unsure = False
-            self._doubted()
-        if self.detector.observe(roll.counts, notes, time.monotonic()):
-            for owner in self.detector.dead_nodes() - known:
-                log.warning("a node is dead", owner=owner, state=notes[owner].state)
-            self._changed()
-        for ref in roll.notifications:
-            self._mail(ref)
+    def _observe(self, snapshot: ClusterSnapshot) -> None:
+        nodes = {owner: _decoded(info) for owner, info in snapshot.nodes.items()}
+        known_dead = self.detector.dead_nodes()
+        before, self._count = self._count, snapshot.counts[self.detector.own]
+        if self._is_unsure or self._count <= before:
+            self._is_unsure = False
+            self._on.store_back()
+        if self.detector.observe(snapshot.counts, nodes, time.monotonic()):
+            for owner in self.detector.dead_nodes() - known_dead:
+                log.warning("node_dead", owner=owner, state=nodes[owner].state)
+            self._on.changed()
+        for ref in snapshot.notifications:
+            self._on.notified(ref)
 
-    async def _bury(self, owner: str, count: int) -> None:
+    async def _retire(self, owner: str, count: int) -> None:
         try:
-            await self._store.retire(owner, count)
+            await self._registry.retire(owner, count)
         except StoreError as error:
-            log.debug("not struck out", owner=owner, error=str(error))
+            log.debug("node_not_retired", owner=owner, error=str(error))
 
 
-def _read(note: bytes) -> NodeInfo:
-    """A node of another version may say more, or less."""
+def _decoded(info: bytes) -> NodeInfo:
+    """A node of another release may say more, or less."""
     try:
-        return msgspec.json.decode(note, type=NodeInfo)
+        return msgspec.json.decode(info, type=NodeInfo)
     except msgspec.MsgspecError:
         return NodeInfo("unknown")

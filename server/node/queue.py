@@ -1,4 +1,4 @@
-"""The turns that wait for a slot of this node."""
+"""The turns that wait for a slot of this node, and who comes next."""
 
 from collections import deque
 from collections.abc import Collection, Iterator
@@ -11,57 +11,61 @@ from server.turns.spec import TurnSpec, unpack
 
 
 class QueuedTurn(msgspec.Struct, frozen=True):
-    """A turn that this node is to run. `seen` is the lease that it had before, None in the queue."""
+    """A turn that this node is to run. `seen_lease` is the one that it had when it was found, None in the queue."""
 
     ref: TurnRef
     spec: TurnSpec
-    telemetry: TurnTelemetry | None = None  # None: begun by another process
+    telemetry: TurnTelemetry | None = None  # None: another process admitted it
     seen_lease: Lease | None = None
-    suspect: bool = False  # somebody died while running it, and its log has not grown since
+    is_suspect: bool = False  # somebody died while running it, and its log has not grown since
 
 
 def queued_turn(turn: Turn) -> QueuedTurn:
-    """Where another process's turn goes on. Raises KeyError, ValueError, msgspec.DecodeError as `unpack` does."""
-    died = turn.lease is not None and not turn.offered
-    return QueuedTurn(turn.ref, unpack(turn.record), None, turn.lease, suspect=died and turn.idle_claims > 0)
+    """A turn that another process admitted. Raises KeyError, ValueError, msgspec.DecodeError as `unpack` does."""
+    owner_died = turn.lease is not None and not turn.offered
+    return QueuedTurn(turn.ref, unpack(turn.record), None, turn.lease, is_suspect=owner_died and turn.idle_claims > 0)
 
 
 class AdmissionQueue:
-    """By age; what was running comes before what only waited."""
+    """By age; what was running before comes ahead of what only waited."""
 
     def __init__(self) -> None:
-        self._places: deque[QueuedTurn] = deque()
+        self._turns: deque[QueuedTurn] = deque()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._turns)
 
     def __iter__(self) -> Iterator[QueuedTurn]:
-        return iter(self._places)
+        return iter(self._turns)
 
-    def push(self, place: QueuedTurn) -> None:
-        """Behind all that come first."""
-        at = len(self._places)
-        while at and _order(place) < _order(self._places[at - 1]):
+    def push(self, turn: QueuedTurn) -> None:
+        """Put a turn behind all that come before it."""
+        at = len(self._turns)
+        while at and _order(turn) < _order(self._turns[at - 1]):
             at -= 1
-        self._places.insert(at, place)
+        self._turns.insert(at, turn)
 
     def remove(self, ref: TurnRef) -> QueuedTurn | None:
-        """Take this turn out."""
-        place = next((place for place in self._places if place.ref == ref), None)
-        if place is not None:
-            self._places.remove(place)
-        return place
+        """Take this turn out; None where it does not wait here."""
+        turn = next((turn for turn in self._turns if turn.ref == ref), None)
+        if turn is not None:
+            self._turns.remove(turn)
+        return turn
 
-    def pop_next(self, suspects: Collection[TurnRef]) -> QueuedTurn | None:
-        """Take out who comes first. While a suspect runs, others wait: when it kills the node, it goes alone."""
-        alone = not suspects
-        place = next((place for place in self._places if alone or not place.suspect), None)
-        return None if place is None else self.remove(place.ref)
+    def pop_next(self, running_suspects: Collection[TurnRef]) -> QueuedTurn | None:
+        """Take out who comes first. While a suspect runs, other suspects wait: if it kills the node, it goes alone."""
+        may_be_suspect = not running_suspects
+        turn = next((turn for turn in self._turns if may_be_suspect or not turn.is_suspect), None)
+        return None if turn is None else self.remove(turn.ref)
 
     def position(self, ref: TurnRef) -> int | None:
-        """From 1."""
-        return next((index for index, place in enumerate(self._places, 1) if place.ref == ref), None)
+        """Counted from 1; None where it does not wait here."""
+        return next((index for index, turn in enumerate(self._turns, 1) if turn.ref == ref), None)
+
+    def clear(self) -> None:
+        """Wait for nobody any more. Every queued turn is in the store too, for all nodes."""
+        self._turns.clear()
 
 
-def _order(place: QueuedTurn) -> tuple[bool, float]:
-    return place.seen_lease is None, place.spec.requested_at
+def _order(turn: QueuedTurn) -> tuple[bool, float]:
+    return turn.seen_lease is None, turn.spec.requested_at

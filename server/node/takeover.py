@@ -1,4 +1,4 @@
-"""Going on with what another process began or what waited in the store: its prompt, and how it ends without one."""
+"""Going on with what another process began or what waited in the store: when that is refused, and with which prompt."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from server.protocol.items import to_messages
 from server.protocol.status import Status
 from server.store.contracts import Store
 from server.store.retry import until_answered
-from server.store.types import TurnRef, WriteResult
+from server.store.types import Checkpoint, Lease, LogEntry, NewTurn, TurnRef, WriteResult
 from server.turns.runner import TurnOutcome
-from server.turns.spec import PromptRef, TurnSpec, digest_of, ids_of
+from server.turns.spec import PromptRef, TurnSpec, digest_of, ids_of, pack
 
-IDLE_CLAIMS = 3  # from dead owners since the log last grew: so many nodes it may have killed
-CLAIMS = 20  # from dead owners in all
+MAX_IDLE_CLAIMS = 3  # from dead owners since the log last grew: so many nodes it may have killed
+MAX_CLAIMS = 20  # from dead owners in all
 GONE = "what it goes on from is no longer there"
 OTHER_PROMPT = "what it goes on from reads differently now"
 
@@ -28,47 +28,64 @@ def _failed(why: str) -> TurnOutcome:
     return TurnOutcome(Status.FAILED, error=("cannot_continue", why))
 
 
-OTHER_MODEL = _failed("The answer was cut and cannot be continued: another model is loaded now.")
+OTHER_VERSION = _failed("The answer was cut and cannot be continued: another model is loaded now.")
 POISON = _failed("The answer was given up: every node that wrote it died.")
 
 
-def foreseen(place: QueuedTurn, claim: WriteResult, version: str) -> TurnOutcome | None:
-    """The end of a turn that a node with this model's version has claimed and need not run."""
-    if claim.idle_claims >= IDLE_CLAIMS or claim.claims >= CLAIMS:
-        log.error("turn given up", response_id=place.ref.id, claims=claim.claims, idle_claims=claim.idle_claims)
+def refusal(queued: QueuedTurn, claim: WriteResult, model_version: str) -> TurnOutcome | None:
+    """How a turn that was claimed ends without being run; None where a node with this model version may run it."""
+    if claim.idle_claims >= MAX_IDLE_CLAIMS or claim.claims >= MAX_CLAIMS:
+        log.error(
+            "turn_failed_owners_died",
+            response_id=queued.ref.id,
+            claims=claim.claims,
+            idle_claims=claim.idle_claims,
+        )
         return POISON
-    return None if place.spec.model_version == version else OTHER_MODEL
+    return None if queued.spec.model_version == model_version else OTHER_VERSION
 
 
-async def recalled(engine: Engine, store: Store, place: QueuedTurn) -> tuple[QueuedTurn, TurnOutcome | None]:
+async def with_prompt(engine: Engine, store: Store, queued: QueuedTurn) -> tuple[QueuedTurn, TurnOutcome | None]:
     """The turn with its prompt, rendered again where it was not kept; without one, how it ends. Raises EngineDead."""
-    record = place.spec
-    if record.prompt is not None or record.prompt_ref is None or record.model_version != engine.model.version:
-        return place, None
+    spec = queued.spec
+    if spec.prompt is not None or spec.prompt_ref is None or spec.model_version != engine.model.version:
+        return queued, None
     try:
-        prompt = await _rendered(engine, store, place.ref, record, record.prompt_ref)
+        prompt = await _rendered(engine, store, queued.ref, spec, spec.prompt_ref)
     except (BadRequest, CannotContinue) as error:
-        log.error("prompt not found again", response_id=place.ref.id, error=str(error))
-        return place, _failed(f"The answer was cut and cannot be continued: {error}.")
-    return msgspec.structs.replace(place, spec=msgspec.structs.replace(record, prompt=prompt, prompt_ref=None)), None
+        log.error("prompt_not_restored", response_id=queued.ref.id, error=str(error))
+        return queued, _failed(f"The answer was cut and cannot be continued: {error}.")
+    return msgspec.structs.replace(queued, spec=msgspec.structs.replace(spec, prompt=prompt, prompt_ref=None)), None
 
 
-async def _rendered(engine: Engine, store: Store, ref: TurnRef, record: TurnSpec, recipe: PromptRef) -> Prompt:
-    items = await _items(store, ref, record, recipe)
-    messages = to_messages(record.response["instructions"], items[recipe.dropped :])
-    prompt = await engine.render(messages, record.params, ref.caller)
-    if digest_of(ids_of(prompt)) != recipe.digest:
+async def _rendered(engine: Engine, store: Store, ref: TurnRef, spec: TurnSpec, prompt_ref: PromptRef) -> Prompt:
+    items = await _items(store, ref, spec, prompt_ref)
+    messages = to_messages(spec.response["instructions"], items[prompt_ref.dropped :])
+    prompt = await engine.render(messages, spec.params, ref.caller)
+    if digest_of(ids_of(prompt)) != prompt_ref.digest:
         raise CannotContinue(OTHER_PROMPT)
     return prompt
 
 
-async def _items(store: Store, ref: TurnRef, record: TurnSpec, recipe: PromptRef) -> list[dict[str, Any]]:
+async def _items(store: Store, ref: TurnRef, spec: TurnSpec, prompt_ref: PromptRef) -> list[dict[str, Any]]:
     """All that the turn was asked with, oldest first."""
-    if not record.response["store"]:
-        return list(record.input)
-    parent = recipe.parent
+    if not spec.keeps:
+        return list(spec.input)
+    parent = prompt_ref.parent
     past = [] if parent is None else await until_answered(lambda: store.history(ref.caller, parent))
     own = await until_answered(lambda: store.input_items(ref))
     if past is None or own is None:
         raise CannotContinue(GONE)
     return [orjson.loads(item) for item in (*past, *own)]
+
+
+def readmission(ref: TurnRef, spec: TurnSpec, lease: Lease, first: LogEntry) -> NewTurn | None:
+    """What admits a turn again that was taken over, where Redis comes back empty. None: its conversation is gone too.
+
+    What it was asked with is not known here, so its parent is a place that does not exist: a later turn that continues
+    this one is told that the history is missing, instead of being given a shorter one.
+    """
+    if spec.response.get("conversation"):
+        return None
+    parent = Checkpoint(f"{ref.id}-lost", 0)
+    return NewTurn(ref, "", pack(spec), first.entry, first.last_seq, lease, spec.keeps, parent=parent)

@@ -1,4 +1,4 @@
-"""One socket's side of the protocol: text frames in, commands out. No I/O: the shell carries the commands out.
+"""One socket's side of the protocol: text frames in, commands out. No I/O: `server.web.websocket` carries them out.
 
 Lanes are first in, first out; different lanes run at once. The connection remembers the latest unkept response of
 each lane, so that `store: false` chains work; that memory dies with the socket.
@@ -11,11 +11,12 @@ import msgspec
 import orjson
 
 from server.protocol.errors import WireError, frame, invalid
+from server.protocol.extensions import CancelRequest, ResumeRequest
 from server.protocol.request import LANE_PATTERN, Request, convert, fingerprint, parse_object, parse_request
 
-IN_FLIGHT = 16
+IN_FLIGHT = 16  # turns that run or are shown at once
 NAMED_LANES = 32
-WAITING = 64
+WAITING = 64  # messages that wait behind others in their lanes; and questions without an answer yet
 AGE_LIMIT = WireError(
     400,
     "websocket_connection_limit_reached",
@@ -88,20 +89,6 @@ class Lane:
         self.latest: Remembered | None = None  # of the last finished turn, if that was unkept
 
 
-class ResumeEvent(msgspec.Struct, frozen=True):
-    """`throughline:resume`."""
-
-    response_id: str
-    starting_after: int | None = None
-    stream_id: str | None = None
-
-
-class CancelEvent(msgspec.Struct, frozen=True):
-    """`throughline:cancel`."""
-
-    response_id: str
-
-
 class SteerEvent(msgspec.Struct, frozen=True):
     """`response.steer`."""
 
@@ -112,14 +99,14 @@ class SteerEvent(msgspec.Struct, frozen=True):
 class Connection:
     """The state of one socket."""
 
-    __slots__ = ("asked", "in_flight", "lanes", "number", "waiting")
+    __slots__ = ("in_flight", "lanes", "last_sent", "unanswered", "waiting")
 
     def __init__(self) -> None:
         self.lanes: dict[str | None, Lane] = {None: Lane()}
         self.in_flight = 0
         self.waiting = 0  # frames in all lanes, not yet started
-        self.asked = 0  # questions beside the lanes, not yet answered
-        self.number = 0  # of the last event that was sent, repeated by events that are not in the log
+        self.unanswered = 0  # questions beside the lanes: a `Find` or a `Cancel`
+        self.last_sent = 0  # number of the last event that was sent; events that are not in the log repeat it
 
     # -- what the client says ------------------------------------------------------------------------------------
 
@@ -160,7 +147,7 @@ class Connection:
 
     def answered(self) -> None:
         """A `Find` or a `Cancel` was answered, or refused."""
-        self.asked -= 1
+        self.unanswered -= 1
 
     def failed(self, lane: str | None, error: WireError) -> list[Command]:
         """A job ended before its turn was admitted, or without a terminal event."""
@@ -185,10 +172,10 @@ class Connection:
             case "response.create":
                 return self._create(body, lane)
             case "throughline:resume":
-                event = convert(body, ResumeEvent)
+                event = convert(body, ResumeRequest)
                 return self._ask(Find(event.response_id, _checked(event.starting_after), event.stream_id))
             case "throughline:cancel":
-                return self._ask(Cancel(convert(body, CancelEvent).response_id))
+                return self._ask(Cancel(convert(body, CancelRequest).response_id))
             case "response.steer":
                 return [Send(self._steer_failed(convert(body, SteerEvent), lane))]
             case None:
@@ -200,9 +187,9 @@ class Connection:
         return self._enqueue(lane, Start(lane, parse_request(body), fingerprint(body), None))
 
     def _ask(self, question: Find | Cancel) -> list[Command]:
-        if self.asked >= WAITING:
+        if self.unanswered >= WAITING:
             raise _too_many()
-        self.asked += 1
+        self.unanswered += 1
         return [question]
 
     def _enqueue(self, lane: str | None, job: Start | Follow) -> list[Command]:
@@ -230,13 +217,14 @@ class Connection:
                 lane.running = lane.waiting.pop(0)
                 self.waiting -= 1
                 self.in_flight += 1
-                commands.append(self._ready(name, lane.running))
+                commands.append(self._ready(lane.running))
         return commands
 
-    def _ready(self, lane: str | None, job: Start | Follow) -> Command:
-        if isinstance(job, Follow):
+    def _ready(self, job: Start | Follow) -> Command:
+        """What runs next, with what this connection alone remembers of the turn before it."""
+        if isinstance(job, Follow) or (known := self._remembered(job.request.previous_response_id)) is None:
             return job
-        return Start(lane, job.request, job.fingerprint, self._remembered(job.request.previous_response_id))
+        return msgspec.structs.replace(job, remembered=known)
 
     def _remembered(self, id: str | None) -> Remembered | None:
         latest = (lane.latest for lane in self.lanes.values())
@@ -268,7 +256,7 @@ class Connection:
             "code": "steering_not_supported",
             "message": "This server does not steer running responses yet; send the input as the next turn.",
         }
-        failed = {"type": "response.steer.failed", "sequence_number": self.number, "steer": steer, "error": error}
+        failed = {"type": "response.steer.failed", "sequence_number": self.last_sent, "steer": steer, "error": error}
         return orjson.dumps(failed if lane is None else failed | {"stream_id": lane}).decode()
 
 

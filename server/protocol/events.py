@@ -1,6 +1,6 @@
-"""From the log to the wire: one entry in, the events that a viewer has not seen out, as JSON.
+"""From the log to the wire: one entry in, its events out as JSON.
 
-Events are built as bytes around the parts that change, since this runs once per token and viewer.
+Events are built as bytes around the parts that change, since this runs once per token.
 """
 
 from collections.abc import Callable
@@ -32,29 +32,27 @@ _HEADS = {kind: f'{{"type":"{name}","sequence_number":%d'.encode() for kind, nam
 
 
 class EventRenderer:
-    """Renders one turn for one viewer: a socket's lane, or an SSE stream."""
+    """Renders one turn for everybody who follows it; `on_lane` makes a frame one socket lane's own."""
 
-    def __init__(self, response: dict[str, Any], lane: str | None = None) -> None:
+    def __init__(self, response: dict[str, Any]) -> None:
         self.response = response  # as it was created: the lifecycle events repeat it
-        self.tail = b',"stream_id":%b}' % _json(lane) if lane is not None else b"}"
 
-    def frames(self, entry: Entry, top: int, after: int) -> list[bytes]:
-        """The events numbered above `after` of an entry whose last event is number `top`."""
+    def frames(self, entry: Entry, last_seq: int) -> list[bytes]:
+        """All events of an entry whose last event is number `last_seq`, each one JSON object."""
         events = entry.events
-        if len(events) == 1 and top > after:  # a token's, as nearly all
-            return [self._frame(events[0], top, opened(entry.open, events[0]), events)]
+        if len(events) == 1:  # a token's, as nearly all
+            return [self._frame(events[0], last_seq, opened(entry.open, events[0]), events)]
         open = entry.open
         frames = []
+        first = last_seq - len(events) + 1
         for index, event in enumerate(events):
             open = opened(open, event)
-            number = top - len(events) + index + 1
-            if number > after:
-                frames.append(self._frame(event, number, open, events[index:]))
+            frames.append(self._frame(event, first + index, open, events[index:]))
         return frames
 
     def _frame(self, event: Event, number: int, open: Open | None, rest: tuple[Event, ...]) -> bytes:
         """`rest` begins with the event itself."""
-        return _HEADS[event.kind] % number + _BODIES[event.kind](self, event, open, rest) + self.tail
+        return _HEADS[event.kind] % number + _BODIES[event.kind](self, event, open, rest) + b"}"
 
     def _lifecycle(self, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
         status = "queued" if any(each.kind == Kind.QUEUED for each in rest) else "in_progress"
@@ -62,6 +60,16 @@ class EventRenderer:
 
     def _terminal(self, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
         return b',"response":' + _json(event.data)
+
+
+def lane_end(lane: str) -> bytes:
+    """What ends each frame of a named lane, in place of its closing brace."""
+    return b',"stream_id":%b}' % _json(lane)
+
+
+def on_lane(frames: list[bytes], end: bytes) -> list[bytes]:
+    """The same events on a named lane, whose `lane_end` is given."""
+    return [frame[:-1] + end for frame in frames]
 
 
 def _json(value: Any) -> bytes:
@@ -77,7 +85,7 @@ def _part(open: Open | None) -> bytes:
     return _place(open) + b',"content_index":0'
 
 
-def _text(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _text(renderer: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     return b'%b,"delta":%b,"logprobs":%b' % (_part(open), orjson.dumps(event.text), _logprobs(event.data))
 
 
@@ -92,20 +100,20 @@ def _bare(each: dict[str, Any]) -> dict[str, Any]:
     return {"token": each["token"], "logprob": each["logprob"]}
 
 
-def _reasoning(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _reasoning(renderer: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     return b'%b,"delta":%b' % (_part(open), _json(event.text))
 
 
-def _arguments(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _arguments(renderer: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     return b'%b,"delta":%b' % (_place(open), _json(event.text))
 
 
-def _item(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _item(renderer: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     assert open is not None
     return b',"output_index":%d,"item":%b' % (open.output_index, _json(event.data))
 
 
-def _part_added(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _part_added(renderer: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     return b'%b,"part":%b' % (_part(open), _json(event.data))
 
 
@@ -115,20 +123,20 @@ def _closing(rest: tuple[Event, ...]) -> dict[str, Any]:
     return item
 
 
-def _text_done(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _text_done(renderer: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     part = _closing(rest)["content"][0]
     return b'%b,"text":%b,"logprobs":%b' % (_part(open), _json(part["text"]), _logprobs(part["logprobs"]))
 
 
-def _reasoning_done(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _reasoning_done(renderer: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     return b'%b,"text":%b' % (_part(open), _json(_closing(rest)["content"][0]["text"]))
 
 
-def _arguments_done(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _arguments_done(renderer: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     return b'%b,"arguments":%b' % (_place(open), _json(_closing(rest)["arguments"]))
 
 
-def _part_done(view: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
+def _part_done(renderer: EventRenderer, event: Event, open: Open | None, rest: tuple[Event, ...]) -> bytes:
     return b'%b,"part":%b' % (_part(open), _json(_closing(rest)["content"][0]))
 
 

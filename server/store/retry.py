@@ -1,4 +1,4 @@
-"""Asking the store again."""
+"""Repeating a call until the store answers it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from server.store.errors import StoreDown, StoreFull
 
 T = TypeVar("T")
 
-REPEAT = 0.1  # seconds between calls that the store does not answer
+RETRY_SECONDS = 0.1  # seconds between calls that the store does not answer
 
 
 async def until_answered(call: Callable[[], Awaitable[T]]) -> T:
@@ -17,4 +17,4 @@ async def until_answered(call: Callable[[], Awaitable[T]]) -> T:
         try:
             return await call()
         except (StoreDown, StoreFull):
-            await asyncio.sleep(REPEAT)
+            await asyncio.sleep(RETRY_SECONDS)

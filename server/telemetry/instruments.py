@@ -46,21 +46,21 @@ class TurnTelemetry:
     def __init__(self, id: str, model: str, asked: float, span: Span) -> None:
         self.id = id
         self.model = model
-        self.asked = asked  # wall-clock seconds when the request came
+        self.requested_at = asked  # wall-clock seconds when the request came
         self.span = span  # the turn's root on this node
-        self.started = 0.0  # when a slot was found
-        self.first = 0.0  # when the first chunk came
+        self.started_at = 0.0  # when a slot was found
+        self.first_token_at = 0.0  # when the first chunk came
         self.resumed = False  # this node goes on with somebody else's turn
         self.status = "unfinished"
         self.finish: str | None = None  # why it ended the way it did
         self.usage = Usage()
 
-    def token(self) -> None:
+    def on_token(self) -> None:
         """A chunk came."""
-        if not self.first:
-            self.first = time.time()
+        if not self.first_token_at:
+            self.first_token_at = time.time()
 
-    def ended(self, status: str, finish: str | None, usage: Usage) -> None:
+    def on_end(self, status: str, finish: str | None, usage: Usage) -> None:
         """The terminal event is in the log."""
         self.status, self.finish, self.usage = status, finish, usage
 
@@ -175,11 +175,11 @@ class Telemetry:
         labels = PROVIDER | {"gen_ai.request.model": facts.model}
         self._tokens.add(facts.usage.input, labels | {"gen_ai.token.type": "input"})
         self._tokens.add(facts.usage.output, labels | {"gen_ai.token.type": "output"})
-        self._duration.record(now - facts.asked, labels)
-        if facts.first and not facts.resumed:
-            self._ttft.record(facts.first - facts.asked, labels)
+        self._duration.record(now - facts.requested_at, labels)
+        if facts.first_token_at and not facts.resumed:
+            self._ttft.record(facts.first_token_at - facts.requested_at, labels)
         if facts.usage.output > 1:
-            self._tpot.record((now - facts.first) / (facts.usage.output - 1), labels)
+            self._tpot.record((now - facts.first_token_at) / (facts.usage.output - 1), labels)
 
     def _observe(self, name: str) -> Any:
         def read(options: CallbackOptions) -> Iterator[Observation]:
@@ -229,16 +229,16 @@ def _views() -> list[View]:
 
 def _line(facts: TurnTelemetry, now: float) -> dict[str, Any]:
     """All facts of a turn, times in milliseconds."""
-    writing = now - facts.first if facts.first else 0.0
+    writing = now - facts.first_token_at if facts.first_token_at else 0.0
     return {
         "response_id": facts.id,
         "model": facts.model,
         "status": facts.status,
         "finish": facts.finish,
         "resumed": facts.resumed,
-        "queue_ms": _ms(facts.started - facts.asked) if facts.started else None,
-        "ttft_ms": _ms(facts.first - facts.asked) if facts.first else None,
-        "total_ms": _ms(now - facts.asked),
+        "queue_ms": _ms(facts.started_at - facts.requested_at) if facts.started_at else None,
+        "ttft_ms": _ms(facts.first_token_at - facts.requested_at) if facts.first_token_at else None,
+        "total_ms": _ms(now - facts.requested_at),
         "tokens_per_s": round(facts.usage.output / writing, 1) if writing > 0 else None,
         "input_tokens": facts.usage.input,
         "cached_tokens": facts.usage.cached,

@@ -1,4 +1,4 @@
-"""The model input of a turn: what was said before it, from one place and in one read."""
+"""What was said before a turn: all items of its prompt but its own input, in one read however long the chat is."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ import orjson
 from server.protocol.connection import Remembered
 from server.protocol.errors import not_found, previous_not_found
 from server.protocol.request import Request
-from server.store.contracts import Store
+from server.store.contracts import HistoryStore
 from server.store.types import Checkpoint, TurnRef
 
 
 class History(msgspec.Struct, frozen=True):
-    """All items before a turn's own input. `parent` is where they lie, unless only this connection knows them."""
+    """All items before a turn's own input. `parent` is where they are kept; None: only a connection knows them."""
 
     items: tuple[dict[str, Any], ...] = ()
     parent: Checkpoint | None = None
 
 
-async def load(store: Store, caller: str, request: Request, remembered: Remembered | None) -> History:
+async def load_history(store: HistoryStore, caller: str, request: Request, remembered: Remembered | None) -> History:
     """Everything that `request` continues. Raises WireError when it is not there."""
     if remembered is not None:
         return History(remembered.items)
@@ -30,23 +30,23 @@ async def load(store: Store, caller: str, request: Request, remembered: Remember
     return History()
 
 
-async def _conversation(store: Store, caller: str, id: str) -> History:
+async def _conversation(store: HistoryStore, caller: str, id: str) -> History:
     end = await store.conversation_end(caller, id)
     if end is None:
         raise not_found("conversation", id)
     return await _read(store, caller, end) or History(parent=end)
 
 
-async def _previous(store: Store, ref: TurnRef) -> History:
+async def _previous(store: HistoryStore, ref: TurnRef) -> History:
     stored = await store.response(ref)
     if stored is None or stored.checkpoint is None:
         raise previous_not_found(ref.id)
-    past = await _read(store, ref.caller, stored.checkpoint)
-    if past is None:
+    history = await _read(store, ref.caller, stored.checkpoint)
+    if history is None:
         raise previous_not_found(ref.id)
-    return past
+    return history
 
 
-async def _read(store: Store, caller: str, checkpoint: Checkpoint) -> History | None:
+async def _read(store: HistoryStore, caller: str, checkpoint: Checkpoint) -> History | None:
     raw = await store.history(caller, checkpoint)
     return None if raw is None else History(tuple(orjson.loads(item) for item in raw), checkpoint)

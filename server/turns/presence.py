@@ -1,4 +1,4 @@
-"""Who looks at the turns that nothing is kept of: one that nobody looks at is not worth a slot."""
+"""Who watches the turns that nothing is kept of: one that nobody watches is not worth a slot."""
 
 import asyncio
 from collections import Counter
@@ -9,70 +9,74 @@ from server.store.types import TurnRef
 
 
 class Presence:
-    """Counts viewers on this node. A turn that is expected to have one and has none for `grace` seconds is given up."""
+    """Counts this node's subscriptions of each turn.
 
-    def __init__(self, grace: float, give_up: Callable[[TurnRef], None]) -> None:
-        self.grace = grace
-        self._give_up = give_up
-        self._viewers: Counter[TurnRef] = Counter()
-        self._expected: set[TurnRef] = set()
-        self._timers: dict[TurnRef, asyncio.TimerHandle] = {}  # of turns without a viewer
-        self._looks: dict[TurnRef, int] = {}  # how often other nodes had said that they have viewers
+    A turn that requires a watcher (`store: false`) and has had none for `grace` seconds is given to `on_unwatched`; it
+    is for the owner to find out whether somebody watches on another node.
+    """
+
+    def __init__(self, grace: float, on_unwatched: Callable[[TurnRef], None]) -> None:
+        self.grace = grace  # seconds
+        self._on_unwatched = on_unwatched
+        self._watchers: Counter[TurnRef] = Counter()
+        self._required: set[TurnRef] = set()
+        self._timers: dict[TurnRef, asyncio.TimerHandle] = {}  # of required turns without a watcher
+        self._reports: dict[TurnRef, int] = {}  # of watchers on other nodes, as last counted
 
     def require(self, ref: TurnRef) -> None:
-        """From now on somebody must look at this turn."""
-        self._expected.add(ref)
+        """From now on somebody must watch this turn."""
+        self._required.add(ref)
         self._arm(ref)
 
-    def on_remote_report(self, ref: TurnRef, looks: int) -> bool:
-        """Take how often other nodes said that they have viewers. More than before: somebody looks, wait on."""
-        if looks <= self._looks.get(ref, 0) or ref not in self._expected:
+    def on_remote_report(self, ref: TurnRef, reports: int) -> bool:
+        """Take how often other nodes have reported watchers. Whether that is more than before: then wait on."""
+        if reports <= self._reports.get(ref, 0) or ref not in self._required:
             return False
-        self._looks[ref] = looks
+        self._reports[ref] = reports
         self._arm(ref)
         return True
 
     def is_watched(self, ref: TurnRef) -> bool:
-        """Whether somebody looks at it here."""
-        return ref in self._viewers
+        """Whether somebody watches it on this node."""
+        return ref in self._watchers
 
     def forget(self, ref: TurnRef) -> None:
-        """The turn is over, or not ours."""
-        self._expected.discard(ref)
-        self._looks.pop(ref, None)
+        """The turn is over, or another node's."""
+        self._required.discard(ref)
+        self._reports.pop(ref, None)
         self._disarm(ref)
 
     @contextmanager
     def watching(self, ref: TurnRef) -> Iterator[None]:
-        """Somebody looks."""
-        self._viewers[ref] += 1
+        """Count one more watcher while the block runs."""
+        self._watchers[ref] += 1
         self._disarm(ref)
         try:
             yield
         finally:
-            self._viewers[ref] -= 1
-            if not self._viewers[ref]:
-                del self._viewers[ref]
+            self._watchers[ref] -= 1
+            if not self._watchers[ref]:
+                del self._watchers[ref]
                 self._arm(ref)
 
     def watched_turns(self) -> int:
-        """How many turns have a viewer here."""
-        return len(self._viewers)
+        """How many turns have a watcher on this node."""
+        return len(self._watchers)
 
     def close(self) -> None:
-        """Give up nothing any more."""
-        for ref in list(self._expected):
+        """Report nothing any more."""
+        for ref in list(self._required):
             self.forget(ref)
 
     def _arm(self, ref: TurnRef) -> None:
-        if ref in self._expected and ref not in self._viewers and ref not in self._timers:
-            self._timers[ref] = asyncio.get_running_loop().call_later(self.grace, self._late, ref)
+        if ref in self._required and ref not in self._watchers and ref not in self._timers:
+            self._timers[ref] = asyncio.get_running_loop().call_later(self.grace, self._expire, ref)
 
     def _disarm(self, ref: TurnRef) -> None:
         timer = self._timers.pop(ref, None)
         if timer is not None:
             timer.cancel()
 
-    def _late(self, ref: TurnRef) -> None:
+    def _expire(self, ref: TurnRef) -> None:
         del self._timers[ref]
-        self._give_up(ref)
+        self._on_unwatched(ref)

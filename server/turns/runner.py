@@ -11,7 +11,7 @@ import orjson
 import structlog
 
 from engine.base import CannotContinue, Chunk, Engine, EngineDead, EngineError, Finish, Prompt
-from server.log.journal import Journal, Writer, WriterError
+from server.log.journal import ClaimedLog, Journal, Writer, WriterError
 from server.protocol.entry import Event, Kind, Open, decode
 from server.protocol.output import ResponseBuilder
 from server.protocol.response import Usage, ended
@@ -27,98 +27,104 @@ OUTCOMES = {Finish.STOP: (Status.COMPLETED, None), Finish.LENGTH: (Status.INCOMP
 
 
 class TurnOutcome(msgspec.Struct, frozen=True):
-    """How a generation ended."""
+    """How a turn ends. `error` is its code and message."""
 
     status: Status
     reason: str | None = None
     error: tuple[str, str] | None = None
 
 
-class Runner:
-    """Runs one turn once."""
+class LeasedTurn(msgspec.Struct, frozen=True):
+    """A turn that this node holds, with all that is needed to run it."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        journal: Journal,
-        telemetry: Telemetry,
-        ref: TurnRef,
-        lease: Lease,
-        record: TurnSpec,
-        log: Sequence[LogEntry],
-        facts: TurnTelemetry,
-        verdict: TurnOutcome | None = None,
-        *,
-        hole: bool = False,
-        origin: NewTurn | None = None,
-    ) -> None:
-        self.engine = engine
-        self.telemetry = telemetry
-        self.ref = ref
-        self.lease = lease
-        self.record = record
-        self.answer = ResponseBuilder(record.suffix)
-        self.cached = 0  # prompt tokens that the engine found in its cache
-        self.reasoning = 0  # tokens of reasoning, known at the end
-        self.stopping = False  # a cancel was asked for
-        self.ending = False  # the generation is over, only its end is being written
+    ref: TurnRef
+    spec: TurnSpec
+    lease: Lease
+    entries: Sequence[LogEntry]  # its whole log so far
+    telemetry: TurnTelemetry
+    outcome: TurnOutcome | None = None  # known before it runs: this node cannot run it
+    has_hole: bool = False  # numbers above the log may have been used for entries that are lost
+    origin: NewTurn | None = None  # what admits it again, where Redis comes back empty
+    stop: bool = False  # a cancel was asked for already
+
+
+class Runner:
+    """Runs one turn once. It is the sink of its own generation."""
+
+    def __init__(self, engine: Engine, journal: Journal, telemetry: Telemetry, turn: LeasedTurn) -> None:
+        self.ref = turn.ref
+        self.spec = turn.spec
         self.task: asyncio.Task[Any] | None = None  # set while `run` is running
-        self.facts = facts
-        self.verdict = verdict  # known before it ran: this node cannot run it
-        # With a hole, numbers may have been used that are not in the log; `origin` is what it was admitted with, here.
-        self.writer = self._replay(journal, log, HOLE if hole else 0, origin)
+        self._engine = engine
+        self._telemetry = telemetry
+        self._turn = turn
+        self._facts = turn.telemetry
+        self._builder = ResponseBuilder(turn.spec.suffix)
+        self._cached_tokens = 0  # of the prompt, that the engine found in its cache
+        self._reasoning_tokens = 0  # known at the end
+        self._stopping = turn.stop  # a cancel was asked for
+        self._ending = False  # the generation is over, only its end is being written
+        self._pushed_text = False  # whether the latest chunk that was pushed had any
+        self._writer = self._replay(journal)
+
+    @property
+    def lease(self) -> Lease:
+        """What the turn is written under. It changes where Redis came back older and the writer claimed again."""
+        return self._writer.lease
 
     async def run(self) -> None:
         """The whole turn. Cancelling it leaves the turn unfinished for another owner. Raises EngineDead, likewise."""
         self.task = asyncio.current_task()
         try:
             self._begin()
-            with self.telemetry.step(self.facts, "engine"):
-                verdict = await self._verdict()
-            self.ending = True
-            with self.telemetry.step(self.facts, "log"):
-                await self._finish(verdict)
+            with self._telemetry.step(self._facts, "engine"):
+                outcome = await self._outcome()
+            self._ending = True
+            with self._telemetry.step(self._facts, "log"):
+                await self._finish(outcome)
         except WriterError as error:
-            self.facts.status = error.outcome.status
-            log.warning("turn given up", response_id=self.ref.id, reason=str(error))
+            self._facts.status = error.result.status
+            log.warning("turn_lost_to_another_writer", response_id=self.ref.id, reason=str(error))
         finally:
-            self.writer.close()
-            self.telemetry.finished(self.facts)
+            self._writer.close()
+            self._telemetry.finished(self._facts)
 
     def stop(self) -> None:
         """A cancel: end the generation now and keep what was said."""
-        if self.stopping or self.ending:
+        if self._stopping or self._ending:
             return
-        self.stopping = True
+        self._stopping = True
         if self.task is not None:
             self.task.cancel()
 
-    def _replay(self, journal: Journal, log: Sequence[LogEntry], skip: int, origin: NewTurn | None) -> Writer:
-        open: Open | None = None
-        for logged in log:
-            self.answer.replay(decode(logged.entry).events)
-            open = self.answer.open
-        return journal.open_writer(
-            self.ref, self.lease, log[-1].last_seq + skip, open, log, told=self._told, origin=origin
-        )
+    def _replay(self, journal: Journal) -> Writer:
+        """Fold the log, and open a writer behind its end."""
+        turn = self._turn
+        open_item: Open | None = None
+        for logged in turn.entries:
+            self._builder.replay(decode(logged.entry).events)
+            open_item = self._builder.open
+        last_seq = turn.entries[-1].last_seq + (HOLE if turn.has_hole else 0)
+        claimed = ClaimedLog(turn.ref, turn.lease, last_seq, turn.entries, open_item, turn.origin)
+        return journal.open_writer(claimed, self._on_news)
 
-    def _told(self, writer: Writer) -> None:
-        """News from the log: a stop was asked for, or the turn is no longer ours."""
-        if writer.error is not None and not self.ending and self.task is not None:
+    def _on_news(self, writer: Writer) -> None:
+        """The log says that a stop was asked for, or that the turn is no longer ours."""
+        if writer.error is not None and not self._ending and self.task is not None:
             self.task.cancel()
         elif writer.stopped:
             self.stop()
 
     def _begin(self) -> None:
-        if self.answer.status is Status.QUEUED:
-            self.writer.append(self.answer.begin())
-        self.facts.started = time.time()
+        if self._builder.status is Status.QUEUED:
+            self._writer.append(self._builder.begin())
+        self._facts.started_at = time.time()
 
-    async def _verdict(self) -> TurnOutcome:
-        if self.stopping:
+    async def _outcome(self) -> TurnOutcome:
+        if self._stopping:
             return TurnOutcome(Status.CANCELLED)
-        if self.verdict is not None:
-            return self.verdict
+        if self._turn.outcome is not None:
+            return self._turn.outcome
         try:
             return await self._generate()
         except asyncio.CancelledError:
@@ -130,83 +136,95 @@ class Runner:
         except StoreError:
             raise
         except Exception:
-            log.exception("turn failed", response_id=self.ref.id)
-            return TurnOutcome(
-                Status.FAILED, error=("server_error", "The server had an error while writing this answer.")
-            )
+            log.exception("turn_failed", response_id=self.ref.id)
+            message = "The server had an error while writing this answer."
+            return TurnOutcome(Status.FAILED, error=("server_error", message))
 
     def _interrupted(self) -> TurnOutcome:
         """Tell our own two reasons to cancel from the node's, which goes on up."""
-        if self.task is None or not (self.stopping or self.writer.error):
+        if self.task is None or not (self._stopping or self._writer.error):
             raise
         self.task.uncancel()
-        if self.writer.error is not None:
-            raise self.writer.error
+        if self._writer.error is not None:
+            raise self._writer.error
         return TurnOutcome(Status.CANCELLED)
 
+    # -- generating ----------------------------------------------------------------------------------------------
+
     async def _generate(self) -> TurnOutcome:
-        if not self.record.generates:
+        if not self.spec.generates:
             return await self._warm_up()
-        id = f"{self.ref.id}-{self.lease.fence}"
-        said = self.answer.said()
         finish = Finish.STOP
-        chunks = self.engine.generate(id, self._prompt(), self.record.params, said, self._take_at_once)
+        chunks = self._engine.generate(
+            self._generation_id(), self._prompt(), self.spec.params, self._builder.said(), self
+        )
         async with aclosing(chunks):
             async for chunk in chunks:
-                self._take(chunk)
+                self._append(chunk)
                 if chunk.finish is not None:
-                    finish, self.reasoning = chunk.finish, chunk.reasoning_tokens
-                await self.writer.wait_for_room()
+                    finish, self._reasoning_tokens = chunk.finish, chunk.reasoning_tokens
+                await self._writer.wait_for_room()
         return TurnOutcome(*OUTCOMES[finish])
 
-    def _take_at_once(self, chunk: Chunk) -> float | None:
-        """For the engine: called where the chunk is made. It raises nothing but a bug of ours."""
-        if self.stopping or not self.writer.has_room:
-            return None
-        self._take(chunk)
-        return self.writer.merge_due if chunk.deltas else 0.0
+    def try_push(self, chunk: Chunk, /) -> bool:
+        """Take a chunk where the engine made it, unless the turn is being stopped or too much is unacknowledged."""
+        if self._stopping or not self._writer.has_room:
+            return False
+        self._append(chunk)
+        self._pushed_text = bool(chunk.deltas)
+        return True
 
-    def _take(self, chunk: Chunk) -> None:
-        self.writer.append(self.answer.take(chunk))
-        if not self.facts.first:
-            self.facts.token()
-        if chunk.cached_tokens > self.cached:
-            self.cached = chunk.cached_tokens
+    def merge_until(self) -> float:
+        """When the writer sends next, in loop time; 0.0 after a chunk without text, which gave it nothing to send."""
+        return self._writer.merge_due if self._pushed_text else 0.0
+
+    def _append(self, chunk: Chunk) -> None:
+        self._writer.append(self._builder.take(chunk))
+        if not self._facts.first_token_at:
+            self._facts.on_token()
+        if chunk.cached_tokens > self._cached_tokens:
+            self._cached_tokens = chunk.cached_tokens
 
     async def _warm_up(self) -> TurnOutcome:
         """`generate: false`: the prefix cache is filled, nothing is said."""
-        params = msgspec.structs.replace(self.record.params, max_tokens=1, format=None)
-        id = f"{self.ref.id}-{self.lease.fence}"
-        async with aclosing(self.engine.generate(id, self._prompt(), params, self.answer.said())) as chunks:
+        params = msgspec.structs.replace(self.spec.params, max_tokens=1, format=None)
+        said = self._builder.said()
+        async with aclosing(self._engine.generate(self._generation_id(), self._prompt(), params, said)) as chunks:
             async for chunk in chunks:
-                self.cached = chunk.cached_tokens
+                self._cached_tokens = chunk.cached_tokens
         return TurnOutcome(Status.COMPLETED)
 
-    def _prompt(self) -> Prompt:
-        if self.record.prompt is None:
-            raise CannotContinue("its prompt is not known here")
-        return self.record.prompt
+    def _generation_id(self) -> str:
+        """An engine must never see an id twice, also where a turn comes back to it."""
+        return f"{self.ref.id}-{self._turn.lease.fence}"
 
-    async def _finish(self, verdict: TurnOutcome) -> None:
-        closing = self.answer.close(verdict.status)
+    def _prompt(self) -> Prompt:
+        if self.spec.prompt is None:
+            raise CannotContinue("its prompt is not known here")
+        return self.spec.prompt
+
+    # -- ending --------------------------------------------------------------------------------------------------
+
+    async def _finish(self, outcome: TurnOutcome) -> None:
+        closing = self._builder.close(outcome.status)
         usage = self._usage()
         response = ended(
-            self.record.response,
-            verdict.status,
-            self.answer.items,
+            self.spec.response,
+            outcome.status,
+            self._builder.items,
             usage,
             int(time.time()),
-            reason=verdict.reason,
-            error=verdict.error,
+            reason=outcome.reason,
+            error=outcome.error,
         )
-        events: list[Event] = [*closing, *self.answer.end(verdict.status, response)]
-        output = tuple(Item(item["id"], orjson.dumps(item)) for item in self.answer.items)
-        await self.writer.finish(events, verdict.status, orjson.dumps(response), output)
-        self.facts.ended(verdict.status, verdict.reason or (verdict.error or (None,))[0], usage)
+        events: list[Event] = [*closing, *self._builder.end(outcome.status, response)]
+        output = tuple(Item(item["id"], orjson.dumps(item)) for item in self._builder.items)
+        await self._writer.finish(events, outcome.status, orjson.dumps(response), output)
+        self._facts.on_end(outcome.status, outcome.reason or (outcome.error or (None,))[0], usage)
 
     def _usage(self) -> Usage:
-        output = len(self.answer.token_ids) + len(self.answer.held)
-        return Usage(self.record.prompt_tokens, self.cached, output, self.reasoning)
+        output = len(self._builder.token_ids) + len(self._builder.held)
+        return Usage(self.spec.prompt_tokens, self._cached_tokens, output, self._reasoning_tokens)
 
 
 def first_events(*, leased: bool) -> list[Event]:

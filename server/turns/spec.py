@@ -22,7 +22,7 @@ class PromptRef(msgspec.Struct, frozen=True):
 
 
 _params = msgspec.msgpack.Decoder(Params)
-_recipe = msgspec.msgpack.Decoder(PromptRef)
+_prompt_ref = msgspec.msgpack.Decoder(PromptRef)
 
 
 class TurnSpec(msgspec.Struct, frozen=True):
@@ -49,15 +49,15 @@ class TurnSpec(msgspec.Struct, frozen=True):
         return self.prompt_ref.tokens if self.prompt_ref is not None else 0
 
     @property
+    def keeps(self) -> bool:
+        """`store: true`: the response outlives its log, and can be continued from anywhere."""
+        return bool(self.response["store"])
+
+    @property
     def suffix(self) -> str:
         """What makes the ids of this turn's items its own."""
         id: str = self.response["id"]
         return id.removeprefix("resp_")
-
-    @property
-    def structured(self) -> bool:
-        """Whether the answer follows a grammar."""
-        return self.params.format is not None
 
     def remembered(self, output: list[dict[str, Any]]) -> Remembered:
         """What a connection needs to continue from this turn once it said `output`."""
@@ -74,26 +74,26 @@ def digest_of(ids: bytes) -> bytes:
     return blake2b(ids, digest_size=16).digest()
 
 
-def pack(record: TurnSpec) -> dict[str, bytes]:
-    """As hash fields; where there is a recipe, without the prompt, which is as long as all that was said before."""
-    return _prompt(record) | {
-        "response": orjson.dumps(record.response),
-        "params": msgspec.msgpack.encode(record.params),
-        "model": record.model_version.encode(),
-        "lane": (record.lane or "").encode(),
-        "generates": b"1" if record.generates else b"",
-        "input": orjson.dumps(record.input) if record.input else b"",
-        "asked": repr(record.requested_at).encode(),
-        "trace": record.traceparent.encode(),
+def pack(spec: TurnSpec) -> dict[str, bytes]:
+    """As hash fields; where there is a reference, without the prompt, which is as long as all that was said before."""
+    return _prompt(spec) | {
+        "response": orjson.dumps(spec.response),
+        "params": msgspec.msgpack.encode(spec.params),
+        "model": spec.model_version.encode(),
+        "lane": (spec.lane or "").encode(),
+        "generates": b"1" if spec.generates else b"",
+        "input": orjson.dumps(spec.input) if spec.input else b"",
+        "asked": repr(spec.requested_at).encode(),
+        "trace": spec.traceparent.encode(),
     }
 
 
-def _prompt(record: TurnSpec) -> dict[str, bytes]:
-    if record.prompt_ref is not None:
-        return {"recipe": msgspec.msgpack.encode(record.prompt_ref)}
-    if record.prompt is None:
-        raise ValueError("a record without a prompt and without a recipe")
-    return {"prompt": ids_of(record.prompt), "salt": (record.prompt.salt or "").encode()}
+def _prompt(spec: TurnSpec) -> dict[str, bytes]:
+    if spec.prompt_ref is not None:
+        return {"recipe": msgspec.msgpack.encode(spec.prompt_ref)}
+    if spec.prompt is None:
+        raise ValueError("a turn without a prompt and without a reference to one")
+    return {"prompt": ids_of(spec.prompt), "salt": (spec.prompt.salt or "").encode()}
 
 
 def unpack(fields: dict[str, bytes]) -> TurnSpec:
@@ -102,7 +102,7 @@ def unpack(fields: dict[str, bytes]) -> TurnSpec:
     return TurnSpec(
         response=orjson.loads(fields["response"]),
         prompt=_prompt_of(fields) if whole else None,
-        prompt_ref=None if whole else _recipe.decode(fields["recipe"]),
+        prompt_ref=None if whole else _prompt_ref.decode(fields["recipe"]),
         params=_params.decode(fields["params"]),
         model_version=fields["model"].decode(),
         lane=fields["lane"].decode() or None,

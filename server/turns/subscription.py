@@ -1,109 +1,197 @@
-"""Whoever follows a turn from a position: a socket's lane, an SSE stream, a caller who waits for the end."""
+"""Following one turn from a position: a socket's lane, an SSE stream, a caller who waits for the end.
+
+Any number of subscriptions may follow a turn on one node. The JSON of its events is made once for all of them.
+"""
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
+from weakref import WeakValueDictionary
 
+import msgspec
+
+from engine.base import Sink
 from server.log.subscriber import LogNotice, LogSubscriber
 from server.protocol.entry import TERMINAL, Kind, decode
-from server.protocol.events import EventRenderer
-from server.store.contracts import Store
-from server.store.retry import REPEAT
-from server.store.types import LogEntry, Turn, TurnRef
+from server.protocol.events import EventRenderer, lane_end, on_lane
+from server.store.types import LogEntry, TurnRef
 from server.turns.presence import Presence
 from server.turns.spec import TurnSpec
 
 AT_ONCE = 64  # events of a log in memory that are handed out before others get a turn
+SHARED_BYTES = 128 * 1024  # of rendered events that are kept while several subscriptions follow a turn
 
-RETURN = 2.0  # seconds for an owner to give its turn back to an empty Redis
+
+class RenderedEntry(msgspec.Struct, frozen=True, gc=False):
+    """One entry as its events go out, on the connection's own lane."""
+
+    entry: bytes  # what it was rendered from
+    frames: list[bytes]
+    has_begun: bool  # an event beside created, queued and in_progress is in it
+    response: dict[str, Any] | None  # the finished response, with the terminal event
 
 
-async def turn_at(store: Store, ref: TurnRef, after: int) -> Turn | None:
-    """A turn by its id. One of which somebody has seen events is looked for again for a while: where Redis came back
-    empty, its owner is giving it back."""
-    turn = await store.turn(ref)
-    until = time.monotonic() + RETURN
-    while turn is None and after >= 0 and time.monotonic() < until and await store.response(ref) is None:
-        await asyncio.sleep(REPEAT)
-        turn = await store.turn(ref)
-    return turn
+class RenderedTurn:
+    """A turn's entries as JSON, made once for all subscriptions on this node.
+
+    The latest entry is always kept, so that those who are all at the end share it. Earlier ones are kept while two or
+    more follow, at most `SHARED_BYTES` of them, for those who are a little behind.
+    """
+
+    def __init__(self, response: dict[str, Any]) -> None:
+        self.followers = 0  # subscriptions that are being read
+        self._renderer = EventRenderer(response)
+        self._latest: tuple[int, RenderedEntry] | None = None
+        self._kept: dict[int, RenderedEntry] = {}  # by the number of the last event, oldest rendering first
+        self._bytes = 0  # of the frames in `_kept`
+
+    def entry(self, logged: LogEntry) -> RenderedEntry:
+        """Render an entry, or find it rendered. The bytes are compared: numbers alone do not outlive a lost store."""
+        latest = self._latest
+        if latest is not None and latest[0] == logged.last_seq and latest[1].entry == logged.entry:
+            return latest[1]
+        known = self._kept.get(logged.last_seq)
+        if known is None or known.entry != logged.entry:
+            known = self._render(logged)
+            if self.followers > 1:
+                self._keep(logged.last_seq, known)
+        self._latest = (logged.last_seq, known)
+        return known
+
+    def leave(self) -> None:
+        """A subscription ends. The last but one takes with it what was kept for both."""
+        self.followers -= 1
+        if self.followers < 2:
+            self._kept.clear()
+            self._bytes = 0
+
+    def _render(self, logged: LogEntry) -> RenderedEntry:
+        entry = decode(logged.entry)
+        last = entry.events[-1]
+        response = last.data if last.kind in TERMINAL else None
+        frames = self._renderer.frames(entry, logged.last_seq)
+        return RenderedEntry(logged.entry, frames, last.kind > Kind.IN_PROGRESS, response)
+
+    def _keep(self, last_seq: int, rendered: RenderedEntry) -> None:
+        before = self._kept.pop(last_seq, None)
+        self._bytes += _size(rendered) - (_size(before) if before is not None else 0)
+        self._kept[last_seq] = rendered
+        while self._bytes > SHARED_BYTES:
+            oldest = next(iter(self._kept))
+            self._bytes -= _size(self._kept.pop(oldest))
+
+
+def _size(rendered: RenderedEntry) -> int:
+    return sum(map(len, rendered.frames))
+
+
+class RenderedTurns:
+    """The turns that are followed on this node. One that nobody follows is forgotten."""
+
+    def __init__(self) -> None:
+        self._turns: WeakValueDictionary[TurnRef, RenderedTurn] = WeakValueDictionary()
+
+    def of(self, ref: TurnRef, spec: TurnSpec) -> RenderedTurn:
+        """The turn's renderings; hold on to them while you follow it."""
+        found = self._turns.get(ref)
+        if found is None:
+            found = self._turns[ref] = RenderedTurn(spec.response)
+        return found
 
 
 class TurnSubscription:
-    """A position in one turn. It owns no copy of the log: when its reader is slow, it simply stays behind."""
+    """One turn from one position. It owns no task and no copy of the log: whoever iterates it moves it."""
 
     def __init__(
         self,
-        watcher: LogSubscriber,
+        subscriber: LogSubscriber,
         presence: Presence,
+        rendered: RenderedTurn,
         ref: TurnRef,
-        record: TurnSpec,
+        spec: TurnSpec,
         after: int,
         lane: str | None = None,
     ) -> None:
-        self.watcher = watcher
-        self.presence = presence
-        self.lane = lane
         self.ref = ref
-        self.record = record
-        self.number = after  # of the last event that was handed out
-        self.view = EventRenderer(record.response, lane)
-        self.handed = 0  # events since others had a turn
-        self.stalled = False  # the log does not answer at the moment
-        self.begun = False  # an event other than created, queued and in_progress was handed out
-        self.final: dict[str, Any] | None = None  # the finished response, once the terminal event was handed out
-        # Sends frames that end at a number at once, while the iterator waits; or returns False.
-        self.push: Callable[[list[bytes], int], bool] | None = None
+        self.spec = spec
+        self.lane = lane
+        self.last_seq = after  # number of the last event that was handed out
+        self.is_stalled = False  # the log does not answer at the moment
+        self.has_begun = False  # an event beside created, queued and in_progress was handed out
+        self.response: dict[str, Any] | None = None  # the finished one, once the terminal event was handed out
+        self.sink: Sink[list[bytes]] | None = None  # takes frames at once while the iterator waits
+        self._subscriber = subscriber
+        self._presence = presence
+        self._rendered = rendered
+        self._lane_end = None if lane is None else lane_end(lane)
+        self._unpaused = 0  # events that were handed out since others had a turn
 
     async def frames(self) -> AsyncGenerator[list[bytes]]:
-        """Events after the position as they come, each once, up to the terminal one. Raises PositionLost."""
-        with self.presence.watching(self.ref):
-            async with aclosing(self.watcher.subscribe(self.ref, self.number, self._take)) as seen:
-                async for each in seen:
-                    if isinstance(each, LogNotice):
-                        self.stalled = each is LogNotice.STALLED
-                        continue
-                    for entries in portions(each, AT_ONCE):
-                        frames = [frame for logged in entries for frame in self._render(logged)]
-                        for at in range(0, len(frames), AT_ONCE):
-                            self.number = entries[-1].last_seq - max(len(frames) - at - AT_ONCE, 0)
-                            yield frames[at : at + AT_ONCE]
-                            await self._pause(len(frames[at : at + AT_ONCE]))
+        """Events after the position as they come, each once, up to the terminal one. Raises PositionLost.
 
-    def _take(self, run: list[LogEntry]) -> bool:
-        """A token that goes to its reader where the log's answer comes in, without a task's turn."""
-        if self.push is None or run[-1].last_seq - self.number > AT_ONCE:
-            return False
-        top = run[-1].last_seq
-        frames = self._render(run[0]) if len(run) == 1 else [frame for logged in run for frame in self._render(logged)]
-        if not self.push(frames, top):
-            return False
-        self.number = top
-        return True
+        Frames that the sink takes are not yielded. `last_seq` is right whenever a list is handed out.
+        """
+        self._rendered.followers += 1
+        try:
+            with self._presence.watching(self.ref):
+                async with aclosing(self._subscriber.subscribe(self.ref, self.last_seq, self)) as updates:
+                    async for update in updates:
+                        if isinstance(update, LogNotice):
+                            self.is_stalled = update is LogNotice.STALLED
+                            continue
+                        for frames in self._batches(update):
+                            yield frames
+                            await self._pause(len(frames))
+        finally:
+            self._rendered.leave()
 
-    async def _pause(self, handed: int) -> None:
-        """A fast reader of a long log never waits for anything by itself."""
-        self.handed += handed
-        if self.handed >= AT_ONCE:
-            self.handed = 0
+    def _batches(self, update: Sequence[LogEntry]) -> Iterator[list[bytes]]:
+        """The new events of these entries, at most `AT_ONCE` together; moves the position with each."""
+        for entries in portions(update, AT_ONCE):
+            frames = [frame for logged in entries for frame in self._new_frames(logged)]
+            for at in range(0, len(frames), AT_ONCE):
+                self.last_seq = entries[-1].last_seq - max(len(frames) - at - AT_ONCE, 0)
+                yield frames[at : at + AT_ONCE]
+
+    async def _pause(self, handed_out: int) -> None:
+        """A fast reader of a long log waits for nothing by itself: give others a turn of the loop."""
+        self._unpaused += handed_out
+        if self._unpaused >= AT_ONCE:
+            self._unpaused = 0
             await asyncio.sleep(0)
+
+    def try_push(self, entries: list[LogEntry], /) -> bool:
+        """Hand a token to its reader where the log's answer comes in, without a turn of any task."""
+        before, last_seq = self.last_seq, entries[-1].last_seq
+        if self.sink is None or last_seq - before > AT_ONCE:
+            return False
+        if len(entries) == 1:
+            frames = self._new_frames(entries[0])
+        else:
+            frames = [frame for logged in entries for frame in self._new_frames(logged)]
+        self.last_seq = last_seq
+        if self.sink.try_push(frames):
+            return True
+        self.last_seq = before
+        return False
 
     async def end(self) -> dict[str, Any] | None:
         """Wait for the finished response; None when the position was behind its end. Raises PositionLost."""
         async for _ in self.frames():
             pass
-        return self.final
+        return self.response
 
-    def _render(self, logged: LogEntry) -> list[bytes]:
-        entry = decode(logged.entry)
-        frames = self.view.frames(entry, logged.last_seq, self.number)
-        last = entry.events[-1]
-        self.begun = self.begun or last.kind > Kind.IN_PROGRESS
-        if last.kind in TERMINAL:
-            self.final = last.data
-        return frames
+    def _new_frames(self, logged: LogEntry) -> list[bytes]:
+        rendered = self._rendered.entry(logged)
+        self.has_begun = self.has_begun or rendered.has_begun
+        if rendered.response is not None:
+            self.response = rendered.response
+        frames = rendered.frames
+        above = logged.last_seq - self.last_seq
+        if above < len(frames):  # the position is in the middle of this entry
+            frames = frames[len(frames) - above :] if above > 0 else []
+        return frames if self._lane_end is None else on_lane(frames, self._lane_end)
 
 
 def portions(entries: Sequence[LogEntry], events: int) -> Iterator[Sequence[LogEntry]]:

@@ -1,22 +1,35 @@
-"""Who is calling, and from where."""
+"""Who is calling, and from where: host, origin and credentials of a request, before anything else looks at it."""
 
 import hashlib
 import hmac
 import ipaddress
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
-from server.protocol.errors import forbidden, unauthorized
+from starlette.datastructures import Headers
+
+from server.protocol.errors import WireError, forbidden, unauthorized
 from server.settings import BadSetting
+from server.store.contracts import TicketStore
+from server.web.errors import json_error
 
-ANONYMOUS = "anonymous"
+ANONYMOUS = "anonymous"  # the one caller of a node without keys
 TICKET_SECONDS = 30
+# Probes and scrapers come by whatever name the cluster gives a node, and read nothing that is anybody's.
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+
+Message = MutableMapping[str, Any]
+App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 
-class Authenticator:
-    """The gate. Keys are compared by digest; none is kept in the clear, and none is ever logged."""
+class AccessRules:
+    """What the settings say of callers, host names and origins. Decides, and does no I/O.
+
+    Keys are compared by digest; none is kept in the clear, and none is ever logged.
+    """
 
     def __init__(self, api_keys: Sequence[str], hosts: Sequence[str], origins: Sequence[str]) -> None:
         self._callers = dict(_parse_key(entry) for entry in api_keys)
@@ -65,9 +78,62 @@ class Authenticator:
             raise forbidden("origin_not_allowed", "This origin is not in ALLOWED_ORIGINS.")
 
 
-def new_ticket() -> str:
-    """A single-use secret that opens one WebSocket."""
-    return secrets.token_urlsafe(24)
+class Authenticator:
+    """Checks requests against the rules, and tickets against the store."""
+
+    def __init__(self, rules: AccessRules, tickets: TicketStore) -> None:
+        self._rules = rules
+        self._tickets = tickets
+
+    def check_page(self, headers: Mapping[str, str]) -> None:
+        """Host and origin. Raises WireError 403."""
+        self._rules.check_host(headers.get("host"))
+        self._rules.check_origin(headers.get("origin"), headers.get("host"))
+
+    def http_caller(self, headers: Mapping[str, str]) -> str:
+        """The caller of an HTTP request that passed `OriginMiddleware`. Raises WireError 401."""
+        return self._rules.caller(headers.get("authorization"))
+
+    async def websocket_caller(self, headers: Mapping[str, str], ticket: str | None) -> str:
+        """The caller of a handshake: a ticket counts where browsers cannot send headers.
+
+        Raises WireError 401, 403; StoreError.
+        """
+        self.check_page(headers)
+        if ticket is None or self._rules.open:
+            return self._rules.caller(headers.get("authorization"))
+        caller = await self._tickets.take_ticket(ticket)
+        if caller is None:
+            raise unauthorized("This ticket was used before, or expired.")
+        return caller
+
+    async def make_ticket(self, caller: str) -> dict[str, object]:
+        """A single-use ticket that opens one WebSocket, as clients get it. Raises StoreError."""
+        ticket = secrets.token_urlsafe(24)
+        await self._tickets.put_ticket(ticket, caller, TICKET_SECONDS)
+        return {"ticket": ticket, "expires_in": TICKET_SECONDS}
+
+
+class OriginMiddleware:
+    """The check that every HTTP request passes first: our own host, no foreign page.
+
+    Plain ASGI around the application, for Starlette's own middleware copies streams; a WebSocket is checked in its
+    handshake.
+    """
+
+    def __init__(self, app: App, authenticator: Authenticator) -> None:
+        self.app = app
+        self.authenticator = authenticator
+
+    async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
+        """Refuse with 403, or pass on."""
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            try:
+                self.authenticator.check_page(Headers(scope=scope))
+            except WireError as error:
+                await json_error(error)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
 
 
 def _parse_key(entry: str) -> tuple[str, str]:

@@ -10,14 +10,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from server.protocol import errors
-from server.protocol.errors import WireError
 from server.protocol.items import check_items, named
 from server.protocol.request import check_metadata, convert, parse_object
-from server.store.contracts import Store
-from server.store.errors import Locked, Missing
+from server.store.contracts import HistoryStore
 from server.store.types import Conversation, Item
-from server.web.gate import Gate
-from server.web.responses import listing, paging, read_body
+from server.web.auth import Authenticator
+from server.web.bodies import listing, paging, read_body
 
 MOST_ITEMS = 20  # in one call, as the public API has it
 
@@ -25,10 +23,10 @@ MOST_ITEMS = 20  # in one call, as the public API has it
 class Conversations:
     """Conversations of the caller; the list of them is ours, the public API has none."""
 
-    def __init__(self, gate: Gate, store: Store, *, max_body: int) -> None:
-        self.gate = gate
-        self.store = store
-        self.max_body = max_body
+    def __init__(self, authenticator: Authenticator, store: HistoryStore, *, max_body: int) -> None:
+        self._authenticator = authenticator
+        self._store = store
+        self._max_body = max_body
 
     def routes(self) -> list[Route]:
         """The routing table."""
@@ -47,18 +45,18 @@ class Conversations:
 
     async def create(self, http: HttpRequest) -> Response:
         """A new conversation, with its first items where some are given."""
-        caller = self.gate.http(http.headers)
+        caller = self._authenticator.http_caller(http.headers)
         body = await self._body(http)
         items = self._items([] if body.get("items") is None else body["items"])
         new = Conversation(f"conv_{secrets.token_hex(12)}", int(time.time()), _metadata(body))
-        await self.store.create_conversation(caller, new, items)
+        await self._store.create_conversation(caller, new, items)
         return JSONResponse(_shown(new))
 
     async def index(self, http: HttpRequest) -> Response:
         """Newest first."""
-        caller = self.gate.http(http.headers)
+        caller = self._authenticator.http_caller(http.headers)
         _, after, limit = paging(http)
-        found = await self.store.conversations(caller, after, limit)
+        found = await self._store.conversations(caller, after, limit)
         return JSONResponse(listing([_shown(each) for each in found.data], more=found.more))
 
     async def retrieve(self, http: HttpRequest) -> Response:
@@ -69,34 +67,34 @@ class Conversations:
         """Replace the metadata."""
         found = await self._found(http)
         metadata = _metadata(await self._body(http))
-        caller = self.gate.http(http.headers)
-        return JSONResponse(_shown(await self.store.set_metadata(caller, found.id, metadata)))
+        caller = self._authenticator.http_caller(http.headers)
+        return JSONResponse(_shown(await self._store.set_metadata(caller, found.id, metadata)))
 
     async def delete(self, http: HttpRequest) -> Response:
         """Delete it with its items."""
         id = http.path_params["id"]
-        if not await self.store.delete_conversation(self.gate.http(http.headers), id):
+        if not await self._store.delete_conversation(self._authenticator.http_caller(http.headers), id):
             raise errors.not_found("conversation", id)
         return JSONResponse({"id": id, "object": "conversation.deleted", "deleted": True})
 
     async def add_items(self, http: HttpRequest) -> Response:
         """Append up to 20 items."""
-        caller, id = self.gate.http(http.headers), http.path_params["id"]
+        caller, id = self._authenticator.http_caller(http.headers), http.path_params["id"]
         items = self._items((await self._body(http)).get("items"))
-        await self.store.add_items(caller, id, items)
+        await self._store.add_items(caller, id, items)
         return JSONResponse(listing([orjson.loads(item.json) for item in items], more=False))
 
     async def items(self, http: HttpRequest) -> Response:
         """A page of items."""
-        caller = self.gate.http(http.headers)
+        caller = self._authenticator.http_caller(http.headers)
         order, after, limit = paging(http)
-        found = await self.store.items(caller, http.path_params["id"], after, limit, newest=order == "desc")
+        found = await self._store.items(caller, http.path_params["id"], after, limit, newest=order == "desc")
         return JSONResponse(listing([orjson.loads(item) for item in found.data], more=found.more))
 
     async def item(self, http: HttpRequest) -> Response:
         """One item."""
         found = await self._found(http)
-        item = await self.store.item(self.gate.http(http.headers), found.id, http.path_params["item"])
+        item = await self._store.item(self._authenticator.http_caller(http.headers), found.id, http.path_params["item"])
         if item is None:
             raise errors.not_found("item", http.path_params["item"])
         return Response(item, media_type="application/json")
@@ -104,33 +102,24 @@ class Conversations:
     async def delete_item(self, http: HttpRequest) -> Response:
         """Take one item out; the answer is the conversation."""
         found = await self._found(http)
-        if not await self.store.delete_item(self.gate.http(http.headers), found.id, http.path_params["item"]):
+        if not await self._store.delete_item(self._authenticator.http_caller(http.headers), found.id, http.path_params["item"]):
             raise errors.not_found("item", http.path_params["item"])
         return JSONResponse(_shown(found))
 
     async def _found(self, http: HttpRequest) -> Conversation:
-        found = await self.store.conversation(self.gate.http(http.headers), http.path_params["id"])
+        found = await self._store.conversation(self._authenticator.http_caller(http.headers), http.path_params["id"])
         if found is None:
             raise errors.not_found("conversation", http.path_params["id"])
         return found
 
     async def _body(self, http: HttpRequest) -> dict[str, Any]:
-        return parse_object(await read_body(http, self.max_body) or b"{}")
+        return parse_object(await read_body(http, self._max_body) or b"{}")
 
     def _items(self, items: Any) -> list[Item]:
         if not isinstance(items, list) or len(items) > MOST_ITEMS:
             raise errors.invalid(f"Invalid 'items': expected a list of at most {MOST_ITEMS} items.", "items")
         check_items(items, "items")
         return [Item(item["id"], orjson.dumps(item)) for item in named(items, secrets.token_hex(12))]
-
-
-def from_store(error: Exception) -> WireError:
-    """The wire's words for what the store refused."""
-    if isinstance(error, Locked):
-        return errors.locked(error.conversation)
-    if isinstance(error, Missing):
-        return errors.not_found(error.kind, error.id)
-    return errors.overloaded("The store is not available.")
 
 
 def _metadata(body: dict[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What probes and scrapers ask."""
+"""What probes and scrapers ask: `/healthz`, `/readyz`, `/metrics`."""
 
 import asyncio
 from typing import Any
@@ -11,15 +11,15 @@ from server.node.node import Node
 from server.store.contracts import Store
 from server.store.errors import StoreError
 
-PATIENCE = 1.0  # seconds for Redis to answer a probe
+STORE_SECONDS = 1.0  # seconds for Redis to answer a probe
 
 
 class Health:
     """`/healthz`: the process lives. `/readyz`: it can answer. `/metrics`: Prometheus text."""
 
     def __init__(self, node: Node, store: Store) -> None:
-        self.node = node
-        self.store = store
+        self._node = node
+        self._store = store
 
     def routes(self) -> list[Route]:
         """The routing table."""
@@ -36,25 +36,25 @@ class Health:
     async def ready(self, request: Request) -> Response:
         """200 when a turn would be admitted now; what is missing, otherwise."""
         redis = await self._redis()
-        status = self.node.state if redis["state"] == "ok" else "unavailable"
+        status = self._node.state if redis["state"] == "ok" else "unavailable"
         body = {"status": status, "engine": self._engine(), "redis": redis}
         return JSONResponse(body, 200 if status == "ready" else 503)
 
     async def metrics(self, request: Request) -> Response:
         """All instruments of this node."""
-        return Response(self.node.telemetry.exposition(), media_type="text/plain; version=0.0.4")
+        return Response(self._node.telemetry.exposition(), media_type="text/plain; version=0.0.4")
 
     def _engine(self) -> dict[str, Any]:
-        node = self.node
-        engine = {"state": node.state, "seconds": round(node.seconds, 1), "model": node.name}
+        node = self._node
+        engine = {"state": node.state, "seconds": round(node.load_seconds, 1), "model": node.config.name}
         return engine | {"error": node.error} if node.error else engine
 
     async def _redis(self) -> dict[str, Any]:
-        if self.node.journal.stalled:
+        if self._node.journal.stalled:
             return {"state": "stalled"}
         try:
-            async with asyncio.timeout(PATIENCE):
-                await self.store.check()
+            async with asyncio.timeout(STORE_SECONDS):
+                await self._store.check()
         except TimeoutError:
             return {"state": "stalled"}
         except StoreError as error:

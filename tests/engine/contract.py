@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -82,6 +82,26 @@ def said_by(chunks: Sequence[Chunk]) -> Said:
     arguments = "".join(delta.text for delta in deltas[last:] if delta.channel is Channel.TOOL)
     calls = sum(delta.call is not None for delta in deltas)
     return Said(ids_of(chunks), text_of(chunks), text_of(chunks, Channel.REASONING), calls, arguments)
+
+
+class FakeSink:
+    """A `ChunkSink` of two functions; without them it takes every chunk and never merges."""
+
+    def __init__(
+        self, take: Callable[[Chunk], bool] | None = None, merge_until: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self.chunks: list[Chunk] = []  # that it took
+        self._take = take or (lambda chunk: True)
+        self._merge_until = merge_until
+
+    def try_push(self, chunk: Chunk, /) -> bool:
+        taken = self._take(chunk)
+        if taken:
+            self.chunks.append(chunk)
+        return taken
+
+    def merge_until(self) -> float:
+        return self._merge_until()
 
 
 class Asking:
@@ -182,42 +202,42 @@ class EngineContract:
             await asking.ask(prompt, params, Said(ids[:9], "this was never said"))
 
     @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-    async def test_what_is_taken_at_once_and_what_comes_by_the_iterator_is_the_whole(
-        self, asking: Asking, share: float
-    ) -> None:
+    async def test_pushed_and_yielded_chunks_are_the_whole_answer(self, asking: Asking, share: float) -> None:
         prompt = await asking.prompt("Tell me a story about a fox.")  # a long one
         params = asking.engine.admit(prompt, greedy(60, logprobs=True))
         rng = random.Random(share)
         chunks: list[Chunk] = []
-        taken = 0
+        pushed: list[Chunk] = []
 
-        def take(chunk: Chunk) -> float | None:
-            nonlocal taken
+        def take(chunk: Chunk) -> bool:
             if rng.random() >= share:
-                return None
+                return False
             chunks.append(chunk)
-            taken += 1
+            pushed.append(chunk)
+            return True
+
+        def merge_until() -> float:
             return rng.choice((0.0, asyncio.get_running_loop().time() + rng.random() / 20))
 
-        stream = asking.engine.generate(asking.id(), prompt, params, Said(), take)
+        stream = asking.engine.generate(asking.id(), prompt, params, Said(), FakeSink(take, merge_until))
         async for chunk in stream:
-            chunks.append(chunk)  # noqa: PERF401  # `take` appends in between
+            chunks.append(chunk)  # noqa: PERF401  # the sink appends in between
         whole = await asking.ask(prompt, greedy(60, logprobs=True))
         assert ids_of(chunks) == ids_of(whole)
         assert text_of(chunks) == text_of(whole)
         assert [each.token for each in logprobs_of(chunks)] == [each.token for each in logprobs_of(whole)]
         assert chunks[-1].finish is Finish.LENGTH
-        assert bool(taken) == bool(share)
+        assert bool(pushed) == bool(share)
 
-    async def test_an_error_while_taking_fails_this_generation_alone(self, asking: Asking) -> None:
+    async def test_an_error_in_the_sink_fails_this_generation_alone(self, asking: Asking) -> None:
         prompt = await asking.prompt()
         params = asking.engine.admit(prompt, greedy(40))
 
-        def take(chunk: Chunk) -> float | None:
+        def fail(chunk: Chunk) -> bool:
             raise KeyError("a bug")
 
         async def answer() -> None:
-            async for _ in asking.engine.generate(asking.id(), prompt, params, Said(), take):
+            async for _ in asking.engine.generate(asking.id(), prompt, params, Said(), FakeSink(fail)):
                 pass
 
         with pytest.raises((EngineError, KeyError)):

@@ -128,7 +128,7 @@ class TestSteer:
 
     def test_it_repeats_the_last_number(self) -> None:
         connection = Connection()
-        connection.number = 41
+        connection.last_sent = 41
         [command] = connection.receive(self.FRAME)
         assert isinstance(command, Send)
         assert orjson.loads(command.frame)["sequence_number"] == 41

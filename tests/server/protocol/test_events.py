@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.base import Chunk
 from server.protocol.entry import TERMINAL, Entry, Event, Kind, Open, decode, encode, opened
-from server.protocol.events import NAMES, EventRenderer
+from server.protocol.events import NAMES, EventRenderer, lane_end, on_lane
 from server.protocol.status import Status
 from tests.server.protocol import sdk
 from tests.server.protocol.chunks import CHUNKS, EVERYTHING, HI, RESPONSE, arguments, call, flat, text, thought, written
@@ -32,9 +32,12 @@ def entries(appended: list[list[Event]]) -> list[Logged]:
 
 
 def rendered(log: list[Logged], after: int = -1, lane: str | None = None) -> list[dict[str, Any]]:
-    view = EventRenderer(RESPONSE, lane)
-    frames = [frame for top, entry in log for frame in view.frames(entry, top, after)]
-    return [orjson.loads(frame) for frame in frames]
+    renderer = EventRenderer(RESPONSE)
+    frames = [frame for last_seq, entry in log for frame in renderer.frames(entry, last_seq)]
+    if lane is not None:
+        frames = on_lane(frames, lane_end(lane))
+    events = [orjson.loads(frame) for frame in frames]
+    return [event for event in events if event["sequence_number"] > after]
 
 
 def turn(*chunks: Chunk, status: Status = Status.COMPLETED, lane: str | None = None) -> list[dict[str, Any]]:
@@ -171,7 +174,7 @@ class TestNumbers:
 
     def test_a_hole_moves_the_numbers_on(self) -> None:
         [top, entry] = entries(written([text("Hi", 1)]))[-1]
-        [*_, last] = EventRenderer(RESPONSE).frames(entry, top + 1000, top)
+        [*_, last] = EventRenderer(RESPONSE).frames(entry, top + 1000)
         assert orjson.loads(last)["sequence_number"] == top + 1000
 
 

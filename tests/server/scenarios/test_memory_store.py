@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from server.settings import load
 from tests.serving import serving
@@ -12,7 +12,7 @@ from tests.serving import serving
 async def test_a_node_without_redis_answers_and_remembers(tmp_path: Path) -> None:
     """The same answers, from the same code; nothing is written to the disk."""
     words = ["--engine", "scripted", "--store", "memory", "--data-dir", str(tmp_path)]
-    async with serving(load(words, {})) as served, httpx.AsyncClient(base_url=served.http) as client:
+    async with serving(load(words, {})) as served, httpx2.AsyncClient(base_url=served.http) as client:
         made = (await client.post("/responses", json={"model": "scripted", "input": "Hello [tokens=9]"})).json()
         kept = (await client.get(f"/responses/{made['id']}")).json()
     assert made["status"] == "completed"

@@ -67,8 +67,8 @@ def facts(telemetry: Telemetry, asked: float = 1_700_000_000.0, headers: dict[st
 def done(telemetry: Telemetry) -> TurnTelemetry:
     """A turn with every fact known."""
     turn = facts(telemetry)
-    turn.started, turn.first = turn.asked + 0.5, turn.asked + 0.75
-    turn.ended("incomplete", "max_output_tokens", Usage(input=7, cached=4, output=11))
+    turn.started_at, turn.first_token_at = turn.requested_at + 0.5, turn.requested_at + 0.75
+    turn.on_end("incomplete", "max_output_tokens", Usage(input=7, cached=4, output=11))
     telemetry.finished(turn)
     return turn
 
@@ -113,10 +113,10 @@ class TestLine:
 
     def test_the_first_chunk_counts_once(self, seen: Seen) -> None:
         turn = facts(seen.telemetry)
-        turn.token()
-        first = turn.first
-        turn.token()
-        assert turn.first == first > 0
+        turn.on_token()
+        first = turn.first_token_at
+        turn.on_token()
+        assert turn.first_token_at == first > 0
 
 
 class TestSpans:
@@ -170,7 +170,7 @@ class TestSpans:
     def test_a_rescue_is_linked_to_what_it_continues(self, seen: Seen) -> None:
         begun = facts(seen.telemetry)
         origin = seen.telemetry.traceparent(begun)
-        rescue = seen.telemetry.resume("resp_1", "demo", begun.asked, origin)
+        rescue = seen.telemetry.resume("resp_1", "demo", begun.requested_at, origin)
         seen.telemetry.finished(rescue)
         span = seen.spans["chat demo"]
         assert rescue.resumed
@@ -208,7 +208,7 @@ class TestMetrics:
 
     def test_a_rescue_has_no_time_to_first_token(self, seen: Seen) -> None:
         turn = seen.telemetry.resume("resp_1", "demo", 1.0, "")
-        turn.token()
+        turn.on_token()
         seen.telemetry.finished(turn)
         assert self.total(seen.telemetry, "gen_ai_server_time_to_first_token_seconds_count") == 0
 

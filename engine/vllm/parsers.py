@@ -1,7 +1,7 @@
-"""Text into channels (reasoning, text, function calls) by vLLM's own parsers."""
+"""vLLM's reasoning and tool parsers, which split a model's text into channels."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,9 +11,10 @@ from vllm.parser import ParserManager
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from engine.base import BadParameter, Channel, Delta, EngineError, Logprob, Params, Prompt, ToolCall
+from engine.vllm.rendering import template_arguments
 
 
-class Parsing:
+class OutputParsers:
     """The parsers that an operator chose for a model, if any."""
 
     def __init__(self, llm: AsyncLLM, reasoning: str | None, tools: str | None) -> None:
@@ -33,12 +34,12 @@ class Parsing:
         except (VLLMValidationError, ValueError) as error:
             raise BadParameter("tools", str(error)) from error
 
-    def open(self, prompt: Prompt, params: Params) -> "Channels":
-        """A reader for one generation."""
+    def open(self, prompt: Prompt, params: Params) -> "ChannelReader":
+        """The reader for a new generation."""
         request = self.request(params)
         parser = self._new(request, params)
         parser.set_prompt_token_ids(prompt.token_ids)
-        return Channels(parser, request, prompt, parallel=params.parallel_tool_calls)
+        return ChannelReader(parser, request, prompt, parallel=params.parallel_tool_calls)
 
     def _new(self, request: ResponsesRequest, params: Params) -> Any:
         assert self._parser is not None
@@ -61,20 +62,21 @@ class Parsing:
             raise BadParameter("tools", _first_line(error)) from error
 
 
-class Channels:
-    """Reads one generation from its first token on; deltas come out in order."""
+class ChannelReader:
+    """The `DeltaReader` of one generation with parsers. It has to read every token from the first on, in order."""
 
     def __init__(self, parser: Any, request: ResponsesRequest, prompt: Prompt, *, parallel: bool) -> None:
         self._parser = parser
         self._request = request
         self._prompt = list(prompt.token_ids)
         self._parallel = parallel
-        self._opened: dict[int, int] = {}  # the parser's index of a call to ours
+        self._opened: dict[int, int] = {}  # our index of each call, by the parser's
         self._ids: list[int] = []  # all so far, to count those of reasoning
         self._reasoned = False  # whether there was any
 
     @property
     def calls(self) -> int:
+        """Function calls that were opened."""
         return len(self._opened)
 
     @property
@@ -86,6 +88,7 @@ class Channels:
         return len(self._ids) - len(parser.extract_content_ids(self._ids))
 
     def read(self, text: str, ids: Sequence[int], logprobs: tuple[Logprob, ...], *, finished: bool) -> list[Delta]:
+        """See `DeltaReader.read`."""
         self._ids += ids
         message = self._parser.parse_delta(text, list(ids), self._request, self._prompt, finished=finished)
         if message is None:
@@ -110,25 +113,6 @@ class Channels:
 
     def _wanted(self, index: int) -> bool:
         return self._parallel or index == 0
-
-
-def template_arguments(params: Params) -> dict[str, Any]:
-    """What the chat template and the parsers are told; a template ignores what it does not name."""
-    arguments: dict[str, Any] = {"add_generation_prompt": True, "continue_final_message": False}
-    if params.reasoning_effort is not None:
-        arguments["reasoning_effort"] = params.reasoning_effort
-        arguments["enable_thinking"] = params.reasoning_effort != "none"
-    return arguments
-
-
-def template_tools(params: Params) -> list[dict[str, Any]]:
-    """Responses tools as chat tools."""
-    fields = ("name", "description", "parameters", "strict")
-    return [{"type": "function", "function": _only(tool, fields)} for tool in params.tools]
-
-
-def _only(tool: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
-    return {field: tool[field] for field in fields if tool.get(field) is not None}
 
 
 def _format(params: Params) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One generation whose text a parser reads, or which goes on behind what was said already."""
+"""A generation whose text a parser reads, or which continues an answer that another engine began."""
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
@@ -9,8 +9,9 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from engine.base import CannotContinue, Channel, Chunk, Delta, Finish, Logprob, Prompt, Said
 from engine.unsaid import unsaid
-from engine.vllm.decode import Redecoder, finish, logprobs
-from engine.vllm.generation import abort, engine_input, translated
+from engine.vllm.decode import Redecoder, finish_of, logprobs_of
+from engine.vllm.errors import translated
+from engine.vllm.request import abort, engine_input
 
 
 class DeltaReader(Protocol):
@@ -22,13 +23,17 @@ class DeltaReader(Protocol):
         ...
 
     @property
-    def reasoning_tokens(self) -> int: ...
+    def reasoning_tokens(self) -> int:
+        """Tokens of reasoning among those that were read."""
+        ...
 
-    def read(self, text: str, ids: Sequence[int], logprobs: tuple[Logprob, ...], *, finished: bool) -> list[Delta]: ...
+    def read(self, text: str, ids: Sequence[int], logprobs: tuple[Logprob, ...], *, finished: bool) -> list[Delta]:
+        """The deltas that are settled once these ids, and the text that they add, were read."""
+        ...
 
 
 class TextReader:
-    """All of it is text."""
+    """The `DeltaReader` of a model without parsers: all of it is text."""
 
     calls = 0
     reasoning_tokens = 0
@@ -38,10 +43,10 @@ class TextReader:
 
 
 class ParsedGeneration:
-    """Replays what was said through decoder and reader, then lets the engine go on with prompt and said ids.
+    """Replays what was said through decoder and reader, then has the engine continue from prompt and said ids.
 
     Text is decoded here and read token by token, before the cut and behind it: what vLLM's parsers make of a text
-    depends on where its deltas end, and vLLM merges those that wait for a slow consumer.
+    depends on where its deltas end, and vLLM merges those that wait for a slow consumer. It pushes nothing to a sink.
     """
 
     def __init__(
@@ -61,34 +66,37 @@ class ParsedGeneration:
         self._reader = reader
         self._said = said
         self._top_logprobs = top_logprobs
-        self._extra = extra or {}  # for AsyncLLM.generate
+        self._extra = extra or {}  # keyword arguments for AsyncLLM.generate
         self._pending: tuple[Logprob, ...] = ()  # of tokens whose text is held back
         self._redecoder = Redecoder(llm.get_tokenizer(), prompt, sampling)
 
-    async def stream(self, id: str, *, free: bool) -> AsyncGenerator[Chunk, None]:
-        """`free` says that a grammar, if there is one, lets any text stand before what it rules."""
+    async def stream(self, id: str, *, text_first: bool) -> AsyncGenerator[Chunk, None]:
+        """Closing this iterator aborts the generation. Raises CannotContinue where a grammar would be entered midway.
+
+        `text_first` says that a grammar, if there is one, lets any text stand before what it constrains.
+        """
         deltas, ended = self._replay()
-        if ended is None and self._amid_grammar(free):
+        if ended is None and self._is_amid_grammar(text_first=text_first):
             raise CannotContinue("the engine cannot enter a grammar in its middle")
         if deltas or ended is not None:
             yield Chunk(
-                (), tuple(merged(deltas)), ended, reasoning_tokens=self._reader.reasoning_tokens if ended else 0
+                (), tuple(_merged(deltas)), ended, reasoning_tokens=self._reader.reasoning_tokens if ended else 0
             )
         if ended is None:
-            async for chunk in self._go_on(id):
+            async for chunk in self._continue(id):
                 yield chunk
 
-    def _amid_grammar(self, free: bool) -> bool:
-        ruled = self._sampling.structured_outputs is not None and bool(self._said.token_ids)
-        return ruled and (not free or self._reader.calls > 0)
+    def _is_amid_grammar(self, *, text_first: bool) -> bool:
+        constrained = self._sampling.structured_outputs is not None and bool(self._said.token_ids)
+        return constrained and (not text_first or self._reader.calls > 0)
 
     def _replay(self) -> tuple[list[Delta], Finish | None]:
-        """What the said ids hold that was not shown, and the end when they reach it."""
-        deltas, ended, _ = self._take(self._said.token_ids, self._end_of_said())
+        """What the said ids hold that clients were not shown, and how the answer ended if they reach its end."""
+        deltas, ended, _ = self._read_ids(self._said.token_ids, self._end_of_said())
         return unsaid(deltas, self._said), ended
 
-    def _take(self, ids: Sequence[int], ended: Finish | None) -> tuple[list[Delta], Finish | None, int]:
-        """Read these ids; the last number tells how many of them there are up to a stop string."""
+    def _read_ids(self, ids: Sequence[int], ended: Finish | None) -> tuple[list[Delta], Finish | None, int]:
+        """Deltas of these ids, how they end, and how many of them there are up to a stop string."""
         deltas: list[Delta] = []
         for count, token_id in enumerate(ids, 1):
             reason = ended if count == len(ids) else None
@@ -116,14 +124,14 @@ class ParsedGeneration:
         params.update_from_generation_config(fields, self._llm.renderer.get_eos_token_id())
         return {*(params.stop_token_ids or ()), params.eos_token_id}
 
-    async def _go_on(self, id: str) -> AsyncGenerator[Chunk, None]:
+    async def _continue(self, id: str) -> AsyncGenerator[Chunk, None]:
         ended: Finish | None = None
         finished = False  # by the engine itself
         prompt = engine_input(self._prompt, self._said.token_ids)
         try:
-            async for output in self._llm.generate(prompt, self._remaining(), id, **self._extra):
+            async for output in self._llm.generate(prompt, self._remaining_sampling(), id, **self._extra):
                 finished = output.finished
-                chunk = self._read(output.outputs[0], output.num_cached_tokens or 0)
+                chunk = self._chunk(output.outputs[0], output.num_cached_tokens or 0)
                 ended = chunk.finish
                 yield chunk
                 if ended is not None:
@@ -134,8 +142,8 @@ class ParsedGeneration:
             if not finished:
                 await abort(self._llm, id)
 
-    def _remaining(self) -> SamplingParams:
-        """For an engine that takes what was said for prompt. It must not look for stop strings: half may be there."""
+    def _remaining_sampling(self) -> SamplingParams:
+        """For an engine that sees what was said as prompt. It must not look for stop strings: one may have begun."""
         params = self._sampling.clone()
         if params.max_tokens is not None:
             params.max_tokens -= len(self._said.token_ids)
@@ -144,21 +152,21 @@ class ParsedGeneration:
         params.detokenize = params.logprobs is not None
         return params
 
-    def _read(self, completion: CompletionOutput, cached: int) -> Chunk:
+    def _chunk(self, completion: CompletionOutput, cached: int) -> Chunk:
         if self._sampling.logprobs is not None:
-            self._pending += logprobs(completion, self._top_logprobs)
-        deltas, ended, count = self._take(completion.token_ids, finish(completion.finish_reason))
+            self._pending += logprobs_of(completion, self._top_logprobs)
+        deltas, ended, count = self._read_ids(completion.token_ids, finish_of(completion.finish_reason))
         return Chunk(
             tuple(completion.token_ids[:count]),
-            tuple(merged(deltas)),
+            tuple(_merged(deltas)),
             ended,
             min(cached, len(self._prompt.token_ids)),
             self._reader.reasoning_tokens if ended else 0,
         )
 
 
-def merged(deltas: Sequence[Delta]) -> list[Delta]:
-    """Neighbours in one channel as one."""
+def _merged(deltas: Sequence[Delta]) -> list[Delta]:
+    """The same with neighbours of one channel joined."""
     result: list[Delta] = []
     for delta in deltas:
         last = result[-1] if result else None

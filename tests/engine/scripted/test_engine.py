@@ -1,4 +1,4 @@
-"""The scripted engine: the contract, its levers and its pace."""
+"""The scripted engine: the contract, its levers and its rate."""
 
 import asyncio
 import time
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.base import BadRequest, Channel, Chunk, Engine, EngineDead, EngineError, Finish, Params, Prompt, Said
+from engine.base import BadRequest, Channel, Engine, EngineDead, EngineError, Finish, Params, Prompt, Said
 from engine.scripted import Levers, ScriptedEngine
-from engine.scripted.answer import read
-from tests.engine.contract import Asking, EngineContract, greedy, ids_of, said_by, text_of
+from engine.scripted.script import read
+from tests.engine.contract import Asking, EngineContract, FakeSink, greedy, ids_of, said_by, text_of
 
 
 @pytest.fixture
@@ -118,36 +118,26 @@ async def test_keeps_its_pace(engine: ScriptedEngine, asking: Asking) -> None:
     assert 0.19 <= time.monotonic() - start < 0.5
 
 
-async def test_a_token_that_is_taken_wakes_nobody(engine: ScriptedEngine, asking: Asking) -> None:
+async def test_a_token_that_is_pushed_wakes_nobody(engine: ScriptedEngine, asking: Asking) -> None:
     """Only the last chunk comes by the iterator, and the others keep their pace."""
     engine.rate = 500
-    taken: list[Chunk] = []
-
-    def take(chunk: Chunk) -> float | None:
-        taken.append(chunk)
-        return 0.0
-
+    sink = FakeSink()
     start = time.monotonic()
-    stream = engine.generate("taken", await asking.prompt(), greedy(50), Said(), take)
+    stream = engine.generate("pushed", await asking.prompt(), greedy(50), Said(), sink)
     rest = [chunk async for chunk in stream]
     assert [chunk.finish for chunk in rest] == [Finish.LENGTH]
-    assert len(ids_of(taken + rest)) == 50
+    assert len(ids_of(sink.chunks + rest)) == 50
     assert 0.09 <= time.monotonic() - start < 0.5
 
 
 @pytest.mark.parametrize("lever", ["fail", "die"])
-async def test_levers_work_where_tokens_are_taken(engine: ScriptedEngine, asking: Asking, lever: str) -> None:
+async def test_levers_work_where_tokens_are_pushed(engine: ScriptedEngine, asking: Asking, lever: str) -> None:
     engine.rate = 1000
-    taken: list[Chunk] = []
-
-    def take(chunk: Chunk) -> float | None:
-        taken.append(chunk)
-        return True
-
+    sink = FakeSink()
     with pytest.raises(EngineError):
-        async for _ in engine.generate("levers", await asking.prompt(f"[{lever}@6]"), greedy(50), Said(), take):
+        async for _ in engine.generate("levers", await asking.prompt(f"[{lever}@6]"), greedy(50), Said(), sink):
             pass
-    assert len(ids_of(taken)) == 6
+    assert len(ids_of(sink.chunks)) == 6
 
 
 async def test_a_slow_first_token(asking: Asking) -> None:

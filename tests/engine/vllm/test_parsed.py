@@ -1,4 +1,4 @@
-"""vLLM's reasoning and tool parsers through the adapter, on an engine that says what the test wants."""
+"""vLLM's reasoning and tool parsers in a generation, on an engine that says what the test wants."""
 
 import importlib.util
 from collections.abc import AsyncIterator
@@ -12,9 +12,9 @@ from tests.engine.contract import ids_of, said_by, text_of
 from tests.engine.real import require_vllm
 
 if importlib.util.find_spec("vllm") is not None:
-    from engine.vllm.careful import ParsedGeneration, TextReader
-    from engine.vllm.channels import Parsing
     from engine.vllm.decode import Redecoder
+    from engine.vllm.parsed import ParsedGeneration, TextReader
+    from engine.vllm.parsers import OutputParsers
 
 pytestmark = pytest.mark.vllm
 
@@ -48,7 +48,7 @@ def tokenizer() -> Any:
 
 
 class SayingLLM:
-    """AsyncLLM as far as the adapter uses it: says `ids` after the prompt, `burst` at a time."""
+    """AsyncLLM as far as a generation uses it: says `ids` after the prompt, `burst` at a time."""
 
     def __init__(self, tokenizer: Any, prompt: tuple[int, ...], ids: list[int]) -> None:
         self._tokenizer = tokenizer
@@ -93,17 +93,17 @@ class Stage:
         self.prompt = Prompt(tuple(tokenizer.encode("Say!")))
         ids = [*tokenizer.encode(answer), tokenizer.eos_token_id]
         self.llm: Any = SayingLLM(tokenizer, self.prompt.token_ids, ids)
-        self.parsing = Parsing(self.llm, reasoning, tools)
+        self.parsers = OutputParsers(self.llm, reasoning, tools)
 
     async def ask(self, params: Params, said: Said | None = None, *, structured: Any = None) -> list[Chunk]:
         from vllm.sampling_params import SamplingParams
 
         sampling = SamplingParams(max_tokens=params.max_tokens or 1000, stop=list(params.stop))
         sampling.structured_outputs = structured
-        sampling.skip_special_tokens = not self.parsing
-        reader = self.parsing.open(self.prompt, params) if self.parsing else TextReader()
-        careful = ParsedGeneration(self.llm, self.prompt, sampling, reader, said=said or Said())
-        return [chunk async for chunk in careful.stream("id", free=params.tool_choice == "auto")]
+        sampling.skip_special_tokens = not self.parsers
+        reader = self.parsers.open(self.prompt, params) if self.parsers else TextReader()
+        generation = ParsedGeneration(self.llm, self.prompt, sampling, reader, said=said or Said())
+        return [chunk async for chunk in generation.stream("id", text_first=params.tool_choice == "auto")]
 
 
 @pytest.fixture
@@ -158,13 +158,13 @@ async def test_a_grammar_for_calls_can_be_entered_before_the_first(stage: Stage)
 
 
 async def test_a_forced_call_becomes_a_grammar(stage: Stage) -> None:
-    request = stage.parsing.request(Params(tools=(LOOK,), tool_choice="required"))
+    request = stage.parsers.request(Params(tools=(LOOK,), tool_choice="required"))
     assert request.extract_structured_outputs() is not None
 
 
 async def test_a_broken_tool_is_a_bad_parameter(stage: Stage) -> None:
     with pytest.raises(BadParameter):
-        stage.parsing.request(Params(tools=({"type": "function", "name": 7},)))
+        stage.parsers.request(Params(tools=({"type": "function", "name": 7},)))
 
 
 async def test_unknown_parsers_are_named(tokenizer: Any) -> None:
@@ -184,7 +184,7 @@ async def test_goes_on_at_every_token_of_plain_text(tokenizer: Any) -> None:
 
 
 async def test_a_stop_string_frees_the_slot(tokenizer: Any) -> None:
-    """The engine does not know it in a continuation, so the adapter ends the generation."""
+    """The engine does not know it in a continuation, so the generation ends itself."""
     stage = Stage(tokenizer, "one two three", None, None)
     chunks = await stage.ask(Params(stop=("three",)), Said(tuple(tokenizer.encode("one tw")), "on"))
     assert text_of(chunks) == "e two "

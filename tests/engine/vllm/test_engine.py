@@ -20,7 +20,7 @@ from engine.base import (
     Said,
 )
 from engine.vllm import VllmEngine
-from tests.engine.contract import Asking, EngineContract, greedy, ids_of, logprobs_of, text_of, user
+from tests.engine.contract import Asking, EngineContract, FakeSink, greedy, ids_of, logprobs_of, text_of, user
 from tests.engine.real import MODEL, require_vllm
 
 pytestmark = [pytest.mark.vllm, pytest.mark.asyncio(loop_scope="session")]
@@ -38,7 +38,7 @@ def asking(engine: VllmEngine) -> Asking:
 
 def llm_of(engine: Engine) -> Any:
     assert isinstance(engine, VllmEngine)
-    return engine._live()._llm
+    return engine._running()._llm
 
 
 class TestContract(EngineContract):
@@ -49,24 +49,20 @@ class TestContract(EngineContract):
 STORY = "Tell me a story about a fox."
 
 
-async def answer(asking: Asking, take: ChunkSink, tokens: int = 60, **changes: Any) -> list[Chunk]:
-    """What comes by the iterator; `take` keeps the rest itself."""
+async def answer(asking: Asking, sink: ChunkSink, tokens: int = 60, **changes: Any) -> list[Chunk]:
+    """The chunks that the iterator yields; the rest went to the sink."""
     prompt = await asking.prompt(STORY)
     params = asking.engine.admit(prompt, greedy(tokens, **changes))
-    return [chunk async for chunk in asking.engine.generate(asking.id(), prompt, params, Said(), take)]
+    return [chunk async for chunk in asking.engine.generate(asking.id(), prompt, params, Said(), sink)]
 
 
 async def far(asking: Asking, **changes: Any) -> list[Chunk]:
     """With a reader who wants nothing for an hour after the first token."""
-    taken: list[Chunk] = []
-
-    def take(chunk: Chunk) -> float:
-        taken.append(chunk)
-        return asyncio.get_running_loop().time() + 3600
-
-    last = await answer(asking, take, **changes)
-    assert [len(taken), len(last)] == [1, 1]
-    return [*taken, *last]
+    loop = asyncio.get_running_loop()
+    sink = FakeSink(merge_until=lambda: loop.time() + 3600)
+    last = await answer(asking, sink, **changes)
+    assert [len(sink.chunks), len(last)] == [1, 1]
+    return [*sink.chunks, *last]
 
 
 @pytest.mark.parametrize("changes", [{}, {"logprobs": True, "top_logprobs": 2}, {"stop": ("never said",)}])
@@ -96,11 +92,14 @@ async def test_what_gathers_comes_when_it_is_due_and_then_each_at_once(engine: V
     loop = asyncio.get_running_loop()
     taken: list[tuple[float, Chunk]] = []
 
-    def take(chunk: Chunk) -> float:
+    def take(chunk: Chunk) -> bool:
         taken.append((loop.time(), chunk))
+        return True
+
+    def merge_until() -> float:
         return loop.time() + (0.02 if len(taken) < 3 else 0.0)
 
-    last = await answer(asking, take, 300)
+    last = await answer(asking, FakeSink(take, merge_until), 300)
     (first, one), (second, more), (third, rest) = taken[:3]
     assert len(one.token_ids) == 1
     assert len(more.token_ids) > 1
@@ -184,18 +183,20 @@ async def test_the_loop_turns_while_a_schema_is_checked(engine: VllmEngine, aski
 )
 async def test_a_wrong_option_is_named(options: list[str], named: str) -> None:
     require_vllm()
-    from engine.vllm import load
+    from engine.vllm.launch import launch
+    from engine.vllm.options import parse
 
     with pytest.raises(EngineError, match=named):
-        await asyncio.to_thread(lambda: load.launch(load.parse(MODEL, "demo", options)))
+        await asyncio.to_thread(lambda: launch(parse(MODEL, "demo", options)))
 
 
 async def test_a_folder_without_model_is_named() -> None:
     require_vllm()
-    from engine.vllm import load
+    from engine.vllm.launch import launch
+    from engine.vllm.options import parse
 
     with pytest.raises(EngineError, match="/none/such"):
-        await asyncio.to_thread(lambda: load.launch(load.parse("/none/such", "demo", [])))
+        await asyncio.to_thread(lambda: launch(parse("/none/such", "demo", [])))
 
 
 async def test_an_engine_that_was_not_started_is_dead() -> None:

@@ -8,7 +8,7 @@ from engine.base import BadRequest, Chunk, ChunkSink, EngineDead, EngineError, M
 from engine.vllm import process
 
 if TYPE_CHECKING:
-    from engine.vllm.loaded import LoadedModel
+    from engine.vllm.model import LoadedModel
 
 
 class VllmEngine:
@@ -27,16 +27,16 @@ class VllmEngine:
         self._name = name
         self._options = tuple(options)
         self._logging_config = logging_config  # a path, see process.preload
-        self._patience = patience  # seconds without a sign of life until `check` calls the engine dead
-        self._loaded: LoadedModel | None = None  # while the engine lives
+        self._patience = patience  # seconds without progress until `check` raises EngineDead
+        self._loaded: LoadedModel | None = None  # from `start` to `close`
         self._closed = False
 
     @property
     def model(self) -> Model:
-        return self._live().model
+        return self._running().model
 
     async def start(self) -> None:
-        """The event loop goes on turning meanwhile: imports and loading happen in a thread.
+        """See `Engine.start`. Imports and loading happen in a thread, so the event loop stays responsive.
 
         Cancelling ends the engine's processes; the thread itself ends with its imports.
         """
@@ -51,11 +51,11 @@ class VllmEngine:
 
     def _load(self) -> None:
         try:
-            from engine.vllm.loaded import loaded
+            from engine.vllm.model import load
         except ImportError as error:
             raise EngineError(f"vLLM cannot be imported: {error}") from error
         if not self._closed:
-            self._loaded = loaded(self._path, self._name, self._options, patience=self._patience)
+            self._loaded = load(self._path, self._name, self._options, patience=self._patience)
         if self._closed and self._loaded is not None:
             self._loaded.shutdown()
             process.stop()
@@ -71,19 +71,19 @@ class VllmEngine:
             pass
 
     async def render(self, messages: list[dict[str, Any]], params: Params, salt: str | None) -> Prompt:
-        return await self._live().render(messages, params, salt)
+        return await self._running().render(messages, params, salt)
 
     def admit(self, prompt: Prompt, params: Params) -> Params:
-        return self._live().admit(prompt, params)
+        return self._running().admit(prompt, params)
 
     def generate(
-        self, id: str, prompt: Prompt, params: Params, said: Said, take: ChunkSink | None = None
+        self, id: str, prompt: Prompt, params: Params, said: Said, sink: ChunkSink | None = None
     ) -> AsyncGenerator[Chunk, None]:
-        return self._live().generate(id, prompt, params, said, take)
+        return self._running().generate(id, prompt, params, said, sink)
 
     async def check(self) -> None:
-        """Call it about once a second: it also finds an engine that is alive and frozen. It never waits."""
-        await self._live().check()
+        """See `Engine.check`. Call it about once a second: it also finds an engine that is alive and frozen."""
+        await self._running().check()
 
     async def close(self) -> None:
         self._closed = True
@@ -92,7 +92,7 @@ class VllmEngine:
             await loaded.close()
         await asyncio.to_thread(process.stop)
 
-    def _live(self) -> "LoadedModel":
+    def _running(self) -> "LoadedModel":
         if self._loaded is None:
             raise EngineDead("the engine is not running")
         return self._loaded

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from engine.scripted.pace import TICK, Pace
+from engine.scripted.clock import TICK, StepClock
 
 EARLY = 0.001  # seconds by which the event loop's timer may be
 
@@ -13,8 +13,8 @@ EARLY = 0.001  # seconds by which the event loop's timer may be
 class Steps:
     """So many steps, one every so many seconds."""
 
-    def __init__(self, pace: Pace, every: float, count: int) -> None:
-        self.pace = pace
+    def __init__(self, clock: StepClock, every: float, count: int) -> None:
+        self.clock = clock
         self.every = every
         self.left = count
         self.due = 0.0
@@ -28,22 +28,22 @@ class Steps:
 
     async def run(self, due: float) -> None:
         self.due = due
-        await self.pace.run(due, self)
+        await self.clock.run(due, self)
 
 
 async def test_steps_are_taken_when_they_are_due() -> None:
-    pace = Pace()
-    steps = Steps(pace, 0.02, 5)
-    await steps.run(pace.now() + 0.01)
+    clock = StepClock()
+    steps = Steps(clock, 0.02, 5)
+    await steps.run(clock.now() + 0.01)
     assert len(steps.seen) == 5
     assert all(now >= due - EARLY for due, now in steps.seen)
 
 
 async def test_answers_of_one_tick_are_served_in_one_step() -> None:
     """They began at other times, and keep their own phases: the grid is the only thing they share."""
-    pace = Pace()
-    edge = math.ceil((pace.now() + 0.02) / TICK) * TICK
-    together, apart = [Steps(pace, 1, 1) for _ in range(3)], Steps(pace, 1, 1)
+    clock = StepClock()
+    edge = math.ceil((clock.now() + 0.02) / TICK) * TICK
+    together, apart = [Steps(clock, 1, 1) for _ in range(3)], Steps(clock, 1, 1)
     starts = [edge - TICK / 2, edge - TICK / 4, edge - TICK / 8]
     runs = [steps.run(due) for steps, due in zip(together, starts, strict=True)]
     await asyncio.gather(*runs, apart.run(edge + 5 * TICK))
@@ -52,28 +52,28 @@ async def test_answers_of_one_tick_are_served_in_one_step() -> None:
 
 
 async def test_an_error_of_one_step_is_its_own() -> None:
-    pace = Pace()
-    due = pace.now() + 0.01
-    other = Steps(pace, 0.001, 3)
+    clock = StepClock()
+    due = clock.now() + 0.01
+    other = Steps(clock, 0.001, 3)
 
     def broken(now: float) -> float | None:
         raise KeyError("a bug")
 
-    failed, fine = await asyncio.gather(pace.run(due, broken), other.run(due), return_exceptions=True)
+    failed, fine = await asyncio.gather(clock.run(due, broken), other.run(due), return_exceptions=True)
     assert isinstance(failed, KeyError)
     assert fine is None
     assert len(other.seen) == 3
 
 
 async def test_what_is_late_lets_others_run_first() -> None:
-    pace = Pace()
+    clock = StepClock()
     order: list[str] = []
 
     def late(now: float) -> float | None:
         order.append("step")
         return None if order.count("step") == 2 else now - 1
 
-    waiting = asyncio.create_task(pace.run(pace.now() - 1, late))
+    waiting = asyncio.create_task(clock.run(clock.now() - 1, late))
     await asyncio.sleep(0)
     asyncio.get_running_loop().call_soon(order.append, "other")
     await waiting
@@ -81,30 +81,30 @@ async def test_what_is_late_lets_others_run_first() -> None:
 
 
 async def test_waking_all_ends_every_wait() -> None:
-    pace = Pace()
-    steps = Steps(pace, 1, 1)
-    waits = [asyncio.create_task(pace.run(math.inf, steps)), asyncio.create_task(steps.run(pace.now() + 60))]
+    clock = StepClock()
+    steps = Steps(clock, 1, 1)
+    waits = [asyncio.create_task(clock.run(math.inf, steps)), asyncio.create_task(steps.run(clock.now() + 60))]
     await asyncio.sleep(0)
-    pace.wake_all()
+    clock.wake_all()
     await asyncio.gather(*waits)
     assert steps.seen == []
 
 
 async def test_a_step_may_wake_all() -> None:
     """As one does that kills the engine."""
-    pace = Pace()
+    clock = StepClock()
 
     def killing(now: float) -> float | None:
-        pace.wake_all()
+        clock.wake_all()
         return None
 
-    await asyncio.gather(pace.run(pace.now() + 0.01, killing), pace.run(math.inf, killing))
+    await asyncio.gather(clock.run(clock.now() + 0.01, killing), clock.run(math.inf, killing))
 
 
 async def test_a_cancelled_wait_takes_no_step() -> None:
-    pace = Pace()
-    due = pace.now() + 0.01
-    gone, other = Steps(pace, 1, 1), Steps(pace, 0.01, 2)
+    clock = StepClock()
+    due = clock.now() + 0.01
+    gone, other = Steps(clock, 1, 1), Steps(clock, 0.01, 2)
     waiting = asyncio.create_task(gone.run(due))
     await asyncio.sleep(0)
     waiting.cancel()

@@ -1,4 +1,4 @@
-"""What the scripted engine says: every token a pure function of the prompt and its index, on any node.
+"""What the scripted engine generates: every token a pure function of the prompt and its index, on any node.
 
 Token ids: 0 to 255 are bytes, END ends the text, the rest are syllables. A prompt is the bytes of its messages, so
 `read(prompt.token_ids)` gives them back. Words in the last user message change the answer:
@@ -29,14 +29,12 @@ CHARACTERS = tuple(text.encode() for text in ("é", "ß", "—", "語", "🙂", 
 BLOCK = 16  # tokens; one such character in each
 _MIX = 0x9E3779B97F4A7C15
 _LEVER = re.compile(r"\[(\w+)[=@]([^\]\s]+)\]")
-
-
-_KINDS: Mapping[str, Callable[[str], Any]] = {"call": str, "first": float}
+_PARSERS: Mapping[str, Callable[[str], Any]] = {"call": str, "first": float}  # of a lever's value; the rest are int
 
 
 @dataclass(frozen=True)
 class Levers:
-    """How an answer deviates; indexes are of tokens. `None` leaves it to the prompt."""
+    """Faults and shapes that a test asks for; `fail` to `exit` are token indexes. `None` leaves it to the prompt."""
 
     tokens: int | None = None
     reasoning: int | None = None
@@ -53,20 +51,20 @@ class Levers:
         return frozenset(each for each in (self.fail, self.hang, self.die, self.exit) if each is not None)
 
     def over(self, prompt: Sequence[int]) -> "Levers":
-        """These, where they are set, else those in the prompt's last user message."""
-        asked = _asked(read(prompt).rpartition("<user>")[2])
+        """These where they are set, else those in the prompt's last user message. Raises ValueError for a bad value."""
+        requested = _levers_in(read(prompt).rpartition("<user>")[2])
         own = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(asked, **{name: value for name, value in own.items() if value is not None})
+        return replace(requested, **{name: value for name, value in own.items() if value is not None})
 
 
-def _asked(message: str) -> Levers:
+def _levers_in(message: str) -> Levers:
     names = {field.name for field in fields(Levers)}
     found = {name: value for name, value in _LEVER.findall(message) if name in names}
-    return Levers(**{name: _KINDS.get(name, int)(value) for name, value in found.items()})
+    return Levers(**{name: _PARSERS.get(name, int)(value) for name, value in found.items()})
 
 
 def write(messages: Iterable[Mapping[str, Any]]) -> tuple[int, ...]:
-    """Messages as token ids, one for each byte."""
+    """Messages as token ids, one for each byte. Raises KeyError, TypeError, AttributeError for malformed ones."""
     return tuple("".join(f"<{message['role']}>{_content(message)}\n" for message in messages).encode())
 
 
@@ -88,6 +86,7 @@ def read(ids: Sequence[int]) -> str:
 
 
 def token_bytes(token: int) -> bytes:
+    """The bytes that a token stands for: none for END."""
     if token < END:
         return bytes((token,))
     return SYLLABLES[token - END - 1].encode() if token > END else b""
@@ -103,22 +102,23 @@ class Token:
 
 
 class Script:
-    """All that the engine would say to a prompt, computed token by token."""
+    """The whole answer to one prompt, computed token by token."""
 
     def __init__(self, prompt: Sequence[int], params: Params, levers: Levers) -> None:
         self._seed = zlib.crc32(read(prompt).encode())
         self._levers = levers
-        self._fixed = tuple(self._begin(params))  # what precedes the text, or stands in its place
+        self._fixed = tuple(self._fixed_tokens(params))  # before the text, or in place of it
         chatty = not (levers.call or params.format or _forced(params))
         length = 40 + self._seed % 100 if levers.tokens is None else levers.tokens
         self.length = max(length, len(self._fixed)) if chatty else len(self._fixed)
 
     def at(self, index: int) -> Token:
+        """The token of this index; beyond `length` the text goes on without an end."""
         if index < len(self._fixed):
             return self._fixed[index]
         return Token(self._word(index))
 
-    def _begin(self, params: Params) -> Iterator[Token]:
+    def _fixed_tokens(self, params: Params) -> Iterator[Token]:
         for index in range(self._levers.reasoning or 0):
             yield Token(self._word(index), Channel.REASONING)
         names = self._levers.call.split(",") if self._levers.call else _forced(params)
@@ -151,7 +151,7 @@ class Script:
 
 
 def _forced(params: Params) -> list[str]:
-    """The call that a request insists on."""
+    """Names of the calls that a request insists on."""
     if isinstance(params.tool_choice, dict):
         return [str(params.tool_choice["name"])]
     if params.tool_choice == "required":

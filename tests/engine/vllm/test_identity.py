@@ -1,4 +1,4 @@
-"""What the adapter tells of a model that it loaded."""
+"""What tells models apart, and whether nodes render alike."""
 
 import importlib.util
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ import pytest
 from tests.engine.real import require_vllm
 
 if importlib.util.find_spec("vllm") is not None:
-    from engine.vllm.load import renders_alike
+    from engine.vllm.identity import renders_alike
 
 pytestmark = pytest.mark.vllm
 

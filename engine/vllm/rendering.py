@@ -1,0 +1,87 @@
+"""Chat messages become token ids, by the model's chat template and tokenizer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vllm.exceptions import VLLMValidationError
+from vllm.renderers import ChatParams, TokenizeParams
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from engine.base import BadRequest, Params, Prompt
+
+# Characters of all messages up to which a chat is rendered on the event loop. A thread costs two hops, for template and
+# tokenizer, and each may wait for the interpreter while the loop is busy; a longer text would block the loop for more.
+INLINE_CHARACTERS = 4096
+
+
+class ChatRenderer:
+    """Renders for one loaded model. `template` replaces the model's own."""
+
+    def __init__(self, llm: AsyncLLM, template: str | None, content_format: str) -> None:
+        self._llm = llm
+        self._template = template
+        self._content_format = content_format  # as vLLM's --chat-template-content-format
+
+    async def render(
+        self, messages: list[dict[str, Any]], params: Params, salt: str | None, *, with_tools: bool
+    ) -> Prompt:
+        """Raises BadRequest for messages that the template refuses.
+
+        Special tokens are split off by the tokenizer wherever they stand, so a user who writes `<|im_end|>` ends
+        their own message: vLLM renders a chat to one string first. Whoever must prevent that strips them before.
+        """
+        for message in messages:
+            _check_message(message)
+        chat_params = self._chat_params(params, with_tools=with_tools)
+        chat = ([messages], chat_params, TokenizeParams(max_total_tokens=None, add_special_tokens=False))
+        renderer = self._llm.renderer
+        try:
+            is_short = not params.tools and sum(map(_length, messages)) <= INLINE_CHARACTERS
+            _, (rendered,) = renderer.render_chat(*chat) if is_short else await renderer.render_chat_async(*chat)
+        except (VLLMValidationError, ValueError, TypeError, TimeoutError) as error:
+            raise BadRequest(f"the chat template refuses this input: {error}") from error
+        return Prompt(tuple(rendered["prompt_token_ids"]), salt)
+
+    def _chat_params(self, params: Params, *, with_tools: bool) -> ChatParams:
+        arguments = template_arguments(params) | {"tokenize": False}
+        if with_tools:
+            arguments["tools"] = _chat_tools(params)
+        return ChatParams(
+            chat_template=self._template,
+            chat_template_content_format=self._content_format,
+            chat_template_kwargs=arguments,
+        )
+
+
+def template_arguments(params: Params) -> dict[str, Any]:
+    """Arguments of the chat template, which vLLM's parsers read too; a template ignores those that it does not name."""
+    arguments: dict[str, Any] = {"add_generation_prompt": True, "continue_final_message": False}
+    if params.reasoning_effort is not None:
+        arguments["reasoning_effort"] = params.reasoning_effort
+        arguments["enable_thinking"] = params.reasoning_effort != "none"
+    return arguments
+
+
+def _chat_tools(params: Params) -> list[dict[str, Any]]:
+    """The tools of a Responses request in the nesting of a chat completion, which templates expect."""
+    fields = ("name", "description", "parameters", "strict")
+    return [{"type": "function", "function": _only(tool, fields)} for tool in params.tools]
+
+
+def _only(tool: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    return {field: tool[field] for field in fields if tool.get(field) is not None}
+
+
+def _length(message: dict[str, Any]) -> int:
+    content = message.get("content") or ""
+    return len(content) if isinstance(content, str) else sum(len(part["text"]) for part in content)
+
+
+def _check_message(message: dict[str, Any]) -> None:
+    """Refuse anything but text: vLLM would fetch pictures from wherever a message says."""
+    if not isinstance(message.get("role"), str):
+        raise BadRequest("a message without a role")
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
+    if not all(part.get("type") == "text" and isinstance(part.get("text"), str) for part in parts):
+        raise BadRequest("this model reads text only")

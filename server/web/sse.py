@@ -1,0 +1,60 @@
+"""A turn's events as server-sent events (WHATWG HTML, 9.2)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import orjson
+from starlette.responses import Response, StreamingResponse
+
+from server.protocol import errors
+from server.store.errors import PositionLost, StoreError
+from server.turns.subscription import TurnSubscription
+
+KEEP_ALIVE = 15.0  # seconds between comments on a quiet stream
+HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # the second: nginx must not hold events back
+
+
+def event_stream(subscription: TurnSubscription) -> Response:
+    """The events of a turn from the subscription's position, for as long as the client reads them."""
+    return StreamingResponse(_events(subscription), media_type="text/event-stream", headers=HEADERS)
+
+
+async def _events(subscription: TurnSubscription) -> AsyncIterator[bytes]:
+    """Frames as they come, comments where nothing comes; an error is the last event."""
+    try:
+        async for frames in quietly(subscription.frames(), KEEP_ALIVE):
+            yield b"".join(map(_event, frames)) if frames else b": keep-alive\n\n"
+    except (PositionLost, StoreError) as error:
+        yield _error(error)
+
+
+async def quietly(frames: AsyncIterator[list[bytes]], quiet: float) -> AsyncIterator[list[bytes]]:
+    """The same, with an empty list whenever nothing came for `quiet` seconds."""
+    following = asyncio.ensure_future(anext(frames, None))
+    try:
+        while True:
+            await asyncio.wait({following}, timeout=quiet)
+            if not following.done():
+                yield []
+                continue
+            value = following.result()
+            if value is None:
+                return
+            following = asyncio.ensure_future(anext(frames, None))
+            yield value
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+def _event(frame: bytes) -> bytes:
+    name = frame[9 : frame.index(b'"', 9)]
+    return b"event: %b\ndata: %b\n\n" % (name, frame)
+
+
+def _error(error: PositionLost | StoreError) -> bytes:
+    """As the SDK reads it: flat, where a WebSocket's is nested."""
+    is_lost = isinstance(error, PositionLost)
+    wire = errors.position_lost(str(error)) if is_lost else errors.overloaded("The log is not available.")
+    event = {"type": "error", "sequence_number": 0, "code": wire.code, "message": wire.message, "param": wire.param}
+    return _event(orjson.dumps(event))
