@@ -19,3 +19,10 @@ def test_the_settings_table_is_the_code_s() -> None:
 def test_the_first_lines_say_what_it_is_and_how_to_start_and_test_it() -> None:
     """A stranger reads no further before typing."""
     assert 0 < README.index("chat server") < README.index("$ make serve") < README.index("$ make test")
+
+
+def test_every_page_is_linked() -> None:
+    """Nobody looks for a page that the README does not mention."""
+    root = Path(__file__).parents[1]
+    pages = [path.relative_to(root) for path in (*root.glob("*.md"), *(root / "docs").glob("*.md"))]
+    assert [str(page) for page in pages if page.name != "README.md" and f"]({page})" not in README] == []
