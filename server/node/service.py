@@ -58,9 +58,7 @@ class TurnService:
         self._check_ready(request.request)
         id = f"resp_{secrets.token_hex(12)}"
         node = self._node
-        telemetry = node.telemetry.begin(
-            id, node.engine.model.name, time.time(), {"traceparent": request.traceparent}
-        )
+        telemetry = node.telemetry.begin(id, node.engine.model.name, time.time(), {"traceparent": request.traceparent})
         try:
             return await node.admission.admit(request, id, telemetry)
         except (WireError, StoreError, EngineError) as error:
