@@ -64,8 +64,8 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
     async with AsyncExitStack() as stack:
         alone = not settings.redis_url
         store = await _store(stack, settings)
-        pace = CommitPolicy(merge_seconds=settings.merge_ms / 1000)
-        journal = await stack.enter_async_context(Journal(store, pace=pace))
+        policy = CommitPolicy(merge_seconds=settings.merge_ms / 1000)
+        journal = await stack.enter_async_context(Journal(store, policy=policy))
         watcher = await stack.enter_async_context(LogSubscriber(store, journal))
         node = Node(engine, store, journal, telemetry, name=settings.served_name, queue=settings.max_queue, alone=alone)
         sockets = WebSocketEndpoint(Gate(auth, store), node, store, watcher)

@@ -11,7 +11,7 @@ import orjson
 import structlog
 
 from engine.base import CannotContinue, Chunk, Engine, EngineDead, EngineError, Finish, Prompt
-from server.log.journal import Journal, Writer, WriterError
+from server.log.journal import ClaimedLog, Journal, Writer, WriterError
 from server.protocol.entry import Event, Kind, Open, decode
 from server.protocol.output import ResponseBuilder
 from server.protocol.response import Usage, ended
@@ -79,7 +79,7 @@ class Runner:
             with self.telemetry.step(self.facts, "log"):
                 await self._finish(verdict)
         except WriterError as error:
-            self.facts.status = error.outcome.status
+            self.facts.status = error.result.status
             log.warning("turn given up", response_id=self.ref.id, reason=str(error))
         finally:
             self.writer.close()
@@ -98,9 +98,8 @@ class Runner:
         for logged in log:
             self.answer.replay(decode(logged.entry).events)
             open = self.answer.open
-        return journal.open_writer(
-            self.ref, self.lease, log[-1].last_seq + skip, open, log, told=self._told, origin=origin
-        )
+        claimed = ClaimedLog(self.ref, self.lease, log[-1].last_seq + skip, log, open, origin)
+        return journal.open_writer(claimed, self._told)
 
     def _told(self, writer: Writer) -> None:
         """News from the log: a stop was asked for, or the turn is no longer ours."""

@@ -60,7 +60,7 @@ class TurnSubscription:
     async def frames(self) -> AsyncGenerator[list[bytes]]:
         """Events after the position as they come, each once, up to the terminal one. Raises PositionLost."""
         with self.presence.watching(self.ref):
-            async with aclosing(self.watcher.subscribe(self.ref, self.number, self._take)) as seen:
+            async with aclosing(self.watcher.subscribe(self.ref, self.number, self)) as seen:
                 async for each in seen:
                     if isinstance(each, LogNotice):
                         self.stalled = each is LogNotice.STALLED
@@ -72,7 +72,7 @@ class TurnSubscription:
                             yield frames[at : at + AT_ONCE]
                             await self._pause(len(frames[at : at + AT_ONCE]))
 
-    def _take(self, run: list[LogEntry]) -> bool:
+    def try_push(self, run: list[LogEntry]) -> bool:
         """A token that goes to its reader where the log's answer comes in, without a task's turn."""
         if self.push is None or run[-1].last_seq - self.number > AT_ONCE:
             return False
