@@ -121,7 +121,7 @@ class SlotScheduler:
         return ref in self.running or ref in self._claiming or self.queue.position(ref) is not None
 
     def can_help(self, turn: Turn) -> bool:
-        """Whether a turn that nobody runs would come to run here soon: there is a slot, or it is older than who waits."""
+        """Whether a turn that nobody runs would run here soon: there is a slot, or it is older than who waits."""
         first = next(iter(self.queue), None)
         is_overdue = (
             first is not None and turn.lease is None and turn.created_at < first.spec.requested_at - OVERDUE_SECONDS

@@ -111,7 +111,7 @@ class TurnService:
         return self.subscribe(ref, unpack(turn.record), after)
 
     async def position_lost(self, ref: TurnRef, error: PositionLost) -> WireError:
-        """What a reader is told whose position nothing is sure to follow on, with the stored response if there is one."""
+        """What a reader is told where nothing is sure to follow its position; with the stored response, if any."""
         return errors.position_lost(f"{error}.", await self.finished_response(ref))
 
     def whereabouts(self, subscription: TurnSubscription) -> Notice:

@@ -59,13 +59,14 @@ async def nodes(empty: str) -> AsyncIterator[Nodes]:
 async def settled(served: Served) -> None:
     """Nothing runs, waits or watches; every slot is free."""
     node, engine = served.node, served.engine
+    scheduler = node.scheduler
     assert isinstance(engine, ScriptedEngine)
     for turn in list(node.scheduler.running):
         await served.running.service.cancel(turn)
     await served.running.sockets.close(1000, "the test is over")
     await until(lambda: not engine.running, "no generation runs")
     await until(
-        lambda: not node.scheduler.running and not node.scheduler.queue and not node.scheduler.taken_slots,
+        lambda: scheduler.is_idle and not scheduler.queue and not scheduler.taken_slots,
         "every slot is free",
     )
     await until(lambda: not served.running.sockets.sockets, "every socket is gone")
