@@ -19,6 +19,7 @@ from engine.base import Engine
 from server.log.committer import CommitPolicy
 from server.log.journal import Journal
 from server.log.subscriber import LogSubscriber
+from server.node.drain import drain
 from server.node.node import Node, NodeConfig
 from server.node.reconciler import Reconciler
 from server.node.service import TurnService
@@ -51,6 +52,11 @@ class RunningNode(msgspec.Struct, frozen=True):
     sockets: WebSocketEndpoint
     reconciler: Reconciler
 
+    async def drain(self, grace: float) -> None:
+        """Let nobody else in, hand over or finish what runs within `grace` seconds, then close the sockets."""
+        self.sockets.is_draining = True
+        await drain(self.node, self.sockets.drain, grace)
+
 
 @asynccontextmanager
 async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> AsyncIterator[RunningNode]:
@@ -69,9 +75,7 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
         service = TurnService(node, store, subscriber)
         authenticator = Authenticator(rules, store)
         sockets = WebSocketEndpoint(authenticator, service, telemetry.gauges)
-        reconciler = Reconciler(
-            node.resources, node.scheduler, node.detector, node.presence, node.cluster_changed
-        )
+        reconciler = Reconciler(node.resources, node.scheduler, node.detector, node.presence, node.cluster_changed)
         stack.push_async_callback(engine.close)
         stack.push_async_callback(node.close)
         stack.push_async_callback(sockets.close, *STOPPING)

@@ -12,7 +12,6 @@ import uvicorn
 
 from engine.base import Engine, EngineDead, EngineError
 from server.app import RunningNode, running
-from server.node.drain import drain
 from server.node.node import Node
 from server.settings import Settings
 from server.telemetry.instruments import Telemetry
@@ -55,7 +54,9 @@ async def run(settings: Settings, engine: Engine, telemetry: Telemetry, listener
     async with running(settings, engine, telemetry) as parts:
         server = Server(config(parts, settings))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        log.info("listening", url=f"http://{settings.host}:{settings.port}", model=parts.node.config.name, state="loading")
+        log.info(
+            "listening", url=f"http://{settings.host}:{settings.port}", model=parts.node.config.name, state="loading"
+        )
         working = asyncio.create_task(_work(parts))
         asked = asyncio.create_task(server.asked.wait())
         await asyncio.wait({serving, working, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -74,8 +75,7 @@ async def _drain(parts: RunningNode, server: Server, settings: Settings) -> None
     """A second signal ends it. Ctrl-C on a node without neighbours is quick: its answers go on at the next start."""
     hurry = server.number is signal.SIGINT and parts.node.config.exclusive
     grace = 0.0 if hurry else float(settings.drain_seconds)
-    parts.sockets.is_draining = True
-    draining = asyncio.create_task(drain(parts.node, parts.sockets.drain, grace))
+    draining = asyncio.create_task(parts.drain(grace))
     forced = asyncio.create_task(server.forced.wait())
     await asyncio.wait({draining, forced}, return_when=asyncio.FIRST_COMPLETED)
     for task in (draining, forced):

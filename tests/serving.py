@@ -10,7 +10,7 @@ import uvicorn
 
 from engine.base import Engine
 from engine.scripted import ScriptedEngine
-from server.app import Running, running
+from server.app import RunningNode, running
 from server.serve import config
 from server.settings import Settings, load
 from server.telemetry.instruments import Telemetry, instruments
@@ -20,7 +20,7 @@ class Served:
     """A node that answers."""
 
     def __init__(
-        self, running: Running, engine: Engine, telemetry: Telemetry, port: int, server: uvicorn.Server
+        self, running: RunningNode, engine: Engine, telemetry: Telemetry, port: int, server: uvicorn.Server
     ) -> None:
         self.running = running
         self.node = running.node
@@ -58,7 +58,7 @@ async def serving(settings: Settings, engine: Engine | None = None, *, load: boo
             task = asyncio.create_task(_serve(server, listener))
             if load:
                 await node.node.load()
-                await node.sweep.recover()
+                await node.reconciler.recover()
             try:
                 yield Served(node, engine, telemetry, listener.getsockname()[1], server)
             finally:

@@ -26,7 +26,7 @@ CONFINED = {
     "opentelemetry": ("server.telemetry.*",),
     "prometheus_client": ("server.telemetry.*",),
     "starlette": ("server.app", "server.web.*"),
-    "uvicorn": ("server.__main__", "server.serve", "server.web.transport.*"),
+    "uvicorn": ("server.serve", "server.web.transport.*"),
 }
 # Where parts are put together, adapters may be named; everybody else sees the contracts.
 ASSEMBLES = ("server.app", "server.__main__", "server.cli.*", "server.serve", "server.store.*")

@@ -1,99 +1,113 @@
-"""The end of a log in memory, which any number of viewers read by position."""
+"""The end of one log in memory. Any number of readers share it, each by its own position."""
 
 import asyncio
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from server.store.errors import PositionLost
 from server.store.types import LogEntry
 
-# Takes entries at once, without waking whoever waits; or returns False. It raises nothing.
-EntrySink = Callable[[list[LogEntry]], bool]
+
+class EntrySink(Protocol):
+    """Where a reader that waits for entries can be handed them without a task switch."""
+
+    def try_push(self, entries: list[LogEntry]) -> bool:
+        """Take the entries at once, in order with what the iterator yields, without waking anyone.
+
+        False: not taken, they come by the iterator. Raises nothing.
+        """
+        ...
 
 
 class LogBuffer:
-    """Entries from behind number `base`, only acknowledged ones. Whoever feeds it moves it; viewers wait for that."""
+    """Acknowledged entries with numbers above `base`, in order. One feeder adds to it, readers wait for changes.
+
+    The feeder is a Writer on the node that writes the log and a RemoteTailer elsewhere. Numbers may be skipped where
+    the log itself has a hole, and where a tailer's mirror missed something: the subscriber tells the two apart.
+    """
 
     def __init__(
         self, base: int, entries: Iterable[LogEntry] = (), *, closed: bool = False, stalled: bool = False
     ) -> None:
         self.base = base
         self.entries: list[LogEntry] = []
-        # Nobody feeds it any more: go on elsewhere, from your position.
+        # Nobody feeds this buffer any more: readers look for the log elsewhere, from their positions.
         self.closed = closed
-        # The log does not answer; everything follows when it is back.
+        # The store does not answer. Nothing is lost: entries follow when it is back.
         self.stalled = stalled
-        # Why nothing can follow.
+        # Set when nothing can follow the entries that are here.
         self.lost: PositionLost | None = None
-        self._tops: list[int] = []
-        self._waiting: dict[asyncio.Future[None], EntrySink | None] = {}
+        # `last_seq` of each entry, for bisection.
+        self._last_seqs: list[int] = []
+        # One future per waiting reader, with the `try_push` of its sink.
+        self._waiting: dict[asyncio.Future[None], Callable[[list[LogEntry]], bool] | None] = {}
         self.extend(entries)
 
     @property
     def last_seq(self) -> int:
-        """Number of the last event that is here."""
-        return self._tops[-1] if self._tops else self.base
+        """Number of the last event in the buffer; `base` while it is empty."""
+        return self._last_seqs[-1] if self._last_seqs else self.base
 
     @property
     def ended(self) -> bool:
-        """Whether the terminal event is here."""
+        """Whether the buffer holds the terminal event."""
         return bool(self.entries) and self.entries[-1].is_last
 
     @property
     def done(self) -> bool:
-        """Whether nothing is to be added any more."""
+        """Whether no entry will be added any more, for whatever reason."""
         return self.ended or self.closed or self.lost is not None
 
-    def __contains__(self, number: int) -> bool:
-        """Whether an entry ends at this number."""
-        index = bisect_left(self._tops, number)
-        return index < len(self._tops) and self._tops[index] == number
+    def __contains__(self, seq: int) -> bool:
+        """Whether an entry ends with the event of this number."""
+        index = bisect_left(self._last_seqs, seq)
+        return index < len(self._last_seqs) and self._last_seqs[index] == seq
 
     def entries_after(self, after: int) -> list[LogEntry]:
-        """Entries with events above `after`."""
-        return self.entries[bisect_right(self._tops, after) :]
+        """All entries that hold events numbered above `after`; the first may begin below it."""
+        return self.entries[bisect_right(self._last_seqs, after) :]
 
     def extend(self, entries: Iterable[LogEntry]) -> None:
-        """Add what is new."""
+        """Add the entries that are new, and offer them to the waiting readers; whoever declines is woken."""
         new = []
-        top = self.last_seq
-        for logged in entries:
-            if logged.last_seq > top:
-                top = logged.last_seq
-                self.entries.append(logged)
-                self._tops.append(top)
-                new.append(logged)
-        for future, take in list(self._waiting.items()) if new else ():
-            if not future.done() and (take is None or not take(new)):
+        last_seq = self.last_seq
+        for entry in entries:
+            if entry.last_seq > last_seq:
+                last_seq = entry.last_seq
+                self.entries.append(entry)
+                self._last_seqs.append(last_seq)
+                new.append(entry)
+        for future, try_push in list(self._waiting.items()) if new else ():
+            if not future.done() and (try_push is None or not try_push(new)):
                 future.set_result(None)
 
     def close(self) -> None:
-        """Send the viewers elsewhere."""
+        """End the feeding: readers go on elsewhere."""
         self.closed = True
-        self.notify()
+        self._wake_all()
 
     def lose(self, error: PositionLost) -> None:
-        """Nothing can follow."""
+        """End the log as lost: readers that have read to the end raise `error`."""
         self.lost = error
-        self.notify()
+        self._wake_all()
 
     def set_stalled(self, *, stalled: bool) -> None:
-        """Say whether the log answers."""
+        """Record whether the store answers the feeder, and wake the readers when that changed."""
         if stalled != self.stalled:
             self.stalled = stalled
-            self.notify()
+            self._wake_all()
 
-    def notify(self) -> None:
-        """Wake every viewer."""
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
-
-    async def wait_changed(self, take: EntrySink | None = None) -> None:
-        """Wait for any change but entries that `take` took. Cancelling it leaves nothing behind."""
+    async def wait_changed(self, sink: EntrySink | None = None) -> None:
+        """Wait for any change other than entries that `sink` took. Cancelling it leaves nothing behind."""
         future = asyncio.get_running_loop().create_future()
-        self._waiting[future] = take
+        self._waiting[future] = None if sink is None else sink.try_push  # bound once: it is called for every token
         try:
             await future
         finally:
             del self._waiting[future]
+
+    def _wake_all(self) -> None:
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)

@@ -1,4 +1,4 @@
-"""One partition's writing: what gathers goes out in one call, and one call is in flight."""
+"""One partition's group commit: everything that gathers goes out in one call, and one call is in flight."""
 
 import asyncio
 import random
@@ -13,60 +13,63 @@ from server.store.types import Append, Ending, WriteResult
 
 T = TypeVar("T")
 
+EARLY_SECONDS = 0.001  # by which a timer may fire too early: uvloop counts whole milliseconds
+
 
 class CommitPolicy(msgspec.Struct, frozen=True):
-    """How the journal bounds and repeats."""
+    """Bounds on what is unacknowledged and on one call, how long text is merged, and how calls are repeated."""
 
-    max_unacknowledged: int = 2000  # unacknowledged events of one turn
-    merge_seconds: float = (
-        0.02  # seconds between two entries of one turn's text, about: each costs the same, long or short
-    )
-    stall_seconds: float = 0.25  # seconds without an answer until it is said that the log stalls
-    first_retry: float = 0.02  # before the first repeat; doubled up to
+    max_unacknowledged: int = 2000  # events of one turn that may be handed over and not yet in the log
+    merge_seconds: float = 0.02  # between two entries of one turn's text, about: an entry costs the same at any length
+    stall_seconds: float = 0.25  # a call may go unanswered before the log counts as stalled
+    first_retry: float = 0.02  # seconds before the first repeat of a call; doubled with each, up to
     max_retry: float = 0.5
-    max_turns: int = 256  # in one call, and
-    max_bytes: int = 1_000_000  # in one call, so that after a stall no call is too big to be answered in time
+    max_turns: int = 256  # in one call
+    max_bytes: int = 1_000_000  # in one call, about: after a stall no call is too big to be answered in time
 
 
 class BatchSource(Protocol):
-    """What the scribe needs of a writer."""
+    """One turn's writer, as the committer sees it. It has at most one append in flight."""
 
-    def freeze_batch(self) -> Append:
-        """Its share of the next batch."""
+    def freeze_append(self) -> Append:
+        """Turn everything that is pending into one append, which is in flight from now on and never changed again."""
         ...
 
-    def on_result(self, outcome: WriteResult) -> None:
-        """The answer to it."""
+    def on_result(self, result: WriteResult) -> None:
+        """Handle the store's answer to the append in flight."""
         ...
 
     def on_failure(self, error: Exception) -> None:
-        """No answer will ever come."""
+        """Handle an error that no repeat of the call can help."""
         ...
 
     def set_stalled(self, *, stalled: bool) -> None:
-        """Whether the log answers."""
+        """Learn whether the store answers. Called at registration and with each change."""
         ...
 
 
 class GroupCommitter:
-    """Owns one task. Calls are repeated until they are answered, whoever waits."""
+    """Commits the appends of all writers of one partition, in one task with one call in flight.
 
-    def __init__(self, store: Store, pace: CommitPolicy, stall_changed: Callable[[], None]) -> None:
+    A batch that was sent is frozen: it is repeated byte for byte until the store answers, since the store may have
+    applied it although no answer came. Each append of a batch is answered on its own.
+    """
+
+    def __init__(self, store: Store, policy: CommitPolicy) -> None:
         self.store = store
-        self.policy = pace
-        # No call was answered for `pace.stall` seconds while one is in flight.
+        self.policy = policy
+        # A call is in flight, and none was answered for `policy.stall_seconds`.
         self.stalled = False
-        self._stall_changed = stall_changed
-        self._pens: set[BatchSource] = set()
-        # Writers with pending events, in the order in which they came.
+        self._sources: set[BatchSource] = set()
+        # Sources with something pending, in the order in which they came.
         self._ready: dict[BatchSource, None] = {}
-        # Writers whose latest entry is too young, and when it is old enough; then the timer for the first of them.
-        self._resting: dict[BatchSource, float] = {}
-        self._rest_over: asyncio.TimerHandle | None = None
-        # The loop waits on this while nobody is ready; set by call_soon, after a whole engine step was handed over.
+        # Sources whose text still merges, with the time when it may go out; and the timer for the first of them.
+        self._merging: dict[BatchSource, float] = {}
+        self._merge_timer: asyncio.TimerHandle | None = None
+        # The task waits on this while nothing is ready. Resolved by call_soon, after a whole engine step was handed in.
         self._idle: asyncio.Future[None] | None = None
-        self._calls = 0
-        self._alarm: asyncio.TimerHandle | None = None
+        self._calls_in_flight = 0
+        self._stall_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._run())
 
@@ -74,57 +77,78 @@ class GroupCommitter:
         """End the task. A call in flight may or may not be applied."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        self._disarm()
-        if self._rest_over is not None:
-            self._rest_over.cancel()
+        self._stop_stall_timer()
+        if self._merge_timer is not None:
+            self._merge_timer.cancel()
 
-    def register(self, pen: BatchSource) -> None:
-        """A writer begins."""
-        self._pens.add(pen)
-        pen.set_stalled(stalled=self.stalled)
+    def register(self, source: BatchSource) -> None:
+        """Add a writer, which is told of stalls from now on."""
+        self._sources.add(source)
+        source.set_stalled(stalled=self.stalled)
 
-    def unregister(self, pen: BatchSource) -> None:
-        """A writer ends."""
-        self._pens.discard(pen)
-        self.discard(pen)
+    def unregister(self, source: BatchSource) -> None:
+        """Remove a writer. What it has pending is not written."""
+        self._sources.discard(source)
+        self.dequeue(source)
 
-    def discard(self, pen: BatchSource) -> None:
-        """What this one has pending goes out by another call."""
-        self._ready.pop(pen, None)
-        self._resting.pop(pen, None)
-
-    def enqueue(self, pen: BatchSource, due: float = 0.0) -> None:
-        """This one has something pending and nothing in flight. It can wait until `due`, in the loop's time."""
-        if pen in self._ready or pen in self._resting:
+    def enqueue(self, source: BatchSource, due: float = 0.0) -> None:
+        """Ask for an append of this source, which has none in flight. It can merge until `due`, in the loop's time."""
+        if source in self._ready or source in self._merging:
             return
         if due > self._loop.time():
-            self._resting[pen] = due
-            if self._rest_over is None:
-                self._rest_over = self._loop.call_at(due, self._rouse)
+            self._merging[source] = due
+            if self._merge_timer is None:
+                self._merge_timer = self._loop.call_at(due, self._end_merging)
             return
-        self._ready[pen] = None
-        self._start()
+        self._ready[source] = None
+        self._wake_task()
+
+    def dequeue(self, source: BatchSource) -> None:
+        """Take back what enqueue() asked for: what is pending goes out by another call."""
+        self._ready.pop(source, None)
+        self._merging.pop(source, None)
 
     def next_merge_tick(self) -> float:
-        """When text that follows an entry of now may go out: for all at once, since a call costs more than a turn.
+        """When text that follows an entry of now may go out, in the loop's time; 0.0 where nothing is merged.
 
-        That is a quarter of a rest from now or more, so that a timer which is a little early makes no rest of nothing.
+        All turns share these ticks, since a call costs more than a turn in it. The next tick is a quarter of an
+        interval away or more, so that a timer which fires a little early does not shorten an interval to nothing.
         """
-        rest = self.policy.merge_seconds
-        return ((self._loop.time() + rest / 4) // rest + 1) * rest if rest else 0.0
+        interval = self.policy.merge_seconds
+        return ((self._loop.time() + interval / 4) // interval + 1) * interval if interval else 0.0
 
-    def _rouse(self) -> None:
-        self._rest_over = None
-        now = self._loop.time() + 0.001
-        for pen in [pen for pen, due in self._resting.items() if due <= now]:
-            del self._resting[pen]
-            self._ready[pen] = None
-        if self._resting:
-            self._rest_over = self._loop.call_at(min(self._resting.values()), self._rouse)
+    async def finish(self, ending: Ending) -> WriteResult:
+        """End a turn by a call of its own, beside the batches. Nothing else of that turn may be in flight."""
+        return await self.until_answered(lambda: self.store.finish(ending))
+
+    async def until_answered(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeat the same call until the store answers it. Raises what no repeat can help."""
+        pause = self.policy.first_retry
+        self._on_call_begin()
+        try:
+            while True:
+                try:
+                    return await call()
+                except (StoreDown, StoreFull):
+                    await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                    pause = min(2 * pause, self.policy.max_retry)
+        finally:
+            self._on_call_end()
+
+    # -- batches -----------------------------------------------------------------------------------------------------
+
+    def _end_merging(self) -> None:
+        self._merge_timer = None
+        now = self._loop.time() + EARLY_SECONDS
+        for source in [source for source, due in self._merging.items() if due <= now]:
+            del self._merging[source]
+            self._ready[source] = None
+        if self._merging:
+            self._merge_timer = self._loop.call_at(min(self._merging.values()), self._end_merging)
         if self._ready:
-            self._start()
+            self._wake_task()
 
-    def _start(self) -> None:
+    def _wake_task(self) -> None:
         if self._idle is not None:
             idle, self._idle = self._idle, None
             self._loop.call_soon(_resolve, idle)
@@ -139,79 +163,63 @@ class GroupCommitter:
             await self._commit()
 
     async def _commit(self) -> None:
-        pens, batch = self._gather()
+        sources, batch = self._gather()
         if not batch:
             return
         try:
-            outcomes = await self.until_answered(lambda: self.store.append(batch))
+            results = await self.until_answered(lambda: self.store.append(batch))
         except Exception as error:  # whatever it is, it must not end the writing of everybody else
-            for pen in pens:
-                pen.on_failure(error)
+            for source in sources:
+                source.on_failure(error)
         else:
-            for pen, outcome in zip(pens, outcomes, strict=True):
-                pen.on_result(outcome)
+            for source, result in zip(sources, results, strict=True):
+                source.on_result(result)
 
     def _gather(self) -> tuple[list[BatchSource], list[Append]]:
-        pens: list[BatchSource] = []
+        """The next batch, within the policy's bounds, and the source of each append in it."""
+        sources: list[BatchSource] = []
         batch: list[Append] = []
         size = 0
         while self._ready and len(batch) < self.policy.max_turns and size < self.policy.max_bytes:
-            pen = next(iter(self._ready))
-            del self._ready[pen]
+            source = next(iter(self._ready))
+            del self._ready[source]
             try:
-                batch.append(pen.freeze_batch())
-            except Exception as error:  # an event that cannot be packed stops its own turn
-                pen.on_failure(error)
+                batch.append(source.freeze_append())
+            except Exception as error:  # an event that cannot be encoded stops its own turn
+                source.on_failure(error)
             else:
-                pens.append(pen)
+                sources.append(source)
                 size += len(batch[-1].entry)
-        return pens, batch
+        return sources, batch
 
-    async def finish(self, ending: Ending) -> WriteResult:
-        """End a turn beside the batches: nothing of it is in flight."""
-        return await self.until_answered(lambda: self.store.finish(ending))
+    # -- stalls ------------------------------------------------------------------------------------------------------
 
-    async def until_answered(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The same call until it is answered. Raises what no repeat can help."""
-        pause = self.policy.first_retry
-        self._begin()
-        try:
-            while True:
-                try:
-                    return await call()
-                except (StoreDown, StoreFull):
-                    await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-                    pause = min(2 * pause, self.policy.max_retry)
-        finally:
-            self._end()
+    def _on_call_begin(self) -> None:
+        self._calls_in_flight += 1
+        if self._stall_timer is None:
+            self._start_stall_timer()
 
-    def _begin(self) -> None:
-        self._calls += 1
-        if self._alarm is None:
-            self._arm()
+    def _on_call_end(self) -> None:
+        self._calls_in_flight -= 1
+        self._stop_stall_timer()
+        self._set_stalled(stalled=False)
+        if self._calls_in_flight:
+            self._start_stall_timer()
 
-    def _end(self) -> None:
-        self._calls -= 1
-        self._disarm()
-        self._set(stalled=False)
-        if self._calls:
-            self._arm()
+    def _start_stall_timer(self) -> None:
+        self._stall_timer = self._loop.call_later(self.policy.stall_seconds, lambda: self._set_stalled(stalled=True))
 
-    def _arm(self) -> None:
-        self._alarm = asyncio.get_running_loop().call_later(self.policy.stall_seconds, lambda: self._set(stalled=True))
+    def _stop_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
-    def _disarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-
-    def _set(self, *, stalled: bool) -> None:
+    def _set_stalled(self, *, stalled: bool) -> None:
         if stalled == self.stalled:
             return
         self.stalled = stalled
-        for pen in self._pens:
-            pen.set_stalled(stalled=stalled)
-        self._stall_changed()
+        for source in self._sources:
+            source.set_stalled(stalled=stalled)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

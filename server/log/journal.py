@@ -1,49 +1,45 @@
-"""The group commit: durable before it is shown, and cheap.
+"""What this node writes: a writer for each turn that it holds, and their logs in memory.
 
-Each partition has one scribe with one append call in flight. Events gather per turn while it is; when it returns,
-everything that gathered goes out in the next. A batch that was sent is frozen and repeated byte for byte until it is
-answered, and every turn in it is answered on its own.
+Appends are grouped: each partition has one GroupCommitter with one call in flight. Events gather per turn while it
+is; when it returns, everything that gathered goes out in the next. A batch that was sent is frozen and repeated byte
+for byte until it is answered, and every turn in it is answered on its own. Readers are shown what was acknowledged
+and nothing else.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any, Self
 
 from server.log.buffer import LogBuffer
 from server.log.committer import CommitPolicy, GroupCommitter
-from server.log.writer import Fenced, LogLost, OnNews, TurnEnded, Writer, WriterError
-from server.protocol.entry import Open
+from server.log.writer import ClaimedLog, Fenced, LogLost, OnNews, TurnEnded, Writer, WriterError
 from server.store.contracts import Store
-from server.store.types import Lease, LogEntry, NewTurn, TurnRef, WriteResult
+from server.store.types import TurnRef, WriteResult
 
-__all__ = ["CommitPolicy", "Fenced", "Journal", "LogLost", "TurnEnded", "Writer", "WriterError"]
+__all__ = ["ClaimedLog", "CommitPolicy", "Fenced", "Journal", "LogLost", "TurnEnded", "Writer", "WriterError"]
 
 
 class Journal:
-    """This node's writing, and the whole logs of the turns that it writes."""
+    """Opens writers, and owns their committers, their buffers, and the tasks that outlive a caller.
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        pace: CommitPolicy | None = None,
-        keep: float = 3.0,
-        on_stall: Callable[[bool], None] | None = None,
-    ) -> None:
+    `keep_seconds` is how long a finished turn's log stays in memory. It must cover what Redis may lose of the writes
+    that it acknowledged: until then the end of a turn can be written again.
+    """
+
+    def __init__(self, store: Store, *, policy: CommitPolicy | None = None, keep_seconds: float = 3.0) -> None:
         self._store = store
-        self._pace = pace or CommitPolicy()
-        # Seconds for which a finished turn's log stays: Redis may lose acknowledged writes for that long.
-        self._keep = keep
-        self._on_stall = on_stall
-        self._scribes: dict[int, GroupCommitter] = {}
-        self._tails: dict[TurnRef, LogBuffer] = {}
+        self._policy = policy or CommitPolicy()
+        self._keep_seconds = keep_seconds
+        # By partition; made for the first turn of each.
+        self._committers: dict[int, GroupCommitter] = {}
+        # Logs of the turns that this node writes, and of those that it finished a moment ago.
+        self._buffers: dict[TurnRef, LogBuffer] = {}
+        # Writers of the finished ones, and when their logs are to be forgotten.
+        self._finished: dict[TurnRef, Writer] = {}
+        self._expiries: dict[LogBuffer, asyncio.TimerHandle] = {}
+        # The store does not answer. When it does again, it may have lost what finished last, however long ago.
+        self._store_lost = False
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._timers: dict[LogBuffer, asyncio.TimerHandle] = {}
-        self._ended: dict[TurnRef, Writer] = {}
-        # Redis does not answer: when it does again, it may have lost what ended last, however long ago that was.
-        self._in_doubt = False
-        # Set while a partition of Redis does not answer.
-        self._was_stalled = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -52,95 +48,85 @@ class Journal:
         await self.close()
 
     async def close(self) -> None:
-        """Stop writing. What was not flushed is not written; the viewers of our turns go on elsewhere."""
+        """Stop writing. What is not in the log yet is not written; readers go on elsewhere. May be called twice."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for scribe in self._scribes.values():
-            await scribe.close()
-        for ref in list(self._tails):
-            self.forget(ref, self._tails[ref])
+        for committer in self._committers.values():
+            await committer.close()
+        for ref, buffer in list(self._buffers.items()):
+            self.forget(ref, buffer)
 
     @property
     def stalled(self) -> bool:
-        """Whether some partition has not answered for a quarter of a second."""
-        return any(scribe.stalled for scribe in self._scribes.values())
+        """Whether a call to some partition is unanswered for longer than the policy's `stall_seconds`."""
+        return any(committer.stalled for committer in self._committers.values())
 
     def buffer(self, ref: TurnRef) -> LogBuffer | None:
         """The log of a turn that this node writes, or wrote until a moment ago."""
-        return self._tails.get(ref)
+        return self._buffers.get(ref)
 
-    def open_writer(
-        self,
-        ref: TurnRef,
-        lease: Lease,
-        top: int,
-        open_item: Open | None,
-        entries: Sequence[LogEntry],
-        *,
-        told: OnNews | None = None,
-        origin: NewTurn | None = None,
-    ) -> "Writer":
-        """Begin to write a turn under a lease. `entries` is its whole log, which ends at number `top`.
+    def open_writer(self, log: ClaimedLog, on_news: OnNews | None = None) -> Writer:
+        """Begin to write a turn under a lease. Called by the turn's runner.
 
-        `told` is called when a stop was asked for and when the turn was taken from us or lost. With `origin`, what
-        the turn was admitted with, it can be admitted again where Redis came back empty.
+        `on_news` is called, soon after, when a cancel of the turn was asked for (`writer.stopped`) and when the turn
+        is no longer ours (`writer.error`).
         """
-        if ref in self._tails:
-            self.forget(ref, self._tails[ref])
-        tail = self._tails[ref] = LogBuffer(-1, entries)
-        return Writer(self, self._scribe(ref), tail, ref, lease, top, open_item, told, origin)
+        ref = log.ref
+        if ref in self._buffers:
+            self.forget(ref, self._buffers[ref])
+        buffer = self._buffers[ref] = LogBuffer(-1, log.entries)
+        return Writer(self, self._committer(ref), buffer, log, on_news)
 
-    def _scribe(self, ref: TurnRef) -> GroupCommitter:
+    def _committer(self, ref: TurnRef) -> GroupCommitter:
         partition = self._store.partition(ref.caller)
-        if partition not in self._scribes:
-            self._scribes[partition] = GroupCommitter(self._store, self._pace, self._stall_changed)
-        return self._scribes[partition]
+        if partition not in self._committers:
+            self._committers[partition] = GroupCommitter(self._store, self._policy)
+        return self._committers[partition]
 
-    def _stall_changed(self) -> None:
-        if self.stalled != self._was_stalled:
-            self._was_stalled = self.stalled
-            if self._on_stall is not None:
-                asyncio.get_running_loop().call_soon(self._on_stall, self.stalled)
-
-    def keep_finished(self, writer: Writer) -> None:
-        """Keep a finished turn's log for a while."""
-        self._ended[writer.ref] = writer
-        self._arm(writer.ref, writer.tail)
-
-    def _arm(self, ref: TurnRef, tail: LogBuffer) -> None:
-        self._timers[tail] = asyncio.get_running_loop().call_later(self._keep, self._expire, ref, tail)
-
-    def _expire(self, ref: TurnRef, tail: LogBuffer) -> None:
-        if self._in_doubt:
-            self._arm(ref, tail)
-        else:
-            self.forget(ref, tail)
-
-    def forget(self, ref: TurnRef, tail: LogBuffer) -> None:
-        """Forget a turn that we no longer write: its viewers read it elsewhere."""
-        if self._tails.get(ref) is tail:
-            del self._tails[ref]
-            self._ended.pop(ref, None)
-        timer = self._timers.pop(tail, None)
-        if timer is not None:
-            timer.cancel()
-        tail.close()
+    # -- called by the node's heartbeater ------------------------------------------------------------------------------
 
     def on_store_lost(self) -> None:
-        """Redis does not answer."""
-        self._in_doubt = True
+        """Keep the logs of finished turns while the store does not answer."""
+        self._store_lost = True
 
     def on_store_back(self) -> None:
-        """Redis answers again, or is older than it was: write once more how the latest turns ended."""
-        self._in_doubt = False
-        for writer in list(self._ended.values()):
+        """Write once more how the latest turns ended: the store answers again, or is older than it was."""
+        self._store_lost = False
+        for writer in list(self._finished.values()):
             self.spawn(writer.ensure_finished())
 
+    # -- called by writers -------------------------------------------------------------------------------------------
+
     def spawn(self, work: Coroutine[Any, Any, WriteResult]) -> "asyncio.Task[WriteResult]":
-        """Run something that must go on when whoever asked for it is cancelled."""
+        """Run something that must go on when whoever asked for it is cancelled. It ends with the journal."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
+
+    def keep_finished(self, writer: Writer) -> None:
+        """Keep a finished turn's log for `keep_seconds`, and for as long as the store does not answer then."""
+        self._finished[writer.ref] = writer
+        self._schedule_expiry(writer.ref, writer.buffer)
+
+    def forget(self, ref: TurnRef, buffer: LogBuffer) -> None:
+        """Close the buffer of a turn that this node no longer writes: its readers go on elsewhere."""
+        if self._buffers.get(ref) is buffer:
+            del self._buffers[ref]
+            self._finished.pop(ref, None)
+        timer = self._expiries.pop(buffer, None)
+        if timer is not None:
+            timer.cancel()
+        buffer.close()
+
+    def _schedule_expiry(self, ref: TurnRef, buffer: LogBuffer) -> None:
+        loop = asyncio.get_running_loop()
+        self._expiries[buffer] = loop.call_later(self._keep_seconds, self._expire, ref, buffer)
+
+    def _expire(self, ref: TurnRef, buffer: LogBuffer) -> None:
+        if self._store_lost:
+            self._schedule_expiry(ref, buffer)
+        else:
+            self.forget(ref, buffer)

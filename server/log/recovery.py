@@ -1,8 +1,9 @@
-"""When Redis comes back older than what it had acknowledged, the owner still has the whole log in memory.
+"""Write back what the store lost although it had acknowledged it.
 
-It claims above both fences, unless its own lease is still the one that is stored, and appends the missing entries
-with the same numbers. Where Redis came back empty it admits the turn again first; a deleted turn's tombstone, and a
-conversation that is gone, keep that from succeeding.
+When Redis comes back older than it was, the owner of a turn still has the whole log in memory. It claims the turn
+above both fences, unless its own lease is still the one that is stored, and appends the missing entries with the same
+numbers. Where Redis came back empty it admits the turn again first. That does not succeed for a turn that was
+deleted, which left a tombstone, nor where the turn's conversation is gone.
 """
 
 from functools import partial
@@ -15,73 +16,80 @@ from server.store.errors import Conflict
 from server.store.types import Append, Lease, NewTurn, TurnRef, WriteResult, WriteStatus
 
 APPLIED = frozenset({WriteStatus.OK, WriteStatus.DUPLICATE})
-TRIES = 3  # Redis may fall back again meanwhile
-CHUNK = 200  # entries in one call
-
-
-def is_behind(lease: Lease, outcome: WriteResult, origin: NewTurn | None) -> bool:
-    """Whether an answer shows that Redis lost what it had acknowledged to the holder of `lease`, who can give it."""
-    if outcome.status is WriteStatus.GAP or (outcome.status is WriteStatus.LOST and origin is not None):
-        return True
-    # Nobody's: a turn that is written is given back by its writer alone, so Redis is back where it was queued.
-    stored = outcome.lease
-    return outcome.status is WriteStatus.FENCED and (stored is None or stored.fence < lease.fence)
+MAX_ROUNDS = 3  # the store may fall back again meanwhile
+MAX_APPENDS = 200  # in one call
 
 
 class OwnedLog(msgspec.Struct):
-    """What the owner knows of its turn."""
+    """What a turn's owner can write back. The lease changes when the owner has to claim again."""
 
+    ref: TurnRef
     lease: Lease
-    tail: LogBuffer  # the whole log
-    origin: NewTurn | None  # as it was admitted, where that happened here
+    buffer: LogBuffer  # the whole log
+    origin: NewTurn | None  # what the turn was admitted with, if that happened on this node
+
+    def is_ahead_of(self, result: WriteResult) -> bool:
+        """Whether a result shows that the store lost what it had acknowledged to us, and we can give it back."""
+        if result.status is WriteStatus.GAP or (result.status is WriteStatus.LOST and self.origin is not None):
+            return True
+        # No lease is stored: only the writer gives back a turn that is being written, so the store fell back to where
+        # the turn was queued.
+        stored = result.lease
+        return result.status is WriteStatus.FENCED and (stored is None or stored.fence < self.lease.fence)
 
 
-async def catch_up(scribe: GroupCommitter, held: OwnedLog, ref: TurnRef, outcome: WriteResult) -> WriteResult:
-    """Give Redis what it lacks. The last answer, which is not fine where that failed; the lease may be a new one."""
-    for _ in range(TRIES):
-        if not is_behind(held.lease, outcome, held.origin):
+async def catch_up(committer: GroupCommitter, owned: OwnedLog, result: WriteResult) -> WriteResult:
+    """Give the store everything that it lacks but the terminal entry, which is written by finish().
+
+    Called by the writer with the result that showed the loss; its own append is still to be repeated afterwards, under
+    `owned.lease`. Returns the last result, whose status is in APPLIED if that succeeded. Raises what no repeat of a
+    call can help.
+    """
+    for _ in range(MAX_ROUNDS):
+        if not owned.is_ahead_of(result):
             break
-        if outcome.status is WriteStatus.LOST:
-            outcome = await _admit(scribe, held)
-        elif outcome.lease != held.lease:
-            outcome = await _claim(scribe, held, ref, outcome.lease)
-        if outcome.status in (WriteStatus.OK, WriteStatus.DUPLICATE, WriteStatus.GAP):
-            outcome = await _append(scribe, ref, held.lease, held.tail, outcome)
-    return outcome
+        if result.status is WriteStatus.LOST:
+            result = await _admit_again(committer, owned)
+        elif result.lease != owned.lease:
+            result = await _claim_again(committer, owned, result.lease)
+        if result.status in APPLIED or result.status is WriteStatus.GAP:
+            result = await _append_missing(committer, owned, result)
+    return result
 
 
-async def _admit(scribe: GroupCommitter, held: OwnedLog) -> WriteResult:
-    assert held.origin is not None
-    again = msgspec.structs.replace(held.origin, lease=held.lease)
+async def _admit_again(committer: GroupCommitter, owned: OwnedLog) -> WriteResult:
+    assert owned.origin is not None
+    again = msgspec.structs.replace(owned.origin, lease=owned.lease)
     try:
-        made = await scribe.until_answered(lambda: scribe.store.create(again))
+        created = await committer.until_answered(lambda: committer.store.create(again))
     except Conflict:
         return WriteResult(WriteStatus.LOST)
-    # A tombstone lets create succeed and writes nothing: the append will find that the turn is not there.
-    return (
-        WriteResult(WriteStatus.LOST)
-        if made.existing
-        else WriteResult(WriteStatus.OK, again.last_seq, False, held.lease)
-    )
+    if created.existing:
+        return WriteResult(WriteStatus.LOST)
+    # A tombstone lets create() succeed and write nothing: the append will find that the turn is not there.
+    return WriteResult(WriteStatus.OK, again.last_seq, False, owned.lease)
 
 
-async def _claim(scribe: GroupCommitter, held: OwnedLog, ref: TurnRef, seen: Lease | None) -> WriteResult:
-    lease = held.lease
-    outcome = await scribe.until_answered(lambda: scribe.store.claim(ref, seen, lease.owner, above=lease.fence))
-    if outcome.status in APPLIED and outcome.lease is not None:
-        held.lease = outcome.lease
-    return outcome
+async def _claim_again(committer: GroupCommitter, owned: OwnedLog, stored: Lease | None) -> WriteResult:
+    mine = owned.lease
+    claim = partial(committer.store.claim, owned.ref, stored, mine.owner, above=mine.fence)
+    result = await committer.until_answered(claim)
+    if result.status in APPLIED and result.lease is not None:
+        owned.lease = result.lease
+    return result
 
 
-async def _append(
-    scribe: GroupCommitter, ref: TurnRef, lease: Lease, tail: LogBuffer, outcome: WriteResult
-) -> WriteResult:
-    entries = (one for one in tail.entries_after(outcome.last_seq) if not one.is_last)  # the last one is for finish()
-    missing = [Append(ref, lease, one.after_seq, one.last_seq, one.entry) for one in entries]
-    last = WriteResult(WriteStatus.OK, outcome.last_seq, outcome.stop, lease)
-    for start in range(0, len(missing), CHUNK):
-        chunk = missing[start : start + CHUNK]
-        for last in await scribe.until_answered(partial(scribe.store.append, chunk)):
+async def _append_missing(committer: GroupCommitter, owned: OwnedLog, result: WriteResult) -> WriteResult:
+    """Append what follows on `result.last_seq`, in several calls where it is long."""
+    missing = [
+        Append(owned.ref, owned.lease, entry.after_seq, entry.last_seq, entry.entry)
+        for entry in owned.buffer.entries_after(result.last_seq)
+        if not entry.is_last
+    ]
+    last = WriteResult(WriteStatus.OK, result.last_seq, result.stop, owned.lease)
+    for start in range(0, len(missing), MAX_APPENDS):
+        batch = missing[start : start + MAX_APPENDS]
+        for last in await committer.until_answered(partial(committer.store.append, batch)):
             if last.status not in APPLIED:
                 return last
     return last

@@ -1,9 +1,9 @@
-"""One turn's writing under a lease.
+"""One turn's log under a lease, from the first append of this owner to the terminal event.
 
 WriterError
 ├── Fenced           another node writes this turn now, or it has ended: an ordinary outcome, stop at once
-│   └── Ended        the turn has its terminal event, written by somebody else
-└── Lost             the log is not what we wrote: deleted, or Redis came back older
+│   └── TurnEnded    the turn has its terminal event, written by somebody else
+└── LogLost          the log is not what we wrote: deleted, or lost by the store beyond recovery
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import msgspec
 
 from server.log.buffer import LogBuffer
 from server.log.committer import GroupCommitter
-from server.log.recovery import APPLIED, OwnedLog, catch_up, is_behind
+from server.log.recovery import APPLIED, OwnedLog, catch_up
 from server.protocol.entry import DELTAS, Event, Open, encode, joined, opened
 from server.protocol.status import Status
 from server.store.errors import StoreError
@@ -22,15 +22,15 @@ from server.store.types import Append, Ending, Item, Lease, LogEntry, NewTurn, T
 
 
 class WriterError(StoreError):
-    """This node's writing of a turn is over."""
+    """This node no longer writes the turn. `result` is the store's answer that showed it."""
 
-    def __init__(self, ref: TurnRef, outcome: WriteResult) -> None:
-        super().__init__(ref, outcome)
+    def __init__(self, ref: TurnRef, result: WriteResult) -> None:
+        super().__init__(ref, result)
         self.ref = ref
-        self.outcome = outcome
+        self.result = result
 
     def __str__(self) -> str:
-        return f"{self.ref.id}: {self.outcome.status}, log at {self.outcome.last_seq}, lease {self.outcome.lease}"
+        return f"{self.ref.id}: {self.result.status}, log at {self.result.last_seq}, lease {self.result.lease}"
 
 
 class Fenced(WriterError):  # noqa: N818
@@ -42,14 +42,27 @@ class TurnEnded(Fenced):
 
 
 class LogLost(WriterError):  # noqa: N818
-    """The log lacks what was acknowledged, or is gone."""
+    """The log lacks what was acknowledged, is gone, or the store's answer could not be understood."""
+
+
+class ClaimedLog(msgspec.Struct, frozen=True):
+    """A turn's log as this node found it when it got the lease. The turn's runner builds it, its Writer goes on."""
+
+    ref: TurnRef
+    lease: Lease
+    last_seq: int  # number of the last event that may have been used; above the last entry's where a claim left a hole
+    entries: Sequence[LogEntry]  # the whole log
+    open_item: Open | None = None  # the item that the entries leave open
+    origin: NewTurn | None = (
+        None  # what the turn was admitted with, if here: allows to admit it again to an empty store
+    )
 
 
 OnNews = Callable[["Writer"], None]
 
 
 class WriterOwner(Protocol):
-    """Where the logs that this node writes are kept."""
+    """Keeps the buffers of the logs that this node writes, and the tasks that outlive a caller. The journal is one."""
 
     def spawn(self, work: Coroutine[Any, Any, WriteResult]) -> "asyncio.Task[WriteResult]":
         """Run something that must go on when whoever asked for it is cancelled."""
@@ -59,247 +72,239 @@ class WriterOwner(Protocol):
         """Keep a finished turn's log for a while."""
         ...
 
-    def forget(self, ref: TurnRef, tail: LogBuffer) -> None:
-        """Forget a turn that we no longer write."""
+    def forget(self, ref: TurnRef, buffer: LogBuffer) -> None:
+        """Close the buffer of a turn that this node no longer writes."""
         ...
 
 
 class Writer:
-    """One turn's pen. Only its runner uses it."""
+    """Appends one turn's events and ends the turn. Only the turn's runner calls it, from one task.
+
+    Events that are appended while a call is in flight go out together in the next; text may wait for the next merge
+    tick on top. At most one append is in flight, so numbers never overtake each other.
+    """
 
     def __init__(
-        self,
-        shelf: WriterOwner,
-        scribe: GroupCommitter,
-        tail: LogBuffer,
-        ref: TurnRef,
-        lease: Lease,
-        top: int,
-        open_item: Open | None,
-        told: OnNews | None,
-        origin: NewTurn | None,
+        self, owner: WriterOwner, committer: GroupCommitter, buffer: LogBuffer, log: ClaimedLog, on_news: OnNews | None
     ) -> None:
-        self.ref = ref
-        self.tail = tail
-        self._held = OwnedLog(lease, tail, origin)
+        self.ref = log.ref
+        self.buffer = buffer
         # Number of the last event that was appended, and of the last one that is in the log.
-        self.last_seq = top
-        self.acknowledged = top
-        # Somebody asked for a stop.
+        self.last_seq = log.last_seq
+        self.acknowledged = log.last_seq
+        # A cancel of the turn was asked for.
         self.stopped = False
         # Why this turn is no longer ours to write.
         self.error: WriterError | None = None
-        self._shelf = shelf
-        self._scribe = scribe
-        self._told = told
-        # Events that wait for the next batch, and the item that is open where they begin.
+        self._owner = owner
+        self._committer = committer
+        self._owned = OwnedLog(log.ref, log.lease, buffer, log.origin)
+        self._on_news = on_news
+        # Events that wait for the next append, and the item that is open where they begin.
         self._pending: list[Event] = []
-        self._open = open_item
+        self._open_item = log.open_item
         # When more text may go out, in the loop's time.
-        self._due = 0.0
-        # Our share of the batch that was sent.
-        self._flying: Append | None = None
-        # The terminal event was handed over; then the append that holds it; then it is in the log.
-        self._ending = False
-        self._final: Append | None = None
-        self._ended: Ending | None = None
+        self._text_due = 0.0
+        # The append that was sent and not yet answered.
+        self._in_flight: Append | None = None
+        # finish() was called; what it writes, from when its append is frozen; and whether that is in the log.
+        self._finishing = False
+        self._ending: Ending | None = None
         self._finished = False
+        # Calls that wait for the next result.
         self._waiting: list[asyncio.Future[None]] = []
-        scribe.register(self)
+        committer.register(self)
 
     @property
     def lease(self) -> Lease:
-        """What we write under. It changes when Redis came back older and we had to claim again."""
-        return self._held.lease
-
-    def append(self, events: Sequence[Event]) -> None:
-        """Hand over events, numbered from top + 1. They share one entry. Raises Fenced, Lost.
-
-        What follows a piece of text that still waits for the log becomes one piece with it, and has its number.
-        """
-        if self.error is not None:
-            raise self.error
-        if self._ending:
-            raise RuntimeError(f"{self.ref.id} has its terminal event")
-        if len(events) == 1 and self._pending and (whole := joined(self._pending[-1], events[0])):
-            self._pending[-1] = whole
-            return
-        self._pending += events
-        self.last_seq += len(events)
-        if self._flying is None and self._pending:
-            self._scribe.enqueue(self, self._due)
+        """The lease that we write under. It changes when the store came back older and we had to claim again."""
+        return self._owned.lease
 
     @property
     def has_room(self) -> bool:
-        """Whether events are taken and few enough are unacknowledged."""
-        return self.error is None and self.last_seq - self.acknowledged < self._scribe.policy.max_unacknowledged
+        """Whether events are accepted, and few enough are unacknowledged."""
+        return self.error is None and self.last_seq - self.acknowledged < self._committer.policy.max_unacknowledged
 
     @property
     def merge_due(self) -> float:
         """When text that comes next would go out at the earliest, in the loop's time."""
-        return max(self._due, self._scribe.next_merge_tick())
+        return max(self._text_due, self._committer.next_merge_tick())
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Hand over events, which are numbered from `last_seq` + 1 and share one entry. Raises WriterError.
+
+        Text that follows text which still waits for the log is merged into its event, and has its number.
+        """
+        if self.error is not None:
+            raise self.error
+        if self._finishing:
+            raise RuntimeError(f"{self.ref.id} has its terminal event")
+        if len(events) == 1 and self._pending and (merged := joined(self._pending[-1], events[0])):
+            self._pending[-1] = merged
+            return
+        self._pending += events
+        self.last_seq += len(events)
+        if self._in_flight is None and self._pending:
+            self._committer.enqueue(self, self._text_due)
 
     async def wait_for_room(self) -> None:
-        """Wait until few enough events are unacknowledged. Raises Fenced, Lost."""
+        """Wait until few enough events are unacknowledged. Raises WriterError."""
         while self.error is None and not self.has_room:
-            await self._settled()
+            await self._next_result()
         self._check()
 
-    async def flushed(self) -> None:
-        """Wait until everything is in the log. Raises Fenced, Lost."""
+    async def flush(self) -> None:
+        """Wait until every event that was appended is in the log. Raises WriterError."""
         while self.acknowledged < self.last_seq:
-            await self._settled()
+            await self._next_result()
         self._check()
 
     async def finish(
         self, events: Sequence[Event], status: Status, response: bytes, output: Sequence[Item] = ()
     ) -> WriteResult:
-        """Append the last events, of which one is terminal, and end the turn. Raises Fenced, Ended, Lost.
+        """Append the last events, of which one is terminal, and end the turn. Raises WriterError.
 
         Cancelling the wait does not stop the writing.
         """
         self.append(events)
-        self._ending = True
-        self._scribe.discard(self)
-        return await asyncio.shield(self._shelf.spawn(self._end(status, response, tuple(output))))
+        self._finishing = True
+        self._committer.dequeue(self)
+        return await asyncio.shield(self._owner.spawn(self._finish(status, response, tuple(output))))
 
-    async def _end(self, status: Status, response: bytes, output: tuple[Item, ...]) -> WriteResult:
-        while self._flying is not None:
-            await self._settled()
+    async def _finish(self, status: Status, response: bytes, output: tuple[Item, ...]) -> WriteResult:
+        while self._in_flight is not None:
+            await self._next_result()
         self._check()
         try:
-            self._final = self.freeze_batch()
-            outcome = await self._put_end(status, response, output)
+            self._ending = Ending(self.freeze_append(), status, response, output)
+            result = await self.ensure_finished()
         except Exception as error:
             self.on_failure(error)
         else:
-            self._take(outcome)
+            self._apply(result)
         self._check()
-        self._scribe.unregister(self)
-        self._shelf.keep_finished(self)
-        return outcome
-
-    async def _put_end(self, status: Status, response: bytes, output: tuple[Item, ...]) -> WriteResult:
-        assert self._final is not None
-        self._ended = Ending(self._final, status, response, output)
-        return await self.ensure_finished()
+        self._committer.unregister(self)
+        self._owner.keep_finished(self)
+        return result
 
     async def ensure_finished(self) -> WriteResult:
-        """Write the end, once more where Redis may have come back without it. It is written once only."""
-        assert self._ended is not None
-        outcome = await self._scribe.finish(self._ended)
-        if self._is_behind(outcome) and (outcome := await self._caught_up(outcome)).status in APPLIED:
-            final = msgspec.structs.replace(self._ended.append, lease=self.lease)
-            self._ended = msgspec.structs.replace(self._ended, append=final)
-            if self._flying is not None:
-                self._flying = self._final = final
-            outcome = await self._scribe.finish(self._ended)
-        return outcome
+        """Write the turn's end, which is applied once however often it is written.
+
+        Called by finish(), and by the journal for a finished turn whose end the store may have lost.
+        """
+        assert self._ending is not None
+        result = await self._committer.finish(self._ending)
+        if self._owned.is_ahead_of(result) and (result := await self._catch_up(result)).status in APPLIED:
+            last = msgspec.structs.replace(self._ending.append, lease=self.lease)
+            self._ending = msgspec.structs.replace(self._ending, append=last)
+            if self._in_flight is not None:
+                self._in_flight = last
+            result = await self._committer.finish(self._ending)
+        return result
 
     def close(self) -> None:
-        """Give up writing. What is pending is forgotten. After finish(), and the second time, it does nothing."""
-        self._scribe.unregister(self)
+        """Give up writing and drop what is pending. After finish(), and the second time, it does nothing."""
+        self._committer.unregister(self)
         self._pending.clear()
         if not self._finished:
-            self._shelf.forget(self.ref, self.tail)
+            self._owner.forget(self.ref, self.buffer)
 
-    # -- for the scribe ------------------------------------------------------------------------------------------
+    # -- called by the committer ---------------------------------------------------------------------------------------
 
-    def freeze_batch(self) -> Append:
-        """Everything that is pending, as one entry that is never changed again."""
+    def freeze_append(self) -> Append:
+        """Turn everything that is pending into one append, which is in flight from now on and never changed again."""
         events, self._pending = self._pending, []
         after = self.last_seq - len(events)
-        self._flying = Append(self.ref, self.lease, after, self.last_seq, encode(self._open, events))
+        self._in_flight = Append(self.ref, self.lease, after, self.last_seq, encode(self._open_item, events))
         for event in events:
-            self._open = opened(self._open, event)
+            self._open_item = opened(self._open_item, event)
         if events and events[-1].kind in DELTAS:
-            self._due = self._scribe.next_merge_tick()
-        return self._flying
+            self._text_due = self._committer.next_merge_tick()
+        return self._in_flight
 
     def set_stalled(self, *, stalled: bool) -> None:
-        """Tell the viewers whether the log answers."""
-        self.tail.set_stalled(stalled=stalled)
+        """Let the log's readers know whether the store answers."""
+        self.buffer.set_stalled(stalled=stalled)
 
-    def on_result(self, outcome: WriteResult) -> None:
-        """Take the answer to what was frozen. Where Redis came back older, that is still in flight for a while."""
-        behind = outcome.status is not WriteStatus.OK and self._is_behind(outcome)
-        if behind and self.error is None and self._flying is not None:
-            self._shelf.spawn(self._again(self._flying, outcome))
+    def on_result(self, result: WriteResult) -> None:
+        """Handle the answer to the append in flight. It stays in flight while a store that came back older catches up.
+
+        Catching up runs beside the committer's task: the other turns of the partition go on.
+        """
+        behind = result.status is not WriteStatus.OK and self._owned.is_ahead_of(result)
+        if behind and self.error is None and self._in_flight is not None:
+            self._owner.spawn(self._catch_up_and_repeat(self._in_flight, result))
         else:
-            self._take(outcome)
-
-    async def _again(self, flying: Append, outcome: WriteResult) -> WriteResult:
-        try:
-            outcome = await self._caught_up(outcome)
-            if outcome.status in APPLIED:
-                batch = [self._renewed(flying)]
-                [outcome] = await self._scribe.until_answered(lambda: self._scribe.store.append(batch))
-        except Exception as error:
-            self.on_failure(error)
-        else:
-            self._take(outcome)
-        return outcome
-
-    async def _caught_up(self, outcome: WriteResult) -> WriteResult:
-        return await catch_up(self._scribe, self._held, self.ref, outcome)
-
-    def _is_behind(self, outcome: WriteResult) -> bool:
-        return is_behind(self._held.lease, outcome, self._held.origin)
-
-    def _renewed(self, frozen: Append) -> Append:
-        self._flying = msgspec.structs.replace(frozen, lease=self.lease)
-        return self._flying
-
-    def _take(self, outcome: WriteResult) -> None:
-        flying, self._flying = self._flying, None
-        if flying is None or self.error is not None:
-            return
-        if outcome.status in APPLIED:
-            self._acknowledge(flying, outcome)
-        else:
-            self._refused(outcome)
-        self._wake()
-
-    def _acknowledge(self, flying: Append, outcome: WriteResult) -> None:
-        self.acknowledged = flying.last_seq
-        self._finished = flying is self._final
-        self.tail.extend((LogEntry(flying.last_seq, flying.entry, flying.after_seq, self._finished),))
-        if outcome.stop and not self.stopped:
-            self.stopped = True
-            self._tell()
-        if self._pending and not self._ending:
-            self._scribe.enqueue(self, self._due)
-
-    def _refused(self, outcome: WriteResult) -> None:
-        if outcome.status is WriteStatus.FINISHED:
-            self._give_up(TurnEnded(self.ref, outcome))
-        elif outcome.status is WriteStatus.FENCED and not self._is_behind(outcome):
-            self._give_up(Fenced(self.ref, outcome))
-        else:
-            self._give_up(LogLost(self.ref, outcome))
+            self._apply(result)
 
     def on_failure(self, error: Exception) -> None:
-        """Take it that no answer will come: a bug of ours, or a server that makes no sense."""
-        self._flying = None
+        """Give up: there will be no answer, because of a bug of ours or a server that makes no sense."""
+        self._in_flight = None
         lost = LogLost(self.ref, WriteResult(WriteStatus.BROKEN))
         lost.__cause__ = error
         self._give_up(lost)
         self._wake()
 
+    # -- results -------------------------------------------------------------------------------------------------------
+
+    async def _catch_up_and_repeat(self, sent: Append, result: WriteResult) -> WriteResult:
+        try:
+            result = await self._catch_up(result)
+            if result.status in APPLIED:
+                self._in_flight = msgspec.structs.replace(sent, lease=self.lease)
+                batch = [self._in_flight]
+                [result] = await self._committer.until_answered(lambda: self._committer.store.append(batch))
+        except Exception as error:
+            self.on_failure(error)
+        else:
+            self._apply(result)
+        return result
+
+    async def _catch_up(self, result: WriteResult) -> WriteResult:
+        return await catch_up(self._committer, self._owned, result)
+
+    def _apply(self, result: WriteResult) -> None:
+        answered, self._in_flight = self._in_flight, None
+        if answered is None or self.error is not None:
+            return
+        if result.status in APPLIED:
+            self._acknowledge(answered, result)
+        else:
+            self._refuse(result)
+        self._wake()
+
+    def _acknowledge(self, answered: Append, result: WriteResult) -> None:
+        self.acknowledged = answered.last_seq
+        self._finished = self._ending is not None and answered is self._ending.append
+        self.buffer.extend((LogEntry(answered.last_seq, answered.entry, answered.after_seq, self._finished),))
+        if result.stop and not self.stopped:
+            self.stopped = True
+            self._notify()
+        if self._pending and not self._finishing:
+            self._committer.enqueue(self, self._text_due)
+
+    def _refuse(self, result: WriteResult) -> None:
+        if result.status is WriteStatus.FINISHED:
+            self._give_up(TurnEnded(self.ref, result))
+        elif result.status is WriteStatus.FENCED and not self._owned.is_ahead_of(result):
+            self._give_up(Fenced(self.ref, result))
+        else:
+            self._give_up(LogLost(self.ref, result))
+
     def _give_up(self, error: WriterError) -> None:
         self.error = error
         self.close()
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
-        if self._told is not None:
-            asyncio.get_running_loop().call_soon(self._told, self)
+    def _notify(self) -> None:
+        if self._on_news is not None:
+            asyncio.get_running_loop().call_soon(self._on_news, self)
 
     def _check(self) -> None:
         if self.error is not None:
             raise self.error
 
-    async def _settled(self) -> None:
+    async def _next_result(self) -> None:
         self._check()
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)

@@ -68,9 +68,7 @@ class Admission:
                 continue
         raise errors.locked(request.request.conversation_id or "")
 
-    async def _write(
-        self, request: TurnRequest, id: str, prepared: PreparedTurn, telemetry: TurnTelemetry
-    ) -> Admitted:
+    async def _write(self, request: TurnRequest, id: str, prepared: PreparedTurn, telemetry: TurnTelemetry) -> Admitted:
         parts, ref = self._resources, TurnRef(request.caller, id)
         lease = Lease(1, parts.owner) if self._scheduler.reserve() else None
         started = False

@@ -60,7 +60,9 @@ class NodeConfig(msgspec.Struct, frozen=True):
 class Node:
     """Puts the parts of a node together and moves them through its life. What clients ask for is in `service`."""
 
-    def __init__(self, engine: Engine, store: Store, journal: Journal, telemetry: Telemetry, config: NodeConfig) -> None:
+    def __init__(
+        self, engine: Engine, store: Store, journal: Journal, telemetry: Telemetry, config: NodeConfig
+    ) -> None:
         self.config = config
         self.created = int(time.time())
         self.engine = engine
@@ -76,9 +78,7 @@ class Node:
         self._load_seconds = 0.0  # once ready
         resources = Resources(engine, store, journal, telemetry, self.tasks, self.owner)
         self.presence = Presence(config.unwatched_seconds, self._on_unwatched)
-        self.scheduler = SlotScheduler(
-            resources, self.presence, max_queue=config.max_queue, on_engine_dead=self.fail
-        )
+        self.scheduler = SlotScheduler(resources, self.presence, max_queue=config.max_queue, on_engine_dead=self.fail)
         self.admission = Admission(resources, self.scheduler, patience=config.admit_seconds)
         self.detector = FailureDetector(self.owner, config.heartbeat, exclusive=config.exclusive)
         self.cancellation = Cancellation(resources, self.scheduler, self.detector)

@@ -78,6 +78,8 @@ class Reconciler:
         presence: Presence,
         cluster_changed: asyncio.Event,
     ) -> None:
+        self.interval = INTERVAL
+        self.report_seconds = REPORT_SECONDS
         self._resources = resources
         self._scheduler = scheduler
         self._detector = detector
@@ -91,7 +93,7 @@ class Reconciler:
         """Check until it is cancelled; only while the scheduler takes turns."""
         while True:
             try:
-                async with asyncio.timeout(INTERVAL):
+                async with asyncio.timeout(self.interval):
                     await self._cluster_changed.wait()
             except TimeoutError:
                 pass
@@ -178,6 +180,6 @@ class Reconciler:
 
     async def _report_viewer(self, ref: TurnRef) -> None:
         now = time.monotonic()
-        if now - self._reported.get(ref, -REPORT_SECONDS) >= REPORT_SECONDS:
+        if now - self._reported.get(ref, -self.report_seconds) >= self.report_seconds:
             self._reported[ref] = now
             await self._resources.store.report_viewer(ref)

@@ -121,12 +121,10 @@ class SlotScheduler:
         return ref in self.running or ref in self._claiming or self.queue.position(ref) is not None
 
     def can_help(self, turn: Turn) -> bool:
-        """Whether a turn that nobody runs would come to run here soon: there is a slot, or it is older than who waits."""
+        """Whether a turn that nobody runs would run here soon: there is a slot, or it is older than who waits."""
         first = next(iter(self.queue), None)
         is_overdue = (
-            first is not None
-            and turn.lease is None
-            and turn.created_at < first.spec.requested_at - OVERDUE_SECONDS
+            first is not None and turn.lease is None and turn.created_at < first.spec.requested_at - OVERDUE_SECONDS
         )
         return self._slots - self.taken_slots - len(self.queue) > 0 or is_overdue
 
@@ -236,7 +234,8 @@ class SlotScheduler:
             queued.spec,
             claim.lease,
             page.entries,
-            queued.telemetry or self._resources.telemetry.resume(
+            queued.telemetry
+            or self._resources.telemetry.resume(
                 ref.id, queued.spec.response["model"], queued.spec.requested_at, queued.spec.traceparent
             ),
             outcome=outcome,

@@ -58,9 +58,7 @@ class TurnService:
         self._check_ready(request.request)
         id = f"resp_{secrets.token_hex(12)}"
         node = self._node
-        telemetry = node.telemetry.begin(
-            id, node.engine.model.name, time.time(), {"traceparent": request.traceparent}
-        )
+        telemetry = node.telemetry.begin(id, node.engine.model.name, time.time(), {"traceparent": request.traceparent})
         try:
             return await node.admission.admit(request, id, telemetry)
         except (WireError, StoreError, EngineError) as error:
@@ -113,7 +111,7 @@ class TurnService:
         return self.subscribe(ref, unpack(turn.record), after)
 
     async def position_lost(self, ref: TurnRef, error: PositionLost) -> WireError:
-        """What a reader is told whose position nothing is sure to follow on, with the stored response if there is one."""
+        """What a reader is told where nothing is sure to follow its position; with the stored response, if any."""
         return errors.position_lost(f"{error}.", await self.finished_response(ref))
 
     def whereabouts(self, subscription: TurnSubscription) -> Notice:

@@ -210,7 +210,7 @@ class Connection:
 
     def _pump(self) -> list[Command]:
         commands: list[Command] = []
-        for name, lane in self.lanes.items():
+        for lane in self.lanes.values():
             if self.in_flight >= IN_FLIGHT:
                 break
             if lane.running is None and lane.waiting:

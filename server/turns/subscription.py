@@ -6,18 +6,20 @@ Any number of subscriptions may follow a turn on one node. The JSON of its event
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import msgspec
 
-from engine.base import Sink
 from server.log.subscriber import LogNotice, LogSubscriber
 from server.protocol.entry import TERMINAL, Kind, decode
 from server.protocol.events import EventRenderer, lane_end, on_lane
 from server.store.types import LogEntry, TurnRef
 from server.turns.presence import Presence
 from server.turns.spec import TurnSpec
+
+if TYPE_CHECKING:
+    from engine.base import Sink
 
 AT_ONCE = 64  # events of a log in memory that are handed out before others get a turn
 SHARED_BYTES = 128 * 1024  # of rendered events that are kept while several subscriptions follow a turn

@@ -102,7 +102,9 @@ class Conversations:
     async def delete_item(self, http: HttpRequest) -> Response:
         """Take one item out; the answer is the conversation."""
         found = await self._found(http)
-        if not await self._store.delete_item(self._authenticator.http_caller(http.headers), found.id, http.path_params["item"]):
+        if not await self._store.delete_item(
+            self._authenticator.http_caller(http.headers), found.id, http.path_params["item"]
+        ):
             raise errors.not_found("item", http.path_params["item"])
         return JSONResponse(_shown(found))
 

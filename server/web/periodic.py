@@ -1,4 +1,4 @@
-"""One look at everybody from time to time: a timer for all of them, where each would need a task of its own."""
+"""One timer for many members, where each would need a task of its own: sockets are counted in thousands."""
 
 import asyncio
 import time
@@ -7,16 +7,16 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-AT_ONCE = 500  # that are looked at before others get a turn
+AT_ONCE = 500  # members that are checked before others get a turn of the loop
 
 log = structlog.get_logger(__name__)
 
 
 class Checked(Protocol):
-    """Who is looked at."""
+    """A member."""
 
     def on_tick(self, now: float) -> None:
-        """`now` is a time of `time.monotonic`. Must not wait for anything."""
+        """Do what time alone brings; `now` is a time of `time.monotonic`. Must not wait for anything."""
         ...
 
 
@@ -24,39 +24,39 @@ M = TypeVar("M", bound=Checked)
 
 
 class PeriodicChecker(Generic[M]):
-    """Goes round for as long as there is anybody."""
+    """Calls `on_tick` of every member, again and again, for as long as there are any. It owns one task then."""
 
-    def __init__(self, every: Callable[[], float]) -> None:
+    def __init__(self, interval: Callable[[], float]) -> None:
         self.members: set[M] = set()
-        self._every = every  # seconds between two rounds, asked for before each
-        self._going: asyncio.Task[None] | None = None  # while there are members
+        self._interval = interval  # seconds between two ticks, asked for before each
+        self._task: asyncio.Task[None] | None = None  # while there are members
 
     def add(self, member: M) -> None:
-        """From the next round on."""
+        """From the next tick on."""
         self.members.add(member)
-        if self._going is None:
-            self._going = asyncio.create_task(self._go())
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
 
     def discard(self, member: M) -> None:
-        """Not looked at any more. The last one to leave ends the task."""
+        """Not checked any more. The last one to leave ends the task."""
         self.members.discard(member)
-        if not self.members and self._going is not None:
-            self._going.cancel()
-            self._going = None
+        if not self.members and self._task is not None:
+            self._task.cancel()
+            self._task = None
 
-    async def _go(self) -> None:
+    async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._every())
+            await asyncio.sleep(self._interval())
             for number, member in enumerate(list(self.members), 1):
                 if member in self.members:
-                    _look(member)
+                    _check(member)
                 if number % AT_ONCE == 0:
                     await asyncio.sleep(0)
 
 
-def _look(member: Checked) -> None:
-    """One that fails is not to cost the others their look."""
+def _check(member: Checked) -> None:
+    """One that fails must not cost the others their tick."""
     try:
         member.on_tick(time.monotonic())
     except Exception as error:
-        log.error("a look failed", exc_info=error)
+        log.error("tick_failed", exc_info=error)

@@ -67,7 +67,7 @@ class WebSocketEndpoint:
         self.limits = limits or SocketLimits()
         self.service = service
         self.is_draining = False  # the node stops: nobody else gets in
-        self._authenticator = authenticator
+        self.authenticator = authenticator
         self._gauges = gauges
         self._checker: PeriodicChecker[ClientSocket] = PeriodicChecker(lambda: self.limits.tick)
         self.sockets = self._checker.members
@@ -79,7 +79,7 @@ class WebSocketEndpoint:
         query = parse_qsl(scope["query_string"].decode("latin-1"))
         try:
             self._check_open()  # before a ticket is used up here
-            caller = await self._authenticator.websocket_caller(headers, dict(query).get("ticket"))
+            caller = await self.authenticator.websocket_caller(headers, dict(query).get("ticket"))
             self._check_open()
         except (WireError, StoreError) as error:
             await refuse(send, wire_error(error))
@@ -169,7 +169,6 @@ class ClientSocket:
 
     __slots__ = (
         "_caller",
-        "_connection",
         "_endpoint",
         "_is_over",
         "_limits",
@@ -177,10 +176,11 @@ class ClientSocket:
         "_opened_at",
         "_reader",
         "_service",
-        "_tasks",
         "_traceparent",
-        "_viewed",
+        "connection",
         "outbound",
+        "tasks",
+        "viewed",
     )
 
     def __init__(self, endpoint: WebSocketEndpoint, caller: str, link: Link, traceparent: str) -> None:
@@ -190,9 +190,9 @@ class ClientSocket:
         self._service = endpoint.service
         self._caller = caller
         self._traceparent = traceparent  # of the handshake
-        self._connection = Connection()
-        self._viewed: dict[TurnSubscription, float] = {}  # with the time of the last event that each was given
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.connection = Connection()
+        self.viewed: dict[TurnSubscription, float] = {}  # with the time of the last event that each was given
+        self.tasks: set[asyncio.Task[None]] = set()
         self._opened_at = time.monotonic()
         self._link = link
         self._reader: asyncio.Task[Any] | None = None  # while it reads
@@ -213,9 +213,9 @@ class ClientSocket:
             self._reader = None
             self._endpoint.discard(self)
             self.outbound.closed = True
-            for task in self._tasks:
+            for task in self.tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def close(self, code: int, reason: str) -> None:
         """Say goodbye with a code that tells the client what to do next."""
@@ -238,7 +238,7 @@ class ClientSocket:
     async def _read(self, resumed: Sequence[Resume]) -> None:
         try:
             for id, after, lane in resumed:
-                await self._perform(self._connection.resume(id, after, lane))
+                await self._perform(self.connection.resume(id, after, lane))
             while (message := await self._link.receive())["type"] != "websocket.disconnect":
                 await self._perform(self._received(message))
                 del message  # else a quiet socket would keep the last thing it was told
@@ -255,7 +255,7 @@ class ClientSocket:
 
     def _received(self, message: Message) -> list[Command]:
         text = message.get("text")
-        return self._connection.receive_binary() if text is None else self._connection.receive(text)
+        return self.connection.receive_binary() if text is None else self.connection.receive(text)
 
     async def _perform(self, commands: list[Command]) -> None:
         for command in commands:
@@ -287,7 +287,7 @@ class ClientSocket:
 
     async def _find(self, command: Find) -> None:
         turn = await self._service.find_turn(self._ref(command.response_id), command.after)
-        await self._perform(self._connection.found(command, unpack(turn.record).lane))
+        await self._perform(self.connection.found(command, unpack(turn.record).lane))
 
     async def _follow(self, command: Follow) -> None:
         ref = self._ref(command.response_id)
@@ -297,7 +297,7 @@ class ClientSocket:
         await self._show(subscription)
 
     async def _show(self, subscription: TurnSubscription) -> None:
-        self._viewed[subscription] = time.monotonic()
+        self.viewed[subscription] = time.monotonic()
         subscription.sink = FrameSink(self, subscription)
         try:
             async with aclosing(subscription.frames()) as batches:
@@ -308,9 +308,9 @@ class ClientSocket:
             raise await self._service.position_lost(subscription.ref, error) from None
         finally:
             subscription.sink = None
-            del self._viewed[subscription]
+            del self.viewed[subscription]
         remembered = await self._service.remembered(subscription)
-        await self._perform(self._connection.ended(subscription.lane, remembered))
+        await self._perform(self.connection.ended(subscription.lane, remembered))
 
     async def _cancel(self, id: str) -> None:
         ref = self._ref(id)
@@ -318,7 +318,7 @@ class ClientSocket:
         response = None if result.status is WriteStatus.OK else await self._service.finished_response(ref)
         if result.status is WriteStatus.LOST and response is None:
             raise errors.not_found("response", id)
-        seq = self._connection.last_sent
+        seq = self.connection.last_sent
         shown = msgspec.UNSET if response is None else msgspec.Raw(orjson.dumps(response))
         await self._notify(Cancelled(seq, id, shown), None)
 
@@ -334,7 +334,7 @@ class ClientSocket:
         except Exception as error:
             await self.outbound.send([frame(_reported(error), lane).encode()])
         finally:
-            self._connection.answered()
+            self.connection.answered()
 
     async def _run_on_lane(self, lane: str | None, job: Job) -> None:
         """A lane's job ends in its last event or in one error, never in silence."""
@@ -343,14 +343,14 @@ class ClientSocket:
         except PeerGone:
             pass
         except Exception as error:
-            await self._perform(self._connection.failed(lane, _reported(error)))
+            await self._perform(self.connection.failed(lane, _reported(error)))
 
     # -- sending -------------------------------------------------------------------------------------------------
 
     def on_sent(self, subscription: TurnSubscription) -> None:
         """The events up to the subscription's position were written."""
-        self._connection.last_sent = subscription.last_seq
-        self._viewed[subscription] = time.monotonic()
+        self.connection.last_sent = subscription.last_seq
+        self.viewed[subscription] = time.monotonic()
 
     async def _notify(self, notice: Notice, lane: str | None) -> None:
         await self.outbound.send([extensions.frame(notice, lane)])
@@ -363,23 +363,23 @@ class ClientSocket:
             if now - self.outbound.blocked_since > self._limits.send:
                 self._spawn(self.close(*SLOW_READER))
         elif now - self._opened_at > self._limits.age:
-            self._spawn(self._perform(self._connection.expire()))
+            self._spawn(self._perform(self.connection.expire()))
         else:
             self._tell_quiet_viewers(now)
 
     def _tell_quiet_viewers(self, now: float) -> None:
-        for subscription, last in self._viewed.items():
+        for subscription, last in self.viewed.items():
             if now - last >= self._limits.quiet:
-                self._viewed[subscription] = now
+                self.viewed[subscription] = now
                 self._spawn(self._notify(self._service.whereabouts(subscription), subscription.lane))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
+        self.tasks.add(task)
         task.add_done_callback(self._on_done)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self.tasks.discard(task)
         if not task.cancelled() and task.exception() is not None and not isinstance(task.exception(), PeerGone):
             log.error("socket_task_failed", exc_info=task.exception())
 

@@ -59,12 +59,16 @@ async def nodes(empty: str) -> AsyncIterator[Nodes]:
 async def settled(served: Served) -> None:
     """Nothing runs, waits or watches; every slot is free."""
     node, engine = served.node, served.engine
+    scheduler = node.scheduler
     assert isinstance(engine, ScriptedEngine)
-    for turn in list(node.running):
-        await node.cancel(turn)
+    for turn in list(node.scheduler.running):
+        await served.running.service.cancel(turn)
     await served.running.sockets.close(1000, "the test is over")
     await until(lambda: not engine.running, "no generation runs")
-    await until(lambda: not node.running and not node.waiting and not node.busy, "every slot is free")
+    await until(
+        lambda: scheduler.is_idle and not scheduler.queue and not scheduler.taken_slots,
+        "every slot is free",
+    )
     await until(lambda: not served.running.sockets.sockets, "every socket is gone")
     await until(lambda: not node.presence.watched_turns(), "nobody watches")
 

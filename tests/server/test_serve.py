@@ -2,13 +2,13 @@
 
 import gc
 
-from server.serve import FULL, OVERDUE, settle, tidy
+from server.serve import FULL_COLLECTION_AFTER, OVERDUE_AFTER, collect_when_idle, freeze_loaded_objects
 
 
 def test_what_was_loaded_is_not_looked_through_again() -> None:
     before = len(gc.get_objects())
     try:
-        settle()
+        freeze_loaded_objects()
         assert gc.get_freeze_count() > before / 2
         assert len(gc.get_objects()) < before / 2
     finally:
@@ -19,8 +19,8 @@ def test_a_full_collection_waits_for_a_moment_in_which_nothing_runs() -> None:
     """Python's own would come after 10 of the middle generation."""
     before = gc.get_threshold()
     try:
-        settle()
-        assert gc.get_threshold() == (*before[:2], FULL)
+        freeze_loaded_objects()
+        assert gc.get_threshold() == (*before[:2], FULL_COLLECTION_AFTER)
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
@@ -28,14 +28,14 @@ def test_a_full_collection_waits_for_a_moment_in_which_nothing_runs() -> None:
 
 def test_an_idle_node_catches_up_with_what_is_overdue() -> None:
     before = gc.get_threshold()
-    gc.set_threshold(before[0], before[1], FULL)
+    gc.set_threshold(before[0], before[1], FULL_COLLECTION_AFTER)
     try:
         gc.collect()
-        tidy()
+        collect_when_idle()
         assert gc.get_count()[2] == 0
-        while gc.get_count()[2] <= OVERDUE:
+        while gc.get_count()[2] <= OVERDUE_AFTER:
             gc.collect(1)
-        tidy()
+        collect_when_idle()
         assert gc.get_count()[2] == 0
     finally:
         gc.set_threshold(*before)

@@ -1,4 +1,4 @@
-"""What asyncio's Queue and Event do for one connection, without what those make for waiters that may never come.
+"""A queue and an event for one connection, without what asyncio's make for waiters that may never come.
 
 An empty deque takes 760 bytes; a queue of asyncio has four of them and an event one, for each socket of a node.
 """
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class LeanQueue(Generic[T]):
-    """Messages in order, for one reader."""
+    """Messages in order, for one reader; asyncio.Queue without a limit, as far as uvicorn calls it."""
 
     __slots__ = ("_messages", "_reader")
 
@@ -20,7 +20,7 @@ class LeanQueue(Generic[T]):
         self._reader: asyncio.Future[None] | None = None  # while it waits
 
     def put_nowait(self, message: T) -> None:
-        """Add the newest. There is no limit: who fills it stops to read from the network."""
+        """Add a message. There is no limit here: uvicorn stops reading from the network instead."""
         if self._messages is None:
             self._messages = deque()
         self._messages.append(message)
@@ -28,7 +28,7 @@ class LeanQueue(Generic[T]):
             self._reader.set_result(None)
 
     def empty(self) -> bool:
-        """Whether all were taken."""
+        """Whether all messages were taken."""
         return self._messages is None
 
     async def get(self) -> T:
@@ -48,33 +48,33 @@ class LeanQueue(Generic[T]):
 
 
 class LeanEvent:
-    """Up or down; any number of tasks wait until it is up."""
+    """asyncio.Event, as far as uvicorn calls it: any number of tasks wait until it is set."""
 
-    __slots__ = ("_up", "_waiting")
+    __slots__ = ("_is_set", "_waiting")
 
     def __init__(self) -> None:
-        self._up = False
+        self._is_set = False
         self._waiting: tuple[asyncio.Future[None], ...] = ()
 
     def is_set(self) -> bool:
-        """Whether it is up."""
-        return self._up
+        """Whether it is set."""
+        return self._is_set
 
     def set(self) -> None:
-        """Put it up: all that wait go on, even if it is down again when their turn comes."""
-        self._up = True
+        """Set it: all that wait go on, even if it is cleared again before their turn comes."""
+        self._is_set = True
         waiting, self._waiting = self._waiting, ()
         for each in waiting:
             if not each.done():
                 each.set_result(None)
 
     def clear(self) -> None:
-        """Take it down."""
-        self._up = False
+        """Clear it."""
+        self._is_set = False
 
     async def wait(self) -> None:
-        """Return at once while it is up, else when it is put up the next time."""
-        if self._up:
+        """Return at once while it is set, else when it is set the next time."""
+        if self._is_set:
             return
         mine = asyncio.get_running_loop().create_future()
         self._waiting += (mine,)

@@ -1,4 +1,4 @@
-"""A socket's way out: messages as frames, many in one write, and nobody waits for the peer unseen.
+"""What goes out of one WebSocket: messages as frames, many in one write, and a wait for the peer that can be seen.
 
 RFC 6455, 5.2: a server sends each text message here whole and without a mask.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, MutableMapp
 from struct import pack
 from typing import Any, Protocol
 
-LINK = "throughline.pipe"  # the ASGI extension that holds the connection's own `Link`
+LINK = "throughline.link"  # the ASGI extension that holds the connection's `Link`
 AT_ONCE = 32 * 1024  # bytes of several messages in one write
 TEXT = 0x81  # FIN, and the opcode of text
 
@@ -24,10 +24,10 @@ class PeerGone(Exception):  # noqa: N818
 
 
 class FrameWriter(Protocol):
-    """A connection that takes whole frames."""
+    """A connection that takes whole frames, several at a time."""
 
     def try_write(self, frames: bytes) -> bool:
-        """Whether they were written: not while the peer has to read first. Raises where it is gone."""
+        """Write them, or return False: not while the peer has to read first. Raises where it is gone."""
         ...
 
     async def write(self, frames: bytes) -> None:
@@ -47,32 +47,35 @@ class Link(FrameWriter, Protocol):
         ...
 
     def hand_over(self, job: Job) -> None:
-        """Once the application has returned do this, and close when it ends.
+        """Run `job` once the application has returned, and close the connection when it ends.
 
-        The handshake is let go then, and whatever stands between the web server and the application.
+        The handshake is let go meanwhile, and whatever stands between the web server and the application.
         """
         ...
 
 
 class OutboundBuffer:
-    """What any number of lanes send by one connection."""
+    """The one way out of a connection, for any number of lanes. A lane's messages stay in order."""
 
-    __slots__ = ("_pipe", "_queue", "_waiting", "blocked_since", "closed")
+    __slots__ = ("_queue", "_waiting", "_writer", "blocked_since", "closed")
 
-    def __init__(self, pipe: FrameWriter) -> None:
+    def __init__(self, writer: FrameWriter) -> None:
         self.closed = False  # nothing may be sent any more
         self.blocked_since: float | None = None  # while a write waits for the peer to read
-        self._pipe = pipe
+        self._writer = writer
         self._waiting = asyncio.Lock()  # held by the one lane whose write waits; the others queue behind it
         self._queue = 0  # lanes that hold it or want to
 
     async def send(self, texts: Iterable[bytes]) -> None:
-        """Messages in order; those of other lanes may come in between. Raises Gone."""
+        """Send messages in order, once the peer has read enough. Those of other lanes may come in between.
+
+        Raises PeerGone.
+        """
         for frames in buffers(texts, AT_ONCE):
             if self.closed:
                 raise PeerGone
             try:
-                if self._queue or not self._pipe.try_write(frames):
+                if self._queue or not self._writer.try_write(frames):
                     await self._write(frames)
             except PeerGone:
                 raise
@@ -81,12 +84,12 @@ class OutboundBuffer:
                 raise PeerGone from error
 
     def try_send(self, texts: Sequence[bytes]) -> bool:
-        """Messages in one write, if they fit one and nothing has to wait; or False, and then `send` knows why."""
+        """Send messages in one write, if they fit one and nothing has to wait; or return False, and `send` knows why."""
         if self.closed or self._queue:
             return False
         frames = framed(texts[0]) if len(texts) == 1 else b"".join(map(framed, texts))
         try:
-            return len(frames) <= AT_ONCE and self._pipe.try_write(frames)
+            return len(frames) <= AT_ONCE and self._writer.try_write(frames)
         except Exception:  # the peer left
             return False
 
@@ -103,7 +106,7 @@ class OutboundBuffer:
             raise PeerGone
         self.blocked_since = time.monotonic()
         try:
-            await self._pipe.write(frames)
+            await self._writer.write(frames)
         finally:
             self.blocked_since = None
 

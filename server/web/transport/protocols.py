@@ -1,4 +1,4 @@
-"""uvicorn's side of a WebSocket and of its handshake, with bounds where it has none, and a shorter way out.
+"""uvicorn's protocol classes, with bounds where they have none, and a shorter way out for frames.
 
 uvicorn's `send` waits while more than 64 KiB are unsent, and then takes one whole message.
 Five things would still let one client cost much: the kernel takes megabytes more for a reader that stopped; every ping
@@ -23,12 +23,12 @@ from websockets.protocol import Protocol as Frames
 from server.web.transport.lean_sync import LeanEvent, LeanQueue
 from server.web.transport.outbound import LINK, Job
 
-PONGS = 64  # that are written at once; RFC 6455, 5.5.3 asks only for the latest
-UNSENT = 64 * 1024  # bytes in the kernel that are not on their way yet, besides as many in this process
+MAX_PONGS = 64  # that are written at once; RFC 6455, 5.5.3 asks only for the latest
+UNSENT_BYTES = 64 * 1024  # bytes in the kernel that are not on their way yet, besides as many in this process
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-LINGER = 10.0  # seconds in which the peer may read what was said to it before the end
-READ = 30.0  # seconds for a reader over HTTP to make room for more, or it counts as gone
-REST = 60.0  # seconds in which the last piece of a message must follow its first
+LINGER_SECONDS = 10.0  # seconds in which the peer may read what was said to it before the end
+READ_SECONDS = 30.0  # seconds for a reader over HTTP to make room for more, or it counts as gone
+MESSAGE_SECONDS = 60.0  # seconds in which the last piece of a message must follow its first
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -38,8 +38,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Limit what the kernel takes, and for how long it keeps it."""
         super().connection_made(transport)
         plain = transport.get_extra_info("socket")
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(READ * 1000))
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(READ_SECONDS * 1000))
 
     def _should_upgrade(self) -> bool:
         """RFC 6455, 4.1: over HTTP/1.1 only. What is older is answered as a plain request."""
@@ -62,9 +62,9 @@ FIELDS = """
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """One connection."""
+    """One WebSocket, from its handshake to its end. It is the `Link` of the application behind it."""
 
-    __slots__ = (*FIELDS.split(), "end", "job", "pieces", "pong", "rest")
+    __slots__ = (*FIELDS.split(), "abort_timer", "job", "message_timer", "pieces", "pong")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -74,8 +74,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.job: Job | None = None  # what the application handed over, until it has returned
         self.pong = b""  # the latest that wait for the peer to read
         self.pieces = bytearray()  # of a message whose end is still to come
-        self.end: asyncio.TimerHandle | None = None  # once nothing more will be said
-        self.rest: asyncio.TimerHandle | None = None  # while a message came in part
+        self.abort_timer: asyncio.TimerHandle | None = None  # once nothing more will be said
+        self.message_timer: asyncio.TimerHandle | None = None  # while a message came in part
 
     def connection_made(self, transport: BaseTransport) -> None:
         """A reader that stops is told so by the application: the kernel must not be quicker."""
@@ -85,7 +85,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is left to be given up."""
-        for timer in (self.end, self.rest):
+        for timer in (self.abort_timer, self.message_timer):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -158,7 +158,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         """Answer now, or when the peer reads again. The first ping of several takes the answers to all of them."""
-        self.pong = b"".join(self.conn.data_to_send()[-PONGS:]) or self.pong
+        self.pong = b"".join(self.conn.data_to_send()[-MAX_PONGS:]) or self.pong
         if self.writable.is_set():
             self._answer()
 
@@ -181,20 +181,20 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def handle_text(self, event: Frame) -> None:
         """A message, or its first piece."""
         super().handle_text(event)
-        self._expect_rest(event)
+        self._expect_end(event)
 
     def handle_bytes(self, event: Frame) -> None:
         """A message, or its first piece."""
         super().handle_bytes(event)
-        self._expect_rest(event)
+        self._expect_end(event)
 
     def handle_cont(self, event: Frame) -> None:
         """Put pieces together as they come."""
         self.pieces += b"".join(self.frames) + event.data
         self.frames = []
         if event.fin:
-            if self.rest is not None:
-                self.rest.cancel()
+            if self.message_timer is not None:
+                self.message_timer.cancel()
             self.frames, self.pieces = [bytes(self.pieces)], bytearray()
             self.send_receive_event_to_app()
 
@@ -211,10 +211,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if pong and not self.transport.is_closing():
             self.transport.write(pong)
 
-    def _expect_rest(self, event: Frame) -> None:
+    def _expect_end(self, event: Frame) -> None:
         """Pings keep a connection alive whatever it says; a message that never ends would be kept as long."""
         if not event.fin:
-            self.rest = self.loop.call_later(REST, self._stop_waiting)
+            self.message_timer = self.loop.call_later(MESSAGE_SECONDS, self._stop_waiting)
 
     def _stop_waiting(self) -> None:
         if self.close_sent or self.transport.is_closing():
@@ -223,8 +223,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.handle_parser_exception()
 
     def _give_up_later(self) -> None:
-        if not self.disconnected and self.end is None:
-            self.end = self.loop.call_later(LINGER, self.transport.abort)
+        if not self.disconnected and self.abort_timer is None:
+            self.abort_timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
 
 def _is_utf8(data: bytes) -> bool:

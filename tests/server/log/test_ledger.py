@@ -25,13 +25,13 @@ IDS = st.sampled_from("aab")
 OWNERS = st.sampled_from(["x", "y", "z"])
 
 
-class Pen:
+class OwnerState:
     """What an owner believes of a turn: its lease, the last number that was acknowledged, and what it sent since."""
 
-    def __init__(self, lease: Lease, top: int) -> None:
+    def __init__(self, lease: Lease, last_seq: int) -> None:
         self.lease = lease
-        self.top = top
-        self.flying: Append | Ending | None = None
+        self.last_seq = last_seq
+        self.in_flight: Append | Ending | None = None
 
 
 class Ledger(RuleBasedStateMachine):
@@ -44,7 +44,7 @@ class Ledger(RuleBasedStateMachine):
         self.wait(_empty(server))
         # Each owner is another process after each death.
         self.lives = dict.fromkeys("xyz", 0)
-        self.pens: dict[tuple[str, str], Pen] = {}
+        self.held: dict[tuple[str, str], OwnerState] = {}
         # Every write that ever left an owner, delivered or not, and every lease that anybody ever saw, by turn.
         self.sent: list[tuple[str, str, Append | Ending]] = []
         self.seen: dict[str, list[Lease | None]] = {"a": [None], "b": [None]}
@@ -62,8 +62,8 @@ class Ledger(RuleBasedStateMachine):
     def name(self, owner: str) -> str:
         return f"{owner}{self.lives[owner]}"
 
-    def hold(self, owner: str, id: str, lease: Lease, top: int) -> None:
-        self.pens[self.name(owner), id] = Pen(lease, top)
+    def hold(self, owner: str, id: str, lease: Lease, last_seq: int) -> None:
+        self.held[self.name(owner), id] = OwnerState(lease, last_seq)
 
     # -- owners ------------------------------------------------------------------------------------------------------
 
@@ -81,46 +81,46 @@ class Ledger(RuleBasedStateMachine):
     @rule(id=IDS, owner=OWNERS, data=st.data(), answered=st.booleans())
     def claim(self, id: str, owner: str, data: st.DataObject, answered: bool) -> None:
         """With a lease that may be an old one."""
-        if (self.name(owner), id) in self.pens:
+        if (self.name(owner), id) in self.held:
             return
         lease = data.draw(st.sampled_from(self.seen[id][::-1]))
-        outcome = self.wait(self.store.claim(ref(id), lease, self.name(owner)))
-        assert not outcome.hole
-        if outcome.lease not in self.seen[id]:
-            self.seen[id].append(outcome.lease)
-        if answered and outcome.status in FINE and outcome.lease is not None:
-            assert outcome.lease.owner == self.name(owner)
-            self.hold(owner, id, outcome.lease, outcome.last_seq)
+        result = self.wait(self.store.claim(ref(id), lease, self.name(owner)))
+        assert not result.hole
+        if result.lease not in self.seen[id]:
+            self.seen[id].append(result.lease)
+        if answered and result.status in FINE and result.lease is not None:
+            assert result.lease.owner == self.name(owner)
+            self.hold(owner, id, result.lease, result.last_seq)
 
-    @precondition(lambda self: self.pens)
+    @precondition(lambda self: self.held)
     @rule(data=st.data(), events=st.integers(1, 3), last=st.booleans(), delivered=st.booleans())
     def write(self, data: st.DataObject, events: int, last: bool, delivered: bool) -> None:
         """Freeze an append or an ending, once the one before it was answered."""
-        owner, id = data.draw(st.sampled_from(sorted(self.pens)))
-        if self.pens[owner, id].flying is None:
+        owner, id = data.draw(st.sampled_from(sorted(self.held)))
+        if self.held[owner, id].in_flight is None:
             self.freeze(owner, id, events, last)
             if delivered:
                 self.deliver(*self.sent[-1])
 
     def freeze(self, owner: str, id: str, events: int, last: bool) -> None:
-        pen, words = self.pens[owner, id], f"{owner} {len(self.sent)}".encode()
-        one = append(id, pen.top, pen.top + events, lease=pen.lease, entry=words)
-        pen.flying = Ending(one, ending().status, b"{}", ()) if last else one
-        self.sent.append((owner, id, pen.flying))
+        state, words = self.held[owner, id], f"{owner} {len(self.sent)}".encode()
+        written = append(id, state.last_seq, state.last_seq + events, lease=state.lease, entry=words)
+        state.in_flight = Ending(written, ending().status, b"{}", ()) if last else written
+        self.sent.append((owner, id, state.in_flight))
 
-    @precondition(lambda self: self.pens)
+    @precondition(lambda self: self.held)
     @rule(data=st.data(), heir=OWNERS, last=st.booleans())
     def outlive(self, data: st.DataObject, heir: str, last: bool) -> None:
         """An owner's last write arrives when its heir has the turn."""
-        owner, id = data.draw(st.sampled_from(sorted(self.pens)))
-        lease = self.pens[owner, id].lease
-        if self.pens[owner, id].flying is None:
+        owner, id = data.draw(st.sampled_from(sorted(self.held)))
+        lease = self.held[owner, id].lease
+        if self.held[owner, id].in_flight is None:
             self.freeze(owner, id, 1, last)
             self.die(owner[0])
-            outcome = self.wait(self.store.claim(ref(id), lease, self.name(heir)))
-            if outcome.status in FINE and outcome.lease is not None:
-                self.seen[id].append(outcome.lease)
-                self.hold(heir, id, outcome.lease, outcome.last_seq)
+            result = self.wait(self.store.claim(ref(id), lease, self.name(heir)))
+            if result.status in FINE and result.lease is not None:
+                self.seen[id].append(result.lease)
+                self.hold(heir, id, result.lease, result.last_seq)
             self.deliver(*self.sent[-1])
 
     @precondition(lambda self: self.sent)
@@ -130,38 +130,38 @@ class Ledger(RuleBasedStateMachine):
         self.deliver(*self.sent[-1 - data.draw(st.integers(0, len(self.sent) - 1))])
 
     def deliver(self, owner: str, id: str, frozen: Append | Ending) -> None:
-        outcome: WriteResult
+        result: WriteResult
         before = self.wait(self.store.turn(ref(id)))
         if isinstance(frozen, Ending):
-            one, outcome = frozen.append, self.wait(self.store.finish(frozen))
+            written, result = frozen.append, self.wait(self.store.finish(frozen))
         else:
-            one, [outcome] = frozen, self.wait(self.store.append([frozen]))
-        if outcome.status is WriteStatus.OK:
+            written, [result] = frozen, self.wait(self.store.append([frozen]))
+        if result.status is WriteStatus.OK:
             assert before is not None
-            assert (before.lease, before.last_seq) == (one.lease, one.after_seq)
-        if outcome.status in FINE:
-            assert self.acknowledged[id].setdefault(one.last_seq, one.entry) == one.entry
-        pen = self.pens.get((owner, id))
-        if pen is None or pen.flying is not frozen:
+            assert (before.lease, before.last_seq) == (written.lease, written.after_seq)
+        if result.status in FINE:
+            assert self.acknowledged[id].setdefault(written.last_seq, written.entry) == written.entry
+        state = self.held.get((owner, id))
+        if state is None or state.in_flight is not frozen:
             return
-        assert outcome.status is not WriteStatus.GAP
-        pen.top, pen.flying = one.last_seq, None
-        if outcome.status not in FINE or isinstance(frozen, Ending):
-            del self.pens[owner, id]
+        assert result.status is not WriteStatus.GAP
+        state.last_seq, state.in_flight = written.last_seq, None
+        if result.status not in FINE or isinstance(frozen, Ending):
+            del self.held[owner, id]
 
     @rule(owner=OWNERS)
     def die(self, owner: str) -> None:
-        self.pens = {key: pen for key, pen in self.pens.items() if key[0] != self.name(owner)}
+        self.held = {key: state for key, state in self.held.items() if key[0] != self.name(owner)}
         self.lives[owner] += 1
 
-    @precondition(lambda self: self.pens)
+    @precondition(lambda self: self.held)
     @rule(data=st.data(), released=st.booleans())
     def give(self, data: st.DataObject, released: bool) -> None:
-        owner, id = data.draw(st.sampled_from(sorted(self.pens)))
-        lease = self.pens[owner, id].lease
+        owner, id = data.draw(st.sampled_from(sorted(self.held)))
+        lease = self.held[owner, id].lease
         if released:
             self.wait(self.store.release(ref(id), lease))
-            del self.pens[owner, id]
+            del self.held[owner, id]
         else:
             self.wait(self.store.offer(ref(id), lease))
 
@@ -169,9 +169,9 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(id=IDS)
     def cancel(self, id: str) -> None:
-        outcome = self.wait(self.store.cancel(ref(id)))
+        result = self.wait(self.store.cancel(ref(id)))
         turn = self.wait(self.store.turn(ref(id)))
-        if outcome.status is WriteStatus.OK:
+        if result.status is WriteStatus.OK:
             assert turn is not None
             assert turn.stop
 
@@ -187,12 +187,12 @@ class Ledger(RuleBasedStateMachine):
     def is_a_ledger(self) -> None:
         for id in "ab":
             page = self.wait(self.store.read(ref(id), -1, 999))
-            tops = [-1, *(logged.last_seq for logged in page.entries)]
-            assert [logged.after_seq for logged in page.entries] == tops[:-1]
-            last: list[LogEntry] = [logged for logged in page.entries if logged.is_last]
+            last_seqs = [-1, *(entry.last_seq for entry in page.entries)]
+            assert [entry.after_seq for entry in page.entries] == last_seqs[:-1]
+            last: list[LogEntry] = [entry for entry in page.entries if entry.is_last]
             assert len(last) == (page.status in FINAL)
             assert not last or last[0] is page.entries[-1]
-            assert self.acknowledged[id].items() <= {logged.last_seq: logged.entry for logged in page.entries}.items()
+            assert self.acknowledged[id].items() <= {entry.last_seq: entry.entry for entry in page.entries}.items()
 
     @invariant()
     def nothing_comes_back(self) -> None:

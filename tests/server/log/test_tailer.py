@@ -1,4 +1,4 @@
-"""A log that grows while its quiet reader asks after it is not lost."""
+"""A log that grows while its quiet turn is being checked is not lost."""
 
 import asyncio
 
@@ -10,32 +10,32 @@ from tests.server.peer import until
 from tests.server.store.make import append, ending, new, ref
 
 
-class Late(MemoryStore):
-    """Its second read is answered late."""
+class SlowStore(MemoryStore):
+    """Its second read is answered when the test says so."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reads = 0
-        self.asked = asyncio.Event()
+        self.reading = asyncio.Event()
         self.answer = asyncio.Event()
 
     async def read(self, ref: TurnRef, after: int, limit: int) -> LogPage:
         page = await super().read(ref, after, limit)
         self.reads += 1
         if self.reads == 2:
-            self.asked.set()
+            self.reading.set()
             await self.answer.wait()
         return page
 
 
-async def test_log_that_grows_while_it_is_asked_after_is_not_lost() -> None:
-    store = Late()
+async def test_log_that_grows_while_its_turn_is_checked_is_not_lost() -> None:
+    store = SlowStore()
     await store.create(new())
-    async with LogSubscriber(store, patience=SHORT) as watcher:
-        seen = asyncio.create_task(everything(watcher, -1))
-        await store.asked.wait()  # the audit's read, after a quiet while
+    async with LogSubscriber(store, policy=SHORT) as subscriber:
+        seen = asyncio.create_task(everything(subscriber, -1))
+        await store.reading.wait()  # the check, after a quiet while
         await store.append([append()])  # comes through the blocking read at once
-        mirror = watcher._readers[0].mirror(ref())
+        mirror = subscriber._tailers[0].mirror(ref())
         assert mirror is not None
         await until(lambda: mirror.last_seq == 2, "the entry came")
         store.answer.set()

@@ -1,4 +1,4 @@
-"""Everything that Redis may do to a writer and to viewers elsewhere: the log has every number once, and they see it."""
+"""What Redis may do to a writer and to subscribers on other nodes: the log has every number once, and they see it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,9 +16,10 @@ from server.store.redis.client import Client
 from server.store.redis.store import BLOCKED, CALLS, RedisStore, connect
 from server.store.types import WriteStatus
 from tests.redis_server import Listening, Server, binary, listening
+from tests.server.log.stalls import stall_changes
 from tests.server.log.test_subscriber import SHORT
 from tests.server.peer import until
-from tests.server.store.make import ALICE, append, ending, new, ref
+from tests.server.store.make import ALICE, append, claimed, ending, new, ref
 from tests.server.store.story import begun, ended, viewed, written
 
 pytestmark = pytest.mark.redis
@@ -100,18 +101,18 @@ TROUBLE: dict[str, tuple[Callable[[Call, Server], Awaitable[None]], bool]] = {
 
 
 @pytest.mark.parametrize("name", TROUBLE)
-async def test_writer_and_viewers_go_on(own: Server, name: str) -> None:
+async def test_writer_and_subscribers_go_on(own: Server, name: str) -> None:
     disturb, stalls = TROUBLE[name]
     store, elsewhere = connect(own.url, timeout=0.5), connect(own.url, timeout=0.5)
     await store.create(new(idempotency_key="k"))
-    changes: list[bool] = []
     async with (
         admin(own) as client,
-        Journal(store, pace=QUICK, on_stall=changes.append) as journal,
-        LogSubscriber(store, journal, patience=PATIENT) as here,
-        LogSubscriber(elsewhere, patience=PATIENT) as there,
+        Journal(store, policy=QUICK) as journal,
+        stall_changes(journal) as changes,
+        LogSubscriber(store, journal, policy=PATIENT) as here,
+        LogSubscriber(elsewhere, policy=PATIENT) as there,
     ):
-        seen = [asyncio.create_task(viewed(watcher, ref())) for watcher in (here, there)]
+        seen = [asyncio.create_task(viewed(subscriber, ref())) for subscriber in (here, there)]
         entries = await written(journal, store, asyncio.ensure_future(disturb(client.call, own)))
         views = await asyncio.gather(*seen)
         assert [view for view, _ in views] == [entries, entries]
@@ -131,27 +132,27 @@ async def lasting(client: Client, most: int) -> None:
 
 
 async def test_wrong_type_at_our_key_ends_its_turn_and_no_other(redis: RedisStore) -> None:
-    async with Journal(redis, pace=QUICK) as journal:
+    async with Journal(redis, policy=QUICK) as journal:
         for id in ("resp_1", "b"):
             await redis.create(new(id))
         writer = begun(journal)
         await redis._client.call("DEL", redis._keys.turn(ALICE, "b"))
         await redis._client.call("SET", redis._keys.turn(ALICE, "b"), "no hash", "EX", 60)
-        broken = journal.open_writer(ref("b"), writer.lease, 1, None, [])
+        broken = journal.open_writer(claimed("b", writer.lease, entries=[]))
         for each in (writer, broken):
             each.append([Event(Kind.TEXT, "x")])
         with pytest.raises(LogLost):
-            await broken.flushed()
+            await broken.flush()
         assert len(await ended(redis, writer)) == 3
 
 
-async def test_many_viewers_of_many_turns_block_one_connection(redis: RedisStore) -> None:
+async def test_many_subscriptions_to_many_turns_block_one_connection(redis: RedisStore) -> None:
     names = [f"resp_{n}" for n in range(50)]
     for name in names:
         await redis.create(new(name))
-    async with LogSubscriber(redis, patience=SHORT) as watcher:
-        seen = [asyncio.create_task(viewed(watcher, ref(name))) for name in names for _ in range(20)]
-        await until(lambda: watcher._readers and len(watcher._readers[0]._positions()) == 50, "all are followed")
+    async with LogSubscriber(redis, policy=SHORT) as subscriber:
+        seen = [asyncio.create_task(viewed(subscriber, ref(name))) for name in names for _ in range(20)]
+        await until(lambda: subscriber._tailers and len(subscriber._tailers[0]._positions()) == 50, "all are followed")
         listed = (await redis._client.call("CLIENT", "LIST")).decode().splitlines()
         assert sum("cmd=xread" in line for line in listed) <= 1
         assert len(listed) <= CALLS + 3

@@ -9,7 +9,6 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from engine.scripted import ScriptedEngine
-from server.node.drain import drain
 from tests.server.conftest import Nodes
 from tests.server.peer import Peer, bearer, client, socket, until
 from tests.serving import Served
@@ -64,8 +63,8 @@ async def test_a_draining_node_lets_nobody_else_in_and_shows_what_runs(nodes: No
     async with nodes(ScriptedEngine(rate=100)) as served, socket(served) as peer:
         await peer.ask("[tokens=60]")
         await peer.until("response.output_text.delta")
-        draining = asyncio.create_task(drain(served.node, served.running.sockets, 20.0))
-        await until(lambda: served.running.sockets.draining, "it drains")
+        draining = asyncio.create_task(served.running.drain(20.0))
+        await until(lambda: served.running.sockets.is_draining, "it drains")
         with pytest.raises(InvalidStatus) as caught:
             await connect(served.ws)
         response = caught.value.response
@@ -81,7 +80,7 @@ async def test_a_draining_node_uses_up_no_ticket(nodes: Nodes) -> None:
     async with nodes(api_keys="alice:a") as a, nodes(api_keys="alice:a") as b:
         async with client(a, headers=bearer("a")) as http:
             ticket = (await http.post("tickets")).json()["ticket"]
-        await drain(a.node, a.running.sockets, 0.0)
+        await a.running.drain(0.0)
         with pytest.raises(InvalidStatus):
             await connect(f"{a.ws}?ticket={ticket}")
         async with socket(b, f"?ticket={ticket}") as peer:
@@ -102,5 +101,5 @@ async def test_draining_spreads_by_the_number_of_sockets_and_within_the_grace_ti
         with monkeypatch.context() as patch:
             patch.setattr(endpoint, "close", close)
             for grace in (30.0, 0.003, 0.0):
-                await drain(served.node, endpoint, grace)
+                await served.running.drain(grace)
     assert spreads == [2 / 500, 0.001, 0.0]

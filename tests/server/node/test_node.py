@@ -31,7 +31,7 @@ async def test_slots_are_never_exceeded_and_the_queue_is_fair(nodes: Nodes, monk
         made = [(await http.post("responses", json=ask)).json() for _ in range(20)]
         more = await asyncio.gather(*(http.post("responses", json=ask) for _ in range(180)))
         assert all(answer.status_code == 200 for answer in more)
-        await until(lambda: not served.node.running and not served.node.waiting, "all ended")
+        await until(lambda: not served.node.scheduler.running and not served.node.scheduler.queue, "all ended")
         assert most <= 4
         assert len(started) == 200
         assert started[:20] == [each["id"] for each in made]
@@ -51,7 +51,7 @@ async def test_a_full_queue_refuses_with_a_time(nodes: Nodes) -> None:
         assert (answer.status_code, answer.headers["retry-after"]) == (503, error["headers"]["retry-after"])
         await peer.send("throughline:cancel", response_id=queued)
         assert final(await peer.turn())["status"] == "cancelled"
-        assert len(served.node.running) == 1
+        assert len(served.node.scheduler.running) == 1
 
 
 STAGES = ["[first=30]", "[hang@1]", "[hang@40]"]
@@ -104,7 +104,7 @@ async def test_thousands_of_cancels_leave_no_slot_behind(nodes: Nodes) -> None:
 
         statuses = await asyncio.gather(*(one(number) for number in range(200)))
         assert set(statuses) <= {"cancelled", "completed"}
-        await until(lambda: served.node.busy == 0, "every slot is free")
+        await until(lambda: served.node.scheduler.taken_slots == 0, "every slot is free")
 
 
 async def test_one_key_is_one_turn(nodes: Nodes, slow: ScriptedEngine) -> None:
@@ -165,7 +165,7 @@ async def test_rendering_that_breaks_is_an_error_and_no_turn(nodes: Nodes, monke
         error = await peer.error()
         assert (error["status"], error["code"]) == (500, "server_error")
         assert "secret" not in str(error)
-        assert (served.node.busy, served.node.running) == (0, {})
+        assert (served.node.scheduler.taken_slots, served.node.scheduler.running) == (0, {})
 
 
 async def test_an_answer_that_is_cut_by_its_limit(served: Served) -> None:
@@ -183,10 +183,10 @@ async def test_an_unkept_turn_that_nobody_watches_ends(nodes: Nodes) -> None:
         async with socket(served) as peer:
             await peer.ask("[hang@3]", store=False, stream_id="a")
             await peer.ask("[hang@3]", store=True, stream_id="b")
-            await until(lambda: len(served.node.running) == 2, "both run")
-        await until(lambda: len(served.node.running) == 1, "the unkept one was cancelled")
-        (left,) = served.node.running.values()
-        assert left.record.response["store"] is True
+            await until(lambda: len(served.node.scheduler.running) == 2, "both run")
+        await until(lambda: len(served.node.scheduler.running) == 1, "the unkept one was cancelled")
+        (left,) = served.node.scheduler.running.values()
+        assert left.spec.response["store"] is True
 
 
 async def test_an_unkept_turn_that_is_watched_again_in_time_goes_on(nodes: Nodes) -> None:
@@ -206,7 +206,7 @@ async def test_a_socket_that_leaves_during_admission_leaves_no_lock(nodes: Nodes
         for _ in range(10):
             async with socket(served) as peer:
                 await peer.ask("[tokens=2]", conversation=conversation)
-        await until(lambda: not served.node.running and not served.node.tasks, "all ended")
+        await until(lambda: not served.node.scheduler.running and not served.node.tasks, "all ended")
         answer = await http.post("responses", json={"input": "[tokens=2]", "conversation": conversation})
         assert answer.status_code == 200
 
@@ -215,7 +215,7 @@ async def test_a_turn_in_a_conversation_knows_all_before_it(nodes: Nodes, monkey
     """Another turn ends between the reading of the history and the admission."""
     async with nodes(ScriptedEngine()) as served, client(served) as http:
         conversation = (await http.post("conversations", json={})).json()["id"]
-        store = served.node.store
+        store = served.node.resources.store
         create, turns = store.create, 0
 
         async def slower(new: Any) -> Any:

@@ -17,7 +17,7 @@ def turn(lease: Lease | None, *, stop: bool = False, offered: bool = False, kept
 
 
 TABLE = [
-    # turn, runs here, its owner is gone, viewed here, duty
+    # turn, runs here, its owner is gone, watched here, what it needs
     (turn(MINE), True, False, False, RepairAction.NOTHING),
     (turn(MINE, stop=True), True, False, False, RepairAction.STOP),
     (turn(MINE), False, False, False, RepairAction.RELEASE),
@@ -26,7 +26,7 @@ TABLE = [
     (turn(None), False, False, False, RepairAction.HELP),
     (turn(OTHERS), False, False, False, RepairAction.NOTHING),
     (turn(OTHERS), False, False, True, RepairAction.NOTHING),
-    (turn(OTHERS, kept=False), False, False, True, RepairAction.LOOK),
+    (turn(OTHERS, kept=False), False, False, True, RepairAction.REPORT_VIEWER),
     (turn(OTHERS, kept=False), False, False, False, RepairAction.NOTHING),
     (turn(OTHERS, offered=True), False, False, False, RepairAction.HELP),
     (turn(OTHERS), False, True, False, RepairAction.ADOPT),
@@ -37,9 +37,9 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("each", "runs", "gone", "viewed", "expected"), TABLE)
-def test_duty(each: Turn, runs: bool, gone: bool, viewed: bool, expected: RepairAction) -> None:
-    assert repair_action(each, "me", runs=runs, gone=gone, viewed=viewed) is expected
+@pytest.mark.parametrize(("each", "runs", "gone", "watched", "expected"), TABLE)
+def test_what_a_turn_needs_of_a_node(each: Turn, runs: bool, gone: bool, watched: bool, expected: RepairAction) -> None:
+    assert repair_action(each, "me", runs=runs, gone=gone, watched=watched) is expected
 
 
 def test_all_agree_on_the_heir_and_shares_follow_free_slots() -> None:

@@ -45,8 +45,8 @@ def size(word: Any) -> int:
 async def bills(
     served: Served, monkeypatch: pytest.MonkeyPatch, talk: Callable[[Peer], Any], turns: int
 ) -> list[list[tuple[str, int]]]:
-    assert isinstance(served.node.store, RedisStore)
-    bill = Bill(served.node.store, monkeypatch)
+    assert isinstance(served.node.resources.store, RedisStore)
+    bill = Bill(served.node.resources.store, monkeypatch)
     found = []
     async with socket(served) as peer:
         for _ in range(turns):

@@ -52,12 +52,12 @@ async def test_a_turn_that_was_taken_over_too(nodes: Nodes, empty: str) -> None:
     """Its question is gone with Redis: who continues it is told so."""
     first, second = ScriptedEngine(rate=200), ScriptedEngine(rate=200)
     async with nodes(first) as a, nodes(second) as b, socket(b) as peer:
-        await until(lambda: b.node.owner in a.node.heart.detector.nodes, "they know each other")
+        await until(lambda: b.node.owner in a.node.detector.nodes, "they know each other")
         async with socket(a) as asking:
             await asking.ask(ASK)
             id = (await asking.next())["response"]["id"]
             first.die("a test killed it")
-            await until(lambda: b.node.running, "the other one goes on")
+            await until(lambda: b.node.scheduler.running, "the other one goes on")
         async with socket(b, f"?resume={id}") as viewer:
             seen = await viewer.until("response.output_text.delta")
             await flush(empty)

@@ -202,4 +202,4 @@ async def test_one_key_on_two_nodes_at_once_is_one_generation(nodes: Nodes) -> N
             ran = [engine for engine in (a.engine, b.engine) if isinstance(engine, ScriptedEngine) and engine.running]
             assert [len(engine.running) for engine in ran] == [1]
             assert orjson.loads((await one.post(f"responses/{id}/cancel")).content)["status"] == "cancelled"
-            await until(lambda: not a.node.running and not b.node.running, "it ended")
+            await until(lambda: not a.node.scheduler.running and not b.node.scheduler.running, "it ended")

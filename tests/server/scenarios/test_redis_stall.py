@@ -93,7 +93,7 @@ async def test_who_asks_while_redis_is_gone_is_told_so(own_redis: Server, node: 
         own_redis.start()
         assert (await peer.answer("[tokens=3]"))["status"] == "completed"
         await until(lambda: not node.node.tasks, "what was refused is withdrawn")
-        assert await node.node.store.unfinished_turns(0) == []
+        assert await node.node.resources.store.unfinished_turns(0) == []
 
 
 async def test_a_refused_turn_that_was_made_all_the_same_is_withdrawn(own_redis: Server, node: Served) -> None:
@@ -105,8 +105,8 @@ async def test_a_refused_turn_that_was_made_all_the_same_is_withdrawn(own_redis:
             answer = await http.post("responses", json=asked)
             assert answer.status_code == 503
         await until(lambda: not node.node.tasks, "it was withdrawn")
-        assert await node.node.store.unfinished_turns(0) == []
-        assert node.node.busy == 0
+        assert await node.node.resources.store.unfinished_turns(0) == []
+        assert node.node.scheduler.taken_slots == 0
         answer = await http.post("responses", json=asked | {"conversation": conversation})
         assert answer.status_code == 200
 
@@ -136,5 +136,5 @@ async def test_a_node_that_stops_while_redis_is_gone_does_not_hang(own_redis: Se
         await peer.ask("[tokens=3000]", max_output_tokens=3000)
         await peer.until("response.output_text.delta")
         own_redis.kill()
-        for runner in list(served.node.running.values()):
+        for runner in list(served.node.scheduler.running.values()):
             runner.stop()

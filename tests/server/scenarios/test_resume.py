@@ -236,7 +236,7 @@ async def test_another_caller_sees_nothing(nodes: Nodes, slow: ScriptedEngine) -
         assert (await peer.error())["code"] == "not_found"
         assert (await bob.get("conversations")).json()["data"] == []
         assert len((await alice.get(f"conversations/{conversation}/items")).json()["data"]) == 1
-        assert TurnRef("alice", running) in served.node.running
+        assert TurnRef("alice", running) in served.node.scheduler.running
 
 
 async def test_a_restarted_node_goes_on_where_the_first_one_was_cut(nodes: Nodes, slow: ScriptedEngine) -> None:
@@ -256,17 +256,17 @@ async def test_a_restarted_node_goes_on_where_the_first_one_was_cut(nodes: Nodes
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     async with nodes(ScriptedEngine(rate=2000)) as served:
-        served.node.alone = True
-        await served.running.sweep.recover()
+        served.node.detector.exclusive = True
+        await served.running.reconciler.recover()
         rest = await resumed(served, seen[0]["response"]["id"], f"&starting_after={len(seen) - 1}")
         events = [*seen, *numbered(rest)]
         assert numbers(events) == list(range(len(events)))
         assert said(events) == text_of(final(events)) == uncut
-        assert served.node.busy == 0 or await idle(served)
+        assert served.node.scheduler.taken_slots == 0 or await idle(served)
 
 
 async def idle(served: Served) -> bool:
-    await until(lambda: not served.node.busy, "the slot is free")
+    await until(lambda: not served.node.scheduler.taken_slots, "the slot is free")
     return True
 
 
@@ -292,10 +292,12 @@ async def test_orphans_wait_for_slots(nodes: Nodes) -> None:
     await asyncio.gather(task, return_exceptions=True)
     engine = ScriptedEngine(slots=2)
     async with nodes(engine) as served, client(served) as http:
-        served.node.alone = True
-        await served.running.sweep.recover()
+        served.node.detector.exclusive = True
+        await served.running.reconciler.recover()
         await until(lambda: len(engine.running) == 2, "both slots are used")
-        await until(lambda: (len(served.node.running), len(served.node.waiting)) == (2, 6), "the others wait")
+        await until(
+            lambda: (len(served.node.scheduler.running), len(served.node.scheduler.queue)) == (2, 6), "the others wait"
+        )
         for id in ids:
             ended = (await http.post(f"responses/{id}/cancel")).json()
             assert (ended["id"], ended["status"]) == (id, "cancelled")
@@ -316,7 +318,7 @@ async def test_a_turn_of_another_model_ends_with_a_code(nodes: Nodes) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     async with nodes(ScriptedEngine(version="other")) as served:
-        served.node.alone = True
-        await served.running.sweep.recover()
+        served.node.detector.exclusive = True
+        await served.running.reconciler.recover()
         response = final(await resumed(served, ids[0]))
         assert (response["status"], response["error"]["code"]) == ("failed", "cannot_continue")

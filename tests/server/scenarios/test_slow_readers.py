@@ -71,19 +71,19 @@ async def test_what_waits_for_a_reader_that_stops_is_bounded_and_can_be_resumed(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write is taken only while less than 64 KiB wait, and one of several frames has at most 32 KiB."""
-    monkeypatch.setattr(transport, "LINGER", 3.0)
+    monkeypatch.setattr(transport, "LINGER_SECONDS", 3.0)
     async with nodes(ScriptedEngine(rate=0)) as served:
         narrow(served)
-        served.running.sockets.limits = SocketLimits(send=0.5, beat=0.05, goodbye=0.1)
+        served.running.sockets.limits = SocketLimits(send=0.5, tick=0.05, goodbye=0.1)
         most = 0
         async with raw(served, buffer=SMALL) as stopped:
             await stopped.say("response.create", **LONG)
-            await until(lambda: served.node.running, "the turn runs")
+            await until(lambda: served.node.scheduler.running, "the turn runs")
             while served.running.sockets.sockets:
                 most = max(most, unsent(served))
                 await asyncio.sleep(0.001)
             assert 32 * 1024 < most < BOUND
-            await until(lambda: not served.node.running, "the turn ended")
+            await until(lambda: not served.node.scheduler.running, "the turn ended")
             check(await rest(served, await received(stopped)))
 
 
@@ -106,7 +106,7 @@ async def test_thirty_readers_that_stop_cost_little_and_hold_up_nobody(nodes: No
 async def test_a_reader_of_a_trickle_is_cut_and_told_why(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(rate=0)) as served:
         narrow(served)
-        served.running.sockets.limits = SocketLimits(send=0.3, beat=0.05, goodbye=10.0)
+        served.running.sockets.limits = SocketLimits(send=0.3, tick=0.05, goodbye=10.0)
         async with raw(served, buffer=SMALL) as slow:
             await slow.say("response.create", **LONG)
             await until(lambda: unsent(served) > 32 * 1024, "much waits")
@@ -117,14 +117,14 @@ async def test_a_reader_of_a_trickle_is_cut_and_told_why(nodes: Nodes) -> None:
                 await asyncio.sleep(0.005)
             slow.reader._buffer[:0] = read  # type: ignore[attr-defined]  # read again, as frames
             assert await slow.closed() == 1013
-        await until(lambda: not served.node.running, "the turn ended")
+        await until(lambda: not served.node.scheduler.running, "the turn ended")
 
 
 async def test_a_reader_of_sse_that_stops_is_cut_and_can_resume(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The kernel ends the connection, which the web server takes for a client that left."""
-    monkeypatch.setattr(transport, "READ", 0.3)
+    monkeypatch.setattr(transport, "READ_SECONDS", 0.3)
     async with nodes(ScriptedEngine(rate=0)) as served, client(served) as other:
         narrow(served)
         made = (await other.post("responses", json=LONG | {"background": True})).json()
@@ -143,7 +143,7 @@ async def test_a_reader_of_sse_that_stops_is_cut_and_can_resume(
 
 async def test_a_reader_of_sse_that_is_slow_and_steady_is_served(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """All it reads takes several times as long as a reader may stop."""
-    monkeypatch.setattr(transport, "READ", 0.5)
+    monkeypatch.setattr(transport, "READ_SECONDS", 0.5)
     async with nodes(ScriptedEngine(rate=0)) as served, client(served) as other:
         narrow(served)
         made = (await other.post("responses", json=LONG | {"background": True})).json()
@@ -173,7 +173,7 @@ async def test_a_peer_that_vanished_is_noticed_by_its_silence(nodes: Nodes, slow
             began = now()
             await until(lambda: len(served.running.sockets.sockets) == 1, "the half-open socket is given up")
             assert now() - began < 3  # interval and timeout, on a busy machine
-            assert served.node.running
+            assert served.node.scheduler.running
             check(await rest(served, seen))
             assert (await neighbour.answer("still there? [tokens=3]"))["status"] == "completed"
 
@@ -199,7 +199,7 @@ async def test_ten_thousand_messages_are_refused_one_by_one_while_pings_are_answ
         (open,) = [each for each in served.running.sockets.sockets if each.connection.waiting]
         assert open.connection.waiting == WAITING
         assert len(open.tasks) == 1
-        assert {ref.id for ref in served.node.running} == {seen[0]["response"]["id"]}
+        assert {ref.id for ref in served.node.scheduler.running} == {seen[0]["response"]["id"]}
 
 
 async def shout(loud: Raw, count: int, pings: int) -> None:
@@ -209,7 +209,7 @@ async def shout(loud: Raw, count: int, pings: int) -> None:
 
 
 async def test_questions_beside_the_lanes_have_a_quota_too(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    store, answers = served.running.sockets.store, asyncio.Event()
+    store, answers = served.node.resources.store, asyncio.Event()
     ask = store.turn
 
     async def late(ref: TurnRef) -> Turn | None:
@@ -281,17 +281,17 @@ def unframed(frames: bytes) -> Iterator[str]:
 
 
 async def test_the_heartbeat_s_own_words_may_be_what_a_reader_does_not_take(served: Served) -> None:
-    served.running.sockets.limits = SocketLimits(quiet=0.0, beat=0.01, send=0.05, goodbye=0.05)
+    served.running.sockets.limits = SocketLimits(quiet=0.0, tick=0.01, send=0.05, goodbye=0.05)
     fake = Fake(blocks="throughline:waiting")
     fake.say(type="response.create", input="[hang@3]")
     async with asyncio.timeout(10):
         await fake.serve(served)
     assert fake.blocked
-    assert served.node.running
+    assert served.node.scheduler.running
 
 
 async def test_the_last_words_to_an_old_connection_may_be_what_a_reader_does_not_take(served: Served) -> None:
-    served.running.sockets.limits = SocketLimits(age=0.0, beat=0.01, send=0.05, goodbye=0.05)
+    served.running.sockets.limits = SocketLimits(age=0.0, tick=0.01, send=0.05, goodbye=0.05)
     fake = Fake(blocks="websocket_connection_limit_reached")
     async with asyncio.timeout(10):
         await fake.serve(served)
@@ -369,6 +369,6 @@ async def test_work_that_is_cancelled_before_it_begins_leaves_nothing(served: Se
             (begun,) = open.tasks - before
             begun.cancel()
             await asyncio.gather(begun, return_exceptions=True)
-        assert not served.node.running
+        assert not served.node.scheduler.running
         await peer.send("nonsense")
         assert (await peer.error())["code"] == "invalid_request_error"

@@ -81,7 +81,7 @@ async def test_resumed_before_the_first_token(nodes: Nodes) -> None:
     """While it waits for a slot: from `created` and from `queued` on."""
     async with nodes(ScriptedEngine(slots=1)) as served, socket(served) as peer, client(served) as http:
         blocking = (await http.post("responses", json={"input": "[hang@1]", "background": True})).json()["id"]
-        await until(lambda: served.node.running, "the slot is taken")
+        await until(lambda: served.node.scheduler.running, "the slot is taken")
         await peer.ask("[tokens=5]")
         events = numbered(await peer.until("response.queued"))
         id = final(events)["id"]
@@ -96,7 +96,7 @@ async def test_resumed_before_the_first_token(nodes: Nodes) -> None:
 async def test_resumed_between_the_last_token_and_the_end(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine has said everything, and the end is not written yet."""
     async with nodes(ScriptedEngine(rate=500)) as served, socket(served) as peer:
-        store, said_all, go = served.node.store, asyncio.Event(), asyncio.Event()
+        store, said_all, go = served.node.resources.store, asyncio.Event(), asyncio.Event()
         finish = store.finish
 
         async def later(ending: Ending) -> WriteResult:

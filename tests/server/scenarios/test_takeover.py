@@ -11,7 +11,7 @@ import pytest
 
 from engine.base import Params, Prompt
 from engine.scripted import ScriptedEngine
-from server.node.drain import drain
+from server.node.node import NodeState
 from server.store.errors import StoreDown
 from server.store.redis.client import Client
 from server.store.types import TurnRef
@@ -33,7 +33,7 @@ async def two(nodes: Nodes, *engines: ScriptedEngine) -> AsyncIterator[tuple[Ser
 
 
 def sees(one: Served, other: Served) -> bool:
-    note = one.node.heart.detector.nodes.get(other.node.owner)
+    note = one.node.detector.nodes.get(other.node.owner)
     return note is not None and note.state == "ready"
 
 
@@ -64,11 +64,11 @@ async def test_a_draining_node_hands_over_and_its_viewers_see_no_seam(nodes: Nod
     async with two(nodes) as (a, b):
 
         async def end(id: str) -> None:
-            a.node.state = "draining"
-            await asyncio.gather(*(a.node.store.offer(r.ref, r.writer.lease) for r in a.node.running.values()))
-            await a.node.heart.beat()
-            await until(lambda: b.node.running, "the other one runs it")
-            await until(lambda: not a.node.running, "this one was fenced")
+            a.node.begin_drain()
+            await a.node.scheduler.offer_all()
+            await a.node.heartbeater.beat()
+            await until(lambda: b.node.scheduler.running, "the other one runs it")
+            await until(lambda: not a.node.scheduler.running, "this one was fenced")
 
         check(await through(nodes, a, end), text)
 
@@ -77,16 +77,16 @@ async def test_drain_ends_when_others_have_taken_everything(nodes: Nodes) -> Non
     async with two(nodes, ScriptedEngine(rate=60), ScriptedEngine(rate=60)) as (a, b), client(a) as http:
         made = [(await http.post("responses", json={"input": ASK, "background": True})).json() for _ in range(4)]
         async with asyncio.timeout(5):
-            await drain(a.node, a.running.sockets, 10.0)
-        assert not a.node.running
-        assert {ref.id for ref in b.node.running} == {each["id"] for each in made}
+            await a.running.drain(10.0)
+        assert not a.node.scheduler.running
+        assert {ref.id for ref in b.node.scheduler.running} == {each["id"] for each in made}
 
 
 async def test_drain_finishes_alone(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(rate=400)) as served, socket(served) as peer:
         await peer.ask("[tokens=100]")
         await peer.until("response.output_text.delta")
-        await drain(served.node, served.running.sockets, 10.0)
+        await served.running.drain(10.0)
         events = await peer.turn()
         assert final(events)["status"] == "completed"
         assert await peer.closed() == 1012
@@ -95,9 +95,9 @@ async def test_drain_finishes_alone(nodes: Nodes) -> None:
 async def test_what_time_does_not_let_finish_is_given_back(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(rate=50)) as served, client(served) as http:
         made = (await http.post("responses", json={"input": ASK, "background": True})).json()
-        await drain(served.node, served.running.sockets, 0.1)
-        (turn,) = await served.node.store.unfinished_turns(0)
-        assert (turn.ref.id, turn.lease, served.node.running) == (made["id"], None, {})
+        await served.running.drain(0.1)
+        (turn,) = await served.node.resources.store.unfinished_turns(0)
+        assert (turn.ref.id, turn.lease, served.node.scheduler.running) == (made["id"], None, {})
         refused = await http.post("responses", json={"input": "x"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "server_overloaded")
 
@@ -126,9 +126,9 @@ async def test_a_node_that_is_silent_is_dead_and_a_zombie_writes_nothing(
             async def mute(*_: object) -> None:
                 raise StoreDown("mute")
 
-            monkeypatch.setattr(a.node.store, "beat", mute)
-            await until(lambda: b.node.running, "the other one runs it")
-            await until(lambda: not a.node.running, "the zombie was fenced")
+            monkeypatch.setattr(a.node.resources.store, "beat", mute)
+            await until(lambda: b.node.scheduler.running, "the other one runs it")
+            await until(lambda: not a.node.scheduler.running, "the zombie was fenced")
 
         check(await through(nodes, a, silence), text)
 
@@ -138,11 +138,11 @@ async def test_a_queue_is_everybody_s(nodes: Nodes) -> None:
     async with two(nodes, *engines) as (a, b), client(a) as http:
         await http.post("responses", json={"input": "[hang@1]", "background": True})
         waiting = [(await http.post("responses", json={"input": "[hang@1]", "background": True})).json() for _ in "ab"]
-        await until(lambda: len(b.node.running) == 2, "the free one helps")
-        assert {ref.id for ref in b.node.running} == {each["id"] for each in waiting}
+        await until(lambda: len(b.node.scheduler.running) == 2, "the free one helps")
+        assert {ref.id for ref in b.node.scheduler.running} == {each["id"] for each in waiting}
         for each in waiting:
             await http.post(f"responses/{each['id']}/cancel")
-        await until(lambda: not b.node.running, "a stop reaches the one who runs it")
+        await until(lambda: not b.node.scheduler.running, "a stop reaches the one who runs it")
 
 
 async def test_a_stop_reaches_another_node_before_its_first_token(nodes: Nodes) -> None:
@@ -151,14 +151,14 @@ async def test_a_stop_reaches_another_node_before_its_first_token(nodes: Nodes) 
         async with asyncio.timeout(2):
             ended = (await other.post(f"responses/{made['id']}/cancel")).json()
         assert ended["status"] == "cancelled"
-        await until(lambda: not a.node.running, "the slot is free")
+        await until(lambda: not a.node.scheduler.running, "the slot is free")
 
 
 async def test_a_turn_that_is_viewed_elsewhere_only_goes_on(nodes: Nodes) -> None:
     async with two(nodes, ScriptedEngine(rate=60), ScriptedEngine(rate=60)) as (a, b):
         a.node.presence.grace = 0.6
-        b.running.sweep.pause = b.running.sweep.looks = 0.1
-        b.node.news.set()  # the pause that runs is the old one
+        b.running.reconciler.interval = b.running.reconciler.report_seconds = 0.1
+        b.node.cluster_changed.set()  # the pause that runs is the old one
         async with socket(a) as peer:
             await peer.ask("[tokens=150]", store=False)
             id = (await peer.next())["response"]["id"]
@@ -171,10 +171,10 @@ async def test_a_turn_that_is_ours_and_does_not_run_is_given_back_and_run(nodes:
     async with two(nodes) as (a, b), socket(a) as peer:
         await peer.ask("[hang@3]")
         await peer.until("response.output_text.delta")
-        ((ref, runner),) = a.node.running.items()
+        ((ref, runner),) = a.node.scheduler.running.items()
         assert runner.task is not None
         runner.task.cancel()
-        await until(lambda: ref in a.node.running or ref in b.node.running, "somebody goes on")
+        await until(lambda: ref in a.node.scheduler.running or ref in b.node.scheduler.running, "somebody goes on")
 
 
 async def test_a_poison_turn_is_given_up_and_takes_no_neighbour_along(nodes: Nodes) -> None:
@@ -190,7 +190,7 @@ async def test_a_poison_turn_is_given_up_and_takes_no_neighbour_along(nodes: Nod
         beside, poison = await asyncio.gather(*(end_of(last, each["id"]) for each in made))
         assert (poison["status"], poison["error"]["code"]) == ("failed", "cannot_continue")
         assert text_of(beside) == text
-        assert [one.node.state for one in served].count("failed") == 3
+        assert [one.node.state for one in served].count(NodeState.FAILED) == 3
 
 
 async def end_of(http: httpx2.AsyncClient, id: str) -> Event:
@@ -234,7 +234,7 @@ async def third(nodes: Nodes, how: str, change: Change, *engines: ScriptedEngine
         continues = await after_two(a, peer, how)
         await peer.ask(ASK, **continues)
         seen = [await peer.next() for _ in range(40)]
-        (ref,) = a.node.running
+        (ref,) = a.node.scheduler.running
         await change(a, ref)
         return numbered([*seen, *await peer.turn()])
 
@@ -249,7 +249,7 @@ async def die(served: Served, _: TurnRef) -> None:
 
 
 async def record_of(served: Served, ref: TurnRef) -> dict[str, bytes]:
-    turn = await served.node.store.turn(ref)
+    turn = await served.node.resources.store.turn(ref)
     assert turn is not None
     return turn.record
 
@@ -275,15 +275,15 @@ async def test_who_helps_with_the_queue_renders_what_it_takes(nodes: Nodes) -> N
         continues = await after_two(a, peer, "chain")
         async with client(a) as http:
             hanging = (await http.post("responses", json={"input": "[hang@1]", "background": True})).json()
-            await until(lambda: a.node.running, "its only slot is taken")
+            await until(lambda: a.node.scheduler.running, "its only slot is taken")
             answer = await peer.answer(ASK, **continues)
-            assert (text_of(answer), {ref.id for ref in a.node.running}) == (text, {hanging["id"]})
+            assert (text_of(answer), {ref.id for ref in a.node.scheduler.running}) == (text, {hanging["id"]})
             await http.post(f"responses/{hanging['id']}/cancel")
 
 
 async def test_the_response_before_it_may_be_deleted_meanwhile(nodes: Nodes) -> None:
     async def delete(served: Served, ref: TurnRef) -> None:
-        turn = await served.node.store.turn(ref)
+        turn = await served.node.resources.store.turn(ref)
         assert turn is not None
         async with client(served) as http:
             for id in await before(http, ref.id):

@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any, cast
 
-from server.log.journal import Journal, Writer
+from server.log.journal import ClaimedLog, Journal, Writer
 from server.protocol.entry import Event, Kind, decode
 from server.protocol.status import Status
 from server.store.types import Append, Ending, Item, Lease, LogEntry, NewTurn, TurnRef
@@ -62,10 +62,16 @@ def unique() -> str:
     return os.urandom(8).hex()
 
 
+def claimed(id: str = "resp_1", lease: Lease = MINE, caller: str = ALICE, **changes: Any) -> ClaimedLog:
+    """The log of the turn that `new()` makes, as its first owner finds it."""
+    fields: dict[str, Any] = {"last_seq": 1, "entries": [LogEntry(1, b"first")]}
+    return ClaimedLog(ref(id, caller), lease, **(fields | changes))
+
+
 async def begin(journal: Journal, store: object, id: str = "resp_1") -> Writer:
     """Admit a turn and open its log."""
     await cast("Store", store).create(new(id))
-    return journal.open_writer(ref(id), MINE, 1, None, [LogEntry(1, b"first")])
+    return journal.open_writer(claimed(id))
 
 
 def text(*words: str) -> list[Event]:

@@ -1,15 +1,16 @@
 """A turn that is written word by word while a test breaks things, and what its viewers saw."""
 
 import asyncio
-from itertools import count
+from itertools import cycle
 
 from server.log.journal import Journal, Writer
 from server.log.subscriber import LogNotice, LogSubscriber
 from server.protocol.entry import Event, Kind
 from server.protocol.status import Status
 from server.store.contracts import Store
-from server.store.types import LogEntry, TurnRef
-from tests.server.store.make import ALICE, DONE, MINE, ref
+from server.store.types import TurnRef
+from tests.server.log.sinks import RecordingSink
+from tests.server.store.make import ALICE, DONE, claimed
 
 
 async def written(
@@ -29,8 +30,8 @@ async def written(
 
 
 def begun(journal: Journal, caller: str = ALICE) -> Writer:
-    """A pen for the turn that `make.new()` makes."""
-    return journal.open_writer(ref(caller=caller), MINE, 1, None, [LogEntry(1, b"first")])
+    """A writer for the turn that `make.new()` makes."""
+    return journal.open_writer(claimed(caller=caller))
 
 
 async def ended(store: Store, writer: Writer) -> list[bytes]:
@@ -40,25 +41,18 @@ async def ended(store: Store, writer: Writer) -> list[bytes]:
     assert page.last_seq == writer.last_seq
     tops = [-1, *(logged.last_seq for logged in page.entries)]
     assert [logged.after_seq for logged in page.entries] == tops[:-1]
-    assert list(page.entries) == writer.tail.entries
+    assert list(page.entries) == writer.buffer.entries
     return [logged.entry for logged in page.entries]
 
 
 async def viewed(watcher: LogSubscriber, turn: TurnRef) -> tuple[list[bytes], list[LogNotice]]:
     """What a viewer is shown of a turn, and told beside it. It takes each second run of entries at once, if it can."""
-    entries: list[bytes] = []
     notices: list[LogNotice] = []
-    offers = count()
-
-    def take(run: list[LogEntry]) -> bool:
-        if next(offers) % 2:
-            return False
-        entries.extend(logged.entry for logged in run)
-        return True
-
-    async for one in watcher.subscribe(turn, -1, take):
+    every_second = cycle((True, False))
+    sink = RecordingSink(lambda: next(every_second))
+    async for one in watcher.subscribe(turn, -1, sink):
         if isinstance(one, LogNotice):
             notices.append(one)
         else:
-            entries += [logged.entry for logged in one]
-    return entries, notices
+            sink.entries += one
+    return [logged.entry for logged in sink.entries], notices

@@ -1,6 +1,5 @@
 """Spans, metrics and the canonical line; and that no chat text is in any of them."""
 
-import asyncio
 import io
 import json
 import logging
@@ -22,8 +21,10 @@ from structlog.testing import capture_logs
 
 from engine.scripted import ScriptedEngine
 from server.log.journal import Journal
+from server.log.subscriber import LogSubscriber
 from server.log_config import dict_config, formatter, resolve
-from server.node.node import Node
+from server.node.node import Node, NodeConfig
+from server.node.service import TurnService
 from server.protocol.errors import WireError
 from server.protocol.request import parse_request
 from server.protocol.response import Usage
@@ -248,7 +249,7 @@ async def node(telemetry: Telemetry) -> AsyncIterator[Node]:
     """A node without sockets, on a store in memory."""
     store = MemoryStore()
     async with Journal(store) as journal:
-        node = Node(ScriptedEngine(name="demo"), store, journal, telemetry, name="demo", queue=4)
+        node = Node(ScriptedEngine(name="demo"), store, journal, telemetry, NodeConfig("demo", 4))
         await node.load()
         try:
             yield node
@@ -265,9 +266,10 @@ class TestTurn:
 
     async def run(self, seen: Seen, **fields: Any) -> dict[str, Any]:
         async with node(seen.telemetry) as made:
-            admitted = await made.create(ask(**fields))
-            await asyncio.gather(*made.tasks)
-            stored = await made.store.response(admitted.ref)
+            async with LogSubscriber(made.resources.store) as subscriber:
+                admitted = await TurnService(made, made.resources.store, subscriber).create(ask(**fields))
+            await made.tasks.join()
+            stored = await made.resources.store.response(admitted.ref)
         assert stored is not None
         final: dict[str, Any] = orjson.loads(stored.response)
         return final

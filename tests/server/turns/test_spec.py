@@ -141,10 +141,6 @@ def test_the_suffix_is_the_response_s() -> None:
     assert LEAST.suffix == "abc"
 
 
-def test_structured() -> None:
-    assert [LEAST.structured, FULL.structured] == [False, True]
-
-
 def test_remembered_is_everything_said() -> None:
     answer = {"type": "message", "role": "assistant", "content": "Ho"}
     assert FULL.remembered([answer]) == Remembered("resp_abc", (*FULL.input, answer))

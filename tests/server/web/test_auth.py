@@ -4,12 +4,13 @@ import pytest
 
 from server.protocol.errors import WireError
 from server.settings import BadSetting
-from server.web.auth import ANONYMOUS, Authenticator, new_ticket
+from server.store.memory.store import MemoryStore
+from server.web.auth import ANONYMOUS, AccessRules, Authenticator
 
 KEYS = ("ann:secret-a", "bob:secret-b", "secret-c")
 
 
-def status(auth: Authenticator, authorization: str | None) -> int:
+def status(auth: AccessRules, authorization: str | None) -> int:
     with pytest.raises(WireError) as caught:
         auth.caller(authorization)
     return caught.value.status
@@ -19,48 +20,48 @@ class TestKeys:
     """Named and unnamed."""
 
     def test_without_keys_everyone_may_call(self) -> None:
-        auth = Authenticator((), (), ())
+        auth = AccessRules((), (), ())
         assert auth.open
         assert auth.caller(None) == auth.caller("Bearer whatever") == ANONYMOUS
 
     def test_a_key_names_its_caller(self) -> None:
-        auth = Authenticator(KEYS, (), ())
+        auth = AccessRules(KEYS, (), ())
         assert not auth.open
         assert [auth.caller(f"Bearer {key}") for key in ("secret-a", "secret-b")] == ["ann", "bob"]
 
     def test_a_key_without_a_name_gets_one_that_tells_nothing(self) -> None:
-        name = Authenticator(KEYS, (), ()).caller("Bearer secret-c")
+        name = AccessRules(KEYS, (), ()).caller("Bearer secret-c")
         assert name.startswith("key-")
         assert "secret" not in name
-        assert name == Authenticator(("secret-c",), (), ()).caller("Bearer secret-c")
+        assert name == AccessRules(("secret-c",), (), ()).caller("Bearer secret-c")
 
     def test_a_key_may_hold_colons(self) -> None:
-        assert Authenticator(("ann:a:b",), (), ()).caller("Bearer a:b") == "ann"
+        assert AccessRules(("ann:a:b",), (), ()).caller("Bearer a:b") == "ann"
 
     def test_one_caller_may_have_two_keys(self) -> None:
-        auth = Authenticator(("ann:one", "ann:two"), (), ())
+        auth = AccessRules(("ann:one", "ann:two"), (), ())
         assert auth.caller("Bearer one") == auth.caller("Bearer two") == "ann"
 
     @pytest.mark.parametrize("authorization", ["bearer secret-a", "BEARER secret-a", "Bearer  secret-a "])
     def test_the_scheme_is_read_as_the_standard_says(self, authorization: str) -> None:
-        assert Authenticator(KEYS, (), ()).caller(authorization) == "ann"
+        assert AccessRules(KEYS, (), ()).caller(authorization) == "ann"
 
     @pytest.mark.parametrize(
         "authorization",
         [None, "", "Bearer", "Bearer ", "Basic secret-a", "secret-a", "Bearer secret", "Bearer secret-ax", "Bearer ä"],
     )
     def test_everything_else_is_refused(self, authorization: str | None) -> None:
-        assert status(Authenticator(KEYS, (), ()), authorization) == 401
+        assert status(AccessRules(KEYS, (), ()), authorization) == 401
 
     @pytest.mark.parametrize("entry", [":secret", "ann:", ":", "ann:schlüssel", "ann:two words", "ann:a\nb"])
     def test_an_entry_that_is_no_key_names_the_setting_and_not_the_key(self, entry: str) -> None:
         with pytest.raises(BadSetting, match="API_KEYS") as caught:
-            Authenticator((entry,), (), ())
+            AccessRules((entry,), (), ())
         assert "sch" not in str(caught.value)
         assert "secret" not in str(caught.value)
 
     def test_no_key_can_be_read_off_the_object(self) -> None:
-        auth = Authenticator(KEYS, (), ())
+        auth = AccessRules(KEYS, (), ())
         shown = f"{auth!r} {vars(auth)!r}"
         assert not any(key in shown for key in ("secret-a", "secret-b", "secret-c"))
 
@@ -89,7 +90,7 @@ class TestHosts:
         ],
     )
     def test_ours(self, host: str) -> None:
-        Authenticator((), ("Chat.example.com",), ()).check_host(host)
+        AccessRules((), ("Chat.example.com",), ()).check_host(host)
 
     @pytest.mark.parametrize(
         "host",
@@ -112,29 +113,29 @@ class TestHosts:
     )
     def test_foreign(self, host: str | None) -> None:
         with pytest.raises(WireError) as caught:
-            Authenticator((), ("chat.example.com",), ()).check_host(host)
+            AccessRules((), ("chat.example.com",), ()).check_host(host)
         assert (caught.value.status, caught.value.code) == (403, "host_not_allowed")
 
     def test_this_machine_s_own_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("socket.gethostname", lambda: "Workstation")
-        Authenticator((), (), ()).check_host("workstation:8000")
+        AccessRules((), (), ()).check_host("workstation:8000")
 
     @pytest.mark.parametrize("entry", ["chat.example.com.", "chat.example.com:8000", "CHAT.example.com"])
     def test_entries_are_read_like_hosts(self, entry: str) -> None:
-        Authenticator((), (entry,), ()).check_host("chat.example.com")
+        AccessRules((), (entry,), ()).check_host("chat.example.com")
 
     @pytest.mark.parametrize("entry", ["", "::1", "."])
     def test_an_entry_that_is_no_name_opens_nothing(self, entry: str) -> None:
         with pytest.raises(WireError):
-            Authenticator((), (entry,), ()).check_host(None)
+            AccessRules((), (entry,), ()).check_host(None)
 
     def test_all(self) -> None:
-        Authenticator((), ("*",), ()).check_host("evil.tld")
+        AccessRules((), ("*",), ()).check_host("evil.tld")
 
 
 def allowed(origin: str | None, host: str | None = "node.example.com", *origins: str) -> bool:
     try:
-        Authenticator((), (), origins).check_origin(origin, host)
+        AccessRules((), (), origins).check_origin(origin, host)
     except WireError as error:
         return error.code != "origin_not_allowed"
     return True
@@ -218,10 +219,11 @@ class TestOrigins:
     )
     def test_an_entry_that_is_no_origin_names_the_setting(self, entry: str) -> None:
         with pytest.raises(BadSetting, match="ALLOWED_ORIGINS"):
-            Authenticator((), (), (entry,))
+            AccessRules((), (), (entry,))
 
 
-def test_tickets_are_long_and_never_the_same() -> None:
-    tickets = {new_ticket() for _ in range(100)}
+async def test_tickets_are_long_and_never_the_same() -> None:
+    authenticator = Authenticator(AccessRules((), (), ()), MemoryStore())
+    tickets = {str((await authenticator.make_ticket("ann"))["ticket"]) for _ in range(100)}
     assert len(tickets) == 100
     assert min(map(len, tickets)) == 32

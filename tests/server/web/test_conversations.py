@@ -90,7 +90,7 @@ async def test_the_lock_goes_with_a_turn_that_fails(served: Served) -> None:
         id = (await http.post("conversations", json={})).json()["id"]
         for ask in ("[fail@0]", "[fail@5]", "[tokens=1]"):
             assert (await http.post("responses", json={"input": ask, "conversation": id})).status_code == 200
-        await until(lambda: not served.node.running, "all ended")
+        await until(lambda: not served.node.scheduler.running, "all ended")
         assert (await http.delete(f"conversations/{id}")).status_code == 200
 
 

@@ -95,12 +95,12 @@ async def test_every_path_asks_for_the_key(nodes: Nodes) -> None:
 async def test_a_ticket_opens_one_socket_of_a_thousand(nodes: Nodes) -> None:
     async with nodes(api_keys="alice:secret") as served, client(served, headers=bearer("secret")) as http:
         ticket = (await http.post("tickets")).json()["ticket"]
-        gate = served.running.sockets.gate
+        authenticator = served.running.sockets.authenticator
         headers = {"host": "127.0.0.1"}
 
         async def take() -> str | None:
             try:
-                return await gate.websocket(headers, ticket)
+                return await authenticator.websocket_caller(headers, ticket)
             except WireError:
                 return None
 

@@ -51,7 +51,7 @@ async def test_a_client_that_leaves_an_sse_stream_leaves_nothing_behind(nodes: N
                 if "output_text.delta" in line:
                     break
         await until(lambda: not served.node.presence.watched_turns(), "the viewer left")
-        assert len(served.node.running) == 1  # a stored turn goes on
+        assert len(served.node.scheduler.running) == 1  # a stored turn goes on
 
 
 async def test_an_unkept_turn_without_a_reader_is_given_up(nodes: Nodes) -> None:
@@ -62,17 +62,17 @@ async def test_an_unkept_turn_without_a_reader_is_given_up(nodes: Nodes) -> None
         await until(lambda: served.node.presence.watched_turns(), "somebody reads")
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        await until(lambda: not served.node.running, "it was cancelled")
+        await until(lambda: not served.node.scheduler.running, "it was cancelled")
 
 
 async def test_a_stored_turn_whose_client_leaves_goes_on(nodes: Nodes, slow: ScriptedEngine) -> None:
     async with nodes(slow) as served, client(served) as http:
         asking = asyncio.create_task(http.post("responses", json={"input": "[tokens=100]"}))
         await until(lambda: served.node.presence.watched_turns(), "somebody reads")
-        (ref,) = served.node.running
+        (ref,) = served.node.scheduler.running
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        await until(lambda: not served.node.running, "it ended")
+        await until(lambda: not served.node.scheduler.running, "it ended")
         assert (await http.get(f"responses/{ref.id}")).json()["status"] == "completed"
 
 

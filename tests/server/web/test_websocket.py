@@ -253,7 +253,7 @@ async def test_a_prompt_that_is_too_long(nodes: Nodes) -> None:
 
 async def test_a_connection_has_an_age(nodes: Nodes) -> None:
     async with nodes() as served:
-        served.running.sockets.limits = SocketLimits(age=0.05, beat=0.02)
+        served.running.sockets.limits = SocketLimits(age=0.05, tick=0.02)
         async with socket(served) as peer:
             assert (await peer.error())["code"] == "websocket_connection_limit_reached"
             assert await peer.closed() == 1000
@@ -261,7 +261,7 @@ async def test_a_connection_has_an_age(nodes: Nodes) -> None:
 
 async def test_who_sees_nothing_is_told_what_it_waits_for(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(slots=1)) as served:
-        served.running.sockets.limits = SocketLimits(quiet=0.05, beat=0.02)
+        served.running.sockets.limits = SocketLimits(quiet=0.05, tick=0.02)
         async with socket(served) as peer:
             await peer.ask("[hang@0]", stream_id="a")
             await peer.until("response.in_progress")
@@ -280,7 +280,7 @@ async def test_who_sees_nothing_is_told_what_it_waits_for(nodes: Nodes) -> None:
 
 async def test_a_queue_says_how_long_it_takes(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(slots=1, rate=200)) as served:
-        served.running.sockets.limits = SocketLimits(quiet=0.03, beat=0.01)
+        served.running.sockets.limits = SocketLimits(quiet=0.03, tick=0.01)
         async with socket(served) as peer:
             await peer.answer("[tokens=40]")
             for lane in "abc":
@@ -295,15 +295,15 @@ async def test_a_queue_says_how_long_it_takes(nodes: Nodes) -> None:
 
 async def test_a_reader_that_stops_is_closed_and_its_turn_goes_on(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(rate=0)) as served:
-        served.running.sockets.limits = SocketLimits(send=0.3, beat=0.05, goodbye=0.1)
+        served.running.sockets.limits = SocketLimits(send=0.3, tick=0.05, goodbye=0.1)
         async with socket(served, max_queue=1, close_timeout=0.1) as peer:
             peer.socket.transport.pause_reading()
             await peer.ask("[tokens=30000]", store=True, max_output_tokens=40000)
-            await until(lambda: served.node.running, "the turn runs")
-            ref = next(iter(served.node.running))
+            await until(lambda: served.node.scheduler.running, "the turn runs")
+            ref = next(iter(served.node.scheduler.running))
             await until(lambda: not served.running.sockets.sockets, "the slow reader was given up")
-            await until(lambda: not served.node.running, "the turn ended")
-            stored = await served.node.store.response(ref)
+            await until(lambda: not served.node.scheduler.running, "the turn ended")
+            stored = await served.node.resources.store.response(ref)
             assert stored is not None
             assert stored.status == "completed"
             peer.socket.transport.resume_reading()
@@ -323,7 +323,7 @@ async def test_goodbye_to_a_reader_that_stopped_does_not_hang(nodes: Nodes) -> N
 
 async def test_events_of_ours_never_use_up_a_number(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(rate=100)) as served:
-        served.running.sockets.limits = SocketLimits(quiet=0.0, beat=0.01)
+        served.running.sockets.limits = SocketLimits(quiet=0.0, tick=0.01)
         async with socket(served) as peer:
             await peer.ask("[tokens=30] [first=0.2]")
             events = await peer.turn()
@@ -339,5 +339,5 @@ async def test_a_long_lived_socket_keeps_nothing_of_what_is_over(served: Served)
         await peer.error()
         (open,) = served.running.sockets.sockets
         await until(lambda: not open.tasks, "no task is left but the reader's")
-        assert open.viewers == {}
+        assert open.viewed == {}
         assert open.connection.in_flight == open.connection.waiting == 0

@@ -138,7 +138,7 @@ async def test_slot_that_moves_stops_its_own_partition_until_it_has_arrived(clus
         await on.create(new(f"other {n}"))
     source = cluster.index(key(ALICE))
     to = next(index for index in (0, 1, 2) if index not in (source, cluster.index(key(BOB))))
-    async with Journal(on, pace=QUICK) as journal, LogSubscriber(viewer, patience=SHORT) as watcher:
+    async with Journal(on, policy=QUICK) as journal, LogSubscriber(viewer, policy=SHORT) as watcher:
         seen = [asyncio.create_task(viewed(watcher, ref(caller=caller))) for caller in (ALICE, BOB)]
         moving = asyncio.create_task(move(cluster, source, to))
         logs = await asyncio.gather(
@@ -193,7 +193,7 @@ async def test_lost_master_stops_its_own_partitions_and_comes_back(fragile: Mast
     store = connect(fragile.url, timeout=0.5)
     for caller in (lost, *others):
         await store.create(new(caller=caller))
-    async with Journal(store, pace=QUICK) as journal, LogSubscriber(store, patience=SHORT) as watcher:
+    async with Journal(store, policy=QUICK) as journal, LogSubscriber(store, policy=SHORT) as watcher:
         seen = asyncio.create_task(viewed(watcher, ref(caller=lost)))
         back = asyncio.Event()
         stuck = asyncio.create_task(written(journal, store, asyncio.create_task(_lose(fragile, back)), caller=lost))
@@ -219,7 +219,7 @@ async def test_replica_takes_over_and_the_writer_goes_on(fragile: Masters) -> No
     with replica(binary("redis7"), fragile) as successor:
         store = connect(fragile.url, timeout=0.5)
         await store.create(new(caller=caller))
-        async with Journal(store, pace=QUICK) as journal, LogSubscriber(store, patience=SHORT) as watcher:
+        async with Journal(store, policy=QUICK) as journal, LogSubscriber(store, policy=SHORT) as watcher:
             seen = asyncio.create_task(viewed(watcher, ref(caller=caller)))
             entries = await written(journal, store, asyncio.create_task(_fail(fragile, successor)), caller=caller)
             assert (await seen)[0] == entries

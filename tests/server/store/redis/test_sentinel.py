@@ -15,6 +15,7 @@ from server.store.redis.store import RedisStore, connect
 from server.store.types import WriteStatus
 from tests.redis_cluster import Watched, wait_for, watched
 from tests.redis_server import Listening, binary
+from tests.server.log.stalls import stall_changes
 from tests.server.log.test_subscriber import SHORT
 from tests.server.peer import until
 from tests.server.store.make import append, new, ref
@@ -80,10 +81,10 @@ async def test_wrong_kind_of_address_is_named(pair: Watched) -> None:
 async def test_writer_and_viewer_go_on_when_the_master_is_lost(pair: Watched) -> None:
     store, elsewhere = connect(pair.url, timeout=0.5), connect(pair.url, timeout=0.5)
     await store.create(new())
-    changes: list[bool] = []
     async with (
-        Journal(store, pace=QUICK, on_stall=changes.append) as journal,
-        LogSubscriber(elsewhere, patience=SHORT) as watcher,
+        Journal(store, policy=QUICK) as journal,
+        stall_changes(journal) as changes,
+        LogSubscriber(elsewhere, policy=SHORT) as watcher,
     ):
         seen = asyncio.create_task(viewed(watcher, ref()))
         entries = await written(journal, store, asyncio.create_task(_lose(pair)))
@@ -110,7 +111,7 @@ async def test_writer_leaves_a_master_that_was_replaced_by_hand(pair: Watched) -
     """It still takes writes: only the sentinels know."""
     store = connect(pair.url)
     await store.create(new())
-    async with Journal(store, pace=QUICK) as journal:
+    async with Journal(store, policy=QUICK) as journal:
         entries = await written(journal, store, asyncio.create_task(_replace(pair, store)))
         assert _is_master(pair.master)
         assert pair.replica.admin.xlen(store._keys.log("alice", "resp_1")) == len(entries)
@@ -128,7 +129,7 @@ async def test_master_stays_when_its_sentinels_are_gone(pair: Watched, monkeypat
     store = connect(pair.url)
     await store.create(new())
     pair.sentinel.kill()
-    async with Journal(store, pace=QUICK) as journal:
+    async with Journal(store, policy=QUICK) as journal:
         assert len(await written(journal, store, asyncio.create_task(asyncio.sleep(0.3)))) > 2
     await store.close()
 

@@ -16,6 +16,7 @@ from server.store.redis.keys import Lifetimes
 from server.store.redis.store import RedisStore, connect
 from server.store.types import Checkpoint, WriteStatus
 from tests.redis_server import Server
+from tests.server.log.stalls import stall_changes
 from tests.server.log.test_subscriber import SHORT, everything
 from tests.server.store.make import ALICE, append, ending, item, new, ref
 from tests.server.store.story import written
@@ -122,7 +123,7 @@ async def test_log_that_is_not_there_is_lost(redis: RedisStore) -> None:
 
 
 async def test_key_of_another_type_loses_one_viewer(redis: RedisStore) -> None:
-    async with LogSubscriber(redis, patience=SHORT) as watcher:
+    async with LogSubscriber(redis, policy=SHORT) as watcher:
         for id in ("a", "b"):
             await redis.create(new(id))
         seen = [asyncio.create_task(everything(watcher, 1, id)) for id in ("a", "b")]
@@ -286,8 +287,11 @@ async def test_stall_loses_and_repeats_nothing(own: Server) -> None:
             await asyncio.sleep(0.6)
             own.signal(signal.SIGCONT)
 
-    changes: list[bool] = []
-    async with Journal(store, on_stall=changes.append) as journal, LogSubscriber(viewer, patience=SHORT) as watcher:
+    async with (
+        Journal(store) as journal,
+        stall_changes(journal) as changes,
+        LogSubscriber(viewer, policy=SHORT) as watcher,
+    ):
         seen = asyncio.create_task(everything(watcher, -1))
         entries = await written(journal, store, asyncio.create_task(stall()))
         assert len(await seen) == len(entries)
@@ -307,8 +311,8 @@ async def test_restart_loses_and_repeats_nothing_that_was_kept(own: Server) -> N
         await asyncio.to_thread(own.start)
 
     async with (
-        Journal(store, pace=CommitPolicy(stall_seconds=0.05)) as journal,
-        LogSubscriber(viewer, patience=SHORT) as watcher,
+        Journal(store, policy=CommitPolicy(stall_seconds=0.05)) as journal,
+        LogSubscriber(viewer, policy=SHORT) as watcher,
     ):
         seen = asyncio.create_task(everything(watcher, -1))
         entries = await written(journal, store, asyncio.create_task(restart()))

@@ -142,13 +142,13 @@ async def test_a_message_whose_end_does_not_come_is_given_up(
     served: Served, monkeypatch: pytest.MonkeyPatch, opcode: int
 ) -> None:
     """However much the client says besides; one whose end comes in time is not touched."""
-    monkeypatch.setattr(transport, "REST", 0.3)
+    monkeypatch.setattr(transport, "MESSAGE_SECONDS", 0.3)
     first, *others = fragments(ASK, 10)
     async with raw(served) as peer:
         await peer.write(first, *others)
         while (await peer.event())["type"] != "response.completed":
             pass
-        timer = protocol(served).rest
+        timer = protocol(served).message_timer
         assert timer is not None
         assert timer.cancelled()
         await peer.write(frame(opcode, b"{", fin=False), frame(CONTINUATION, b" ", fin=False), frame(PING, b"here"))
@@ -191,7 +191,7 @@ async def test_the_kernel_takes_little_for_a_reader_that_stopped(nodes: Nodes) -
 async def test_a_goodbye_comes_behind_what_was_not_read_yet(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(rate=0)) as served:
         narrow(served)
-        served.running.sockets.limits = SocketLimits(send=0.2, beat=0.05)
+        served.running.sockets.limits = SocketLimits(send=0.2, tick=0.05)
         async with raw(served, buffer=SMALL) as peer:
             await peer.say("response.create", input="[tokens=9000]", max_output_tokens=10_000)
             await until(lambda: not served.running.sockets.sockets, "it was given up")
@@ -199,12 +199,12 @@ async def test_a_goodbye_comes_behind_what_was_not_read_yet(nodes: Nodes) -> Non
 
 
 @pytest.mark.usefixtures("unmerged")
-@pytest.mark.parametrize(("limits", "ping"), [(SocketLimits(send=0.2, beat=0.05), 20.0), (SocketLimits(), 0.2)])
+@pytest.mark.parametrize(("limits", "ping"), [(SocketLimits(send=0.2, tick=0.05), 20.0), (SocketLimits(), 0.2)])
 async def test_a_closed_connection_that_nobody_reads_is_given_up(
     served: Served, monkeypatch: pytest.MonkeyPatch, limits: SocketLimits, ping: float
 ) -> None:
     """Whoever closed it: the application, or the web server for want of a pong."""
-    monkeypatch.setattr(transport, "LINGER", 0.2)
+    monkeypatch.setattr(transport, "LINGER_SECONDS", 0.2)
     narrow(served)
     served.running.sockets.limits = limits
     served.server.config.ws_ping_interval = served.server.config.ws_ping_timeout = ping
@@ -233,14 +233,14 @@ async def test_an_open_socket_keeps_nothing_of_its_handshake(served: Served) -> 
 async def test_a_peer_that_leaves_while_it_is_let_in_is_no_error(
     served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gate = served.running.sockets.gate
-    check = gate.websocket
+    authenticator = served.running.sockets.authenticator
+    check = authenticator.websocket_caller
 
     async def leaving(headers: Mapping[str, str], ticket: str | None) -> str:
         protocol(served).transport.abort()
         return await check(headers, ticket)
 
-    monkeypatch.setattr(gate, "websocket", leaving)
+    monkeypatch.setattr(authenticator, "websocket_caller", leaving)
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     writer.write(UPGRADE + b"\r\n")
     async with asyncio.timeout(PATIENCE):
