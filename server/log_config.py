@@ -52,7 +52,12 @@ def dict_config(style: str, level: str) -> dict[str, Any]:
 
 
 def _console() -> Any:
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(),
+        pad_event_to=0,
+        # A traceback with local variables would hold chat text, which is in no log.
+        exception_formatter=structlog.dev.plain_traceback,
+    )
 
 
 def _strip(logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -3,21 +3,13 @@
 import asyncio
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
+from engine.base import Sink
 from server.store.errors import PositionLost
 from server.store.types import LogEntry
 
-
-class EntrySink(Protocol):
-    """Where a reader that waits for entries can be handed them without a task switch."""
-
-    def try_push(self, entries: list[LogEntry]) -> bool:
-        """Take the entries at once, in order with what the iterator yields, without waking anyone.
-
-        False: not taken, they come by the iterator. Raises nothing.
-        """
-        ...
+# Where a reader that waits for entries is handed them without a task switch.
+EntrySink = Sink[list[LogEntry]]
 
 
 class LogBuffer:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.base import Sink
 
 AT_ONCE = 64  # events of a log in memory that are handed out before others get a turn
-SHARED_BYTES = 128 * 1024  # of rendered events that are kept while several subscriptions follow a turn
+SHARED_BYTES = 64 * 1024  # of rendered events that are kept of a turn while anybody follows it
 
 
 class RenderedEntry(msgspec.Struct, frozen=True, gc=False):
@@ -32,60 +32,41 @@ class RenderedEntry(msgspec.Struct, frozen=True, gc=False):
     frames: list[bytes]
     has_begun: bool  # an event beside created, queued and in_progress is in it
     response: dict[str, Any] | None  # the finished response, with the terminal event
+    size: int  # bytes of all frames
 
 
 class RenderedTurn:
     """A turn's entries as JSON, made once for all subscriptions on this node.
 
-    The latest entry is always kept, so that those who are all at the end share it. Earlier ones are kept while two or
-    more follow, at most `SHARED_BYTES` of them, for those who are a little behind.
+    The latest ones are kept, at most `SHARED_BYTES`, for those who come later or are a little behind.
     """
 
     def __init__(self, response: dict[str, Any]) -> None:
-        self.followers = 0  # subscriptions that are being read
+        self.kept_bytes = 0  # of the frames that are kept
         self._renderer = EventRenderer(response)
-        self._latest: tuple[int, RenderedEntry] | None = None
         self._kept: dict[int, RenderedEntry] = {}  # by the number of the last event, oldest rendering first
-        self._bytes = 0  # of the frames in `_kept`
 
     def entry(self, logged: LogEntry) -> RenderedEntry:
         """Render an entry, or find it rendered. The bytes are compared: numbers alone do not outlive a lost store."""
-        latest = self._latest
-        if latest is not None and latest[0] == logged.last_seq and latest[1].entry == logged.entry:
-            return latest[1]
         known = self._kept.get(logged.last_seq)
-        if known is None or known.entry != logged.entry:
-            known = self._render(logged)
-            if self.followers > 1:
-                self._keep(logged.last_seq, known)
-        self._latest = (logged.last_seq, known)
-        return known
-
-    def leave(self) -> None:
-        """A subscription ends. The last but one takes with it what was kept for both."""
-        self.followers -= 1
-        if self.followers < 2:
-            self._kept.clear()
-            self._bytes = 0
+        if known is not None and known.entry == logged.entry:
+            return known
+        rendered = self._render(logged)
+        if known is not None:
+            self.kept_bytes -= self._kept.pop(logged.last_seq).size
+        self._kept[logged.last_seq] = rendered
+        self.kept_bytes += rendered.size
+        while self.kept_bytes > SHARED_BYTES and len(self._kept) > 1:
+            self.kept_bytes -= self._kept.pop(next(iter(self._kept))).size
+        return rendered
 
     def _render(self, logged: LogEntry) -> RenderedEntry:
         entry = decode(logged.entry)
         last = entry.events[-1]
         response = last.data if last.kind in TERMINAL else None
         frames = self._renderer.frames(entry, logged.last_seq)
-        return RenderedEntry(logged.entry, frames, last.kind > Kind.IN_PROGRESS, response)
-
-    def _keep(self, last_seq: int, rendered: RenderedEntry) -> None:
-        before = self._kept.pop(last_seq, None)
-        self._bytes += _size(rendered) - (_size(before) if before is not None else 0)
-        self._kept[last_seq] = rendered
-        while self._bytes > SHARED_BYTES:
-            oldest = next(iter(self._kept))
-            self._bytes -= _size(self._kept.pop(oldest))
-
-
-def _size(rendered: RenderedEntry) -> int:
-    return sum(map(len, rendered.frames))
+        size = len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
+        return RenderedEntry(logged.entry, frames, last.kind > Kind.IN_PROGRESS, response, size)
 
 
 class RenderedTurns:
@@ -134,19 +115,15 @@ class TurnSubscription:
 
         Frames that the sink takes are not yielded. `last_seq` is right whenever a list is handed out.
         """
-        self._rendered.followers += 1
-        try:
-            with self._presence.watching(self.ref):
-                async with aclosing(self._subscriber.subscribe(self.ref, self.last_seq, self)) as updates:
-                    async for update in updates:
-                        if isinstance(update, LogNotice):
-                            self.is_stalled = update is LogNotice.STALLED
-                            continue
-                        for frames in self._batches(update):
-                            yield frames
-                            await self._pause(len(frames))
-        finally:
-            self._rendered.leave()
+        with self._presence.watching(self.ref):
+            async with aclosing(self._subscriber.subscribe(self.ref, self.last_seq, self)) as updates:
+                async for update in updates:
+                    if isinstance(update, LogNotice):
+                        self.is_stalled = update is LogNotice.STALLED
+                        continue
+                    for frames in self._batches(update):
+                        yield frames
+                        await self._pause(len(frames))
 
     def _batches(self, update: Sequence[LogEntry]) -> Iterator[list[bytes]]:
         """The new events of these entries, at most `AT_ONCE` together; moves the position with each."""

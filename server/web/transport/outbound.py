@@ -84,7 +84,7 @@ class OutboundBuffer:
                 raise PeerGone from error
 
     def try_send(self, texts: Sequence[bytes]) -> bool:
-        """Send messages in one write, if they fit one and nothing has to wait; or return False, and `send` knows why."""
+        """Send messages in one write if they fit and nothing has to wait; or return False, and `send` knows why."""
         if self.closed or self._queue:
             return False
         frames = framed(texts[0]) if len(texts) == 1 else b"".join(map(framed, texts))

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import logging.config
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -343,3 +344,16 @@ class TestLogFormat:
         line = formatter("console").format(record)
         assert "said hello" in line
         assert not line.startswith("{")
+
+    def test_a_traceback_shows_no_local_variables(self) -> None:
+        """They would hold chat text."""
+        try:
+            chat = f"my {SECRET}"
+            raise ValueError(len(chat))
+        except ValueError:
+            info = sys.exc_info()
+        line = formatter("console").format(
+            logging.LogRecord("somebody", logging.ERROR, __file__, 1, "failed", (), info)
+        )
+        assert "ValueError" in line
+        assert SECRET not in line
