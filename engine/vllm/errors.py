@@ -5,9 +5,6 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from engine.base import BadRequest, EngineDead, EngineError, Overloaded
 
-# Absent in vLLM 0.24, whose queue has no limit.
-_QUEUE_FULL: type[Exception] = getattr(exceptions, "GracefulHTTPError", EngineDeadError)
-
 
 def translated(error: Exception) -> EngineError:
     """The error to raise in place of one that came out of a generation."""
@@ -16,7 +13,7 @@ def translated(error: Exception) -> EngineError:
         return error
     if isinstance(error, EngineDeadError):
         return EngineDead("the engine's processes ended")
-    if isinstance(error, _QUEUE_FULL):
+    if isinstance(error, exceptions.GracefulHTTPError):
         return Overloaded(str(error))
     if isinstance(error, exceptions.VLLMValidationError | ValueError):
         return BadRequest(str(error))
