@@ -5,7 +5,8 @@ import pytest
 from server.protocol.status import Status
 from server.store.contracts import Store
 from server.store.errors import Locked, Missing, Moved
-from server.store.redis.store import DEPTH, RedisStore
+from server.store.redis.scripts import MAX_HISTORY_DEPTH
+from server.store.redis.store import RedisStore
 from server.store.types import Checkpoint, Conversation, StoredResponse
 from tests.server.store.make import ALICE, BOB, ending, item, jsons, new, ref
 
@@ -71,7 +72,7 @@ async def test_two_turns_from_one_place_at_the_same_time_fork(store: Store) -> N
 
 async def test_forks_of_forks_stay_readable_in_one_call(store: Store) -> None:
     place, said = await turn(store, "t0"), ["t0?", "t0!"]
-    for n in range(1, 3 * DEPTH):
+    for n in range(1, 3 * MAX_HISTORY_DEPTH):
         await turn(store, f"other{n}", place)
         place = await turn(store, f"t{n}", place)
         said += [f"t{n}?", f"t{n}!"]
@@ -80,11 +81,11 @@ async def test_forks_of_forks_stay_readable_in_one_call(store: Store) -> None:
 
 async def test_fork_depth_is_bounded(redis: RedisStore) -> None:
     place = await turn(redis, "t0")
-    for n in range(1, 2 * DEPTH + 2):
+    for n in range(1, 2 * MAX_HISTORY_DEPTH + 2):
         await turn(redis, f"other{n}", place)
         place = await turn(redis, f"t{n}", place)
         depth = await redis._client.call("HGET", redis._keys.segment(ALICE, f"t{n}"), "depth")
-        assert int(depth) <= DEPTH
+        assert int(depth) <= MAX_HISTORY_DEPTH
 
 
 async def test_turn_without_items_ends_where_its_parent_ended(store: Store) -> None:

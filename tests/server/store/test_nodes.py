@@ -126,6 +126,6 @@ async def another_run(store: Store) -> None:
         store.run = "2"
         return
     assert isinstance(store, RedisStore)
-    async with store._client.at(store._keys.open(store.partition(ALICE))) as client:
+    async with store._client.server_of(store._keys.unfinished(store.partition(ALICE))) as client:
         for key in await client.call("KEYS", "*:turn:*"):
             await client.call("HSET", key, "run", "0" * 40)
