@@ -14,10 +14,10 @@ class MemoryNodeRegistry(MemoryPart):
         self._infos: dict[str, bytes] = {}
         self._notifications: dict[str, list[TurnRef]] = {}
 
-    async def beat(self, owner: str, note: bytes) -> ClusterSnapshot:
+    async def beat(self, owner: str, info: bytes) -> ClusterSnapshot:
         """See `NodeRegistry.beat`."""
         self._counts[owner] = self._counts.get(owner, 0) + 1
-        self._infos[owner] = note
+        self._infos[owner] = info
         return ClusterSnapshot(dict(self._counts), dict(self._infos), tuple(self._notifications.pop(owner, ())))
 
     async def notify_owner(self, owner: str, ref: TurnRef) -> None:

@@ -8,10 +8,10 @@ from server.store.types import ClusterSnapshot, TurnRef
 class RedisNodeRegistry(RedisPart):
     """Keeps the contract `NodeRegistry`. Every method is one script."""
 
-    async def beat(self, owner: str, note: bytes) -> ClusterSnapshot:
+    async def beat(self, owner: str, info: bytes) -> ClusterSnapshot:
         """See `NodeRegistry.beat`."""
         nodes, notifications = self._keys.nodes(), self._keys.notifications(owner)
-        flat, taken = await self._client.run(Beat(nodes=nodes, notifications=notifications, owner=owner, info=note))
+        flat, taken = await self._client.run(Beat(nodes=nodes, notifications=notifications, owner=owner, info=info))
         rows = {name.decode(): value.split(b" ", 1) for name, value in zip(flat[::2], flat[1::2], strict=True)}
         return ClusterSnapshot(
             counts={name: int(count) for name, (count, _) in rows.items()},
