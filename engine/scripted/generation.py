@@ -33,11 +33,7 @@ class ScriptedGeneration:
         self._unsent: Chunk | None = None  # for the iterator: the sink did not take it
 
     def step(self, now: float) -> float | None:
-<<<<<<< HEAD
-        """Generate what is due. Returns when more is; None if the iterator has a chunk or a lever to pull."""
-=======
         """Generate what is due. Returns when more is, or None if the iterator has a chunk to yield or a lever next."""
->>>>>>> 3b0dd26e9181e2d6105be27ee13ad49ae22b84e7
         rate = self._rate()
         chunk = self._decoder.chunk(self.index, self._count(now, rate), self._cached)
         count = len(chunk.token_ids)

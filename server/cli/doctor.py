@@ -12,7 +12,7 @@ from pathlib import Path
 
 from server.settings import BadSetting, Settings
 from server.store.errors import StoreError
-from server.store.redis.embedded import find
+from server.store.redis.embedded import find_redis_server
 from server.store.redis.keys import Lifetimes
 from server.store.redis.store import connect
 
@@ -101,7 +101,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield asyncio.run(_ask_redis(settings))
         return
     try:
-        yield True, "Redis", f"our own, {find()}, with its data in {settings.folder}"
+        yield True, "Redis", f"our own, {find_redis_server()}, with its data in {settings.folder}"
     except (StoreError, OSError) as error:
         yield False, "Redis", str(error)
     parent = next(path for path in (settings.folder, *settings.folder.parents) if path.exists())
@@ -114,7 +114,7 @@ async def _ask_redis(settings: Settings) -> Finding:
         store = connect(settings.redis_url, Lifetimes())
         try:
             await store.check()
-            what = store.what
+            what = store.description
         finally:
             await store.close()
     except StoreError as error:

@@ -1,1 +1,1 @@
-"""Where everything lives that must outlive a process."""
+"""State that must survive a process: turns and their logs, history, the registry of nodes, tickets."""

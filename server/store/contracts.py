@@ -1,14 +1,14 @@
 """The four contracts of a store: turns with their logs, history, the registry of nodes, and tickets.
 
-A part of the server asks for the narrowest one that it needs. Backends keep all four (`Store`) and are interchangeable;
-the contract suite in `tests/server/store` says what each method must do.
+Code depends on the narrowest one that it needs. Backends keep all four (`Store`) and are interchangeable; the contract
+suite in `tests/server/store` says what each method must do.
 
 **Atomicity.** Everything of one caller is kept in one partition, so every method happens whole or not at all, also when
-its answer is lost. Every write names what it expects (lease, position, status): repeated, or late, it answers
-`DUPLICATE`, `FENCED`, `GAP` or `FINISHED` and changes nothing.
+its answer is lost. Every write to a turn names what it expects (lease, position, status): repeated, or late, it answers
+`DUPLICATE`, `FENCED`, `GAP` or `FINISHED` and changes nothing. `append` is atomic for each turn of its batch.
 
-**Errors.** Every method may raise `StoreDown` (no answer: repeat it), writes also `StoreFull`; a `Conflict` is the
-caller's own doing and is named at the method. See `server.store.errors`.
+**Errors.** Every method may raise `StoreDown` (no answer: call it again), writes also `StoreFull`. A `Conflict` is due
+to what the caller asked for; those that a method raises are named at it. See `server.store.errors`.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class TurnStore(Protocol):
 
     @property
     def partitions(self) -> int:
-        """How many there are; one call reaches one partition."""
+        """How many partitions there are. One call reaches one of them."""
         ...
 
     def partition(self, caller: str) -> int:
@@ -51,67 +51,67 @@ class TurnStore(Protocol):
         ...
 
     async def find_idempotent(self, caller: str, key: str) -> tuple[str, str] | None:
-        """The turn that an idempotency key made, and the fingerprint of its request."""
+        """The turn that an idempotency key created, and the fingerprint of its request."""
         ...
 
     async def append(self, batch: Sequence[Append]) -> list[WriteResult]:
-        """Append many turns' entries, all of one partition, in one call; each has a result of its own."""
+        """Append one entry to each of many logs, all of one partition. Each has its own result, in the same order."""
         ...
 
     async def claim(self, ref: TurnRef, seen: Lease | None, owner: str, *, above: int = 0) -> WriteResult:
         """Take a turn whose lease is `seen` (None: queued). The new lease is in the result.
 
         Repeated by the same owner it answers DUPLICATE with that owner's lease; FENCED if the lease is another one.
-        `above` is the fence of an owner who finds a store that is older than what it wrote: the new fence is higher,
-        and the claim does not count as one from a dead owner.
+        `above` is given by an owner who finds the store older than what it wrote, and is its fence: the new fence is
+        higher, and the claim is not counted as one from a dead owner.
 
-        Where the store is not the one that the turn was last claimed from (another Redis process), entries that viewers
-        saw may be missing: the result says `hole`, and the first entry that follows begins HOLE numbers higher.
+        If the store was restarted since the turn was last claimed (another Redis process), entries that viewers have
+        seen may be missing: the result has `hole`, and the first entry that follows begins HOLE numbers higher.
         """
         ...
 
     async def offer(self, ref: TurnRef, lease: Lease) -> WriteResult:
-        """Mark a running turn as free to claim, and keep writing until somebody does."""
+        """Mark a running turn as free to claim. Its owner keeps writing until another node claims it."""
         ...
 
     async def release(self, ref: TurnRef, lease: Lease) -> WriteResult:
-        """Give a turn back: nobody's, to be claimed as if it were queued. Its fence goes on rising."""
+        """Give up a turn: it has no owner, and is claimed as if it were queued. Its fence goes on rising."""
         ...
 
     async def cancel(self, ref: TurnRef) -> WriteResult:
-        """Ask for a stop: every later append says `stop`. FINISHED and LOST as they are; `lease` names the owner."""
+        """Request a stop: every later append answers `stop`. The result's `lease` names the owner."""
         ...
 
     async def finish(self, ending: Ending) -> WriteResult:
-        """Write the terminal event, the response, the history and the unlock; only an open turn has an end."""
+        """End a turn: write terminal event, response and history, unlock the conversation. FINISHED if it has ended."""
         ...
 
     async def report_viewer(self, ref: TurnRef) -> None:
-        """Say that a node which does not run this turn has viewers of it."""
+        """Count a report that a node which does not run this turn has viewers of it. Ignored once it has ended."""
         ...
 
     async def delete(self, ref: TurnRef) -> bool:
-        """Forget a response and its log, leave a tombstone so that no late write revives it. False: was not there."""
+        """Delete a response and its log. A tombstone lets no late write revive it. False: it was not there."""
         ...
 
     async def turn(self, ref: TurnRef) -> Turn | None:
-        """Read a turn's hash."""
+        """A turn as it is now. None: it never was, was deleted, or ended some time ago."""
         ...
 
     async def read(self, ref: TurnRef, after: int, limit: int) -> LogPage:
-        """Entries that hold events above `after`, oldest first. The first one may begin at or below it."""
+        """At most `limit` entries with events above `after`, oldest first. The first one may begin at or below it."""
         ...
 
     async def follow(self, after: dict[TurnRef, int], wait_ms: int) -> dict[TurnRef, tuple[LogEntry, ...]]:
-        """Block until one of these logs (of one partition) grows beyond its position, at most `wait_ms`."""
+        """Block until one of these logs, all of one partition, grows beyond its position, or `wait_ms` have passed."""
         ...
 
     async def wake(self, partition: int) -> None:
-        """Make a `follow` that blocks in this partition return now. Without one, nothing happens."""
+        """Make a `follow` that blocks in this partition return at once. Without one, nothing happens."""
         ...
 
     async def unfinished_turns(self, partition: int) -> list[Turn]:
-        """All unfinished turns of a partition, their lifetimes renewed. Record fields are left out."""
+        """All unfinished turns of a partition, without their records. Renews their lifetimes."""
         ...
 
 
@@ -119,71 +119,77 @@ class HistoryStore(Protocol):
     """Finished responses, the items that turns continue, and conversations."""
 
     async def response(self, ref: TurnRef) -> StoredResponse | None:
-        """A finished response."""
+        """A finished response. None: the turn is unfinished, was deleted, or never was."""
         ...
 
     async def history(self, caller: str, checkpoint: Checkpoint) -> list[bytes] | None:
-        """All items up to a checkpoint, oldest first, in one call however many segments it spans. None: gone."""
+        """All items up to a checkpoint, oldest first, however many segments that spans. None: any of them is gone."""
         ...
 
     async def input_items(self, ref: TurnRef) -> list[bytes] | None:
-        """The input items that came with this turn, finished or not. None: no such turn."""
+        """The input items that came with a turn, finished or not. None: no such turn."""
         ...
 
     async def create_conversation(self, caller: str, conversation: Conversation, items: Sequence[Item]) -> None:
-        """Create one, with its first items."""
+        """Create a conversation with its first items. If it exists, nothing changes."""
         ...
 
     async def conversation(self, caller: str, id: str) -> Conversation | None:
-        """Read one."""
+        """A conversation. None: not there."""
         ...
 
     async def conversations(self, caller: str, after: str | None, limit: int) -> Page:
-        """Newest first; `after` is an id. Raises Missing where `after` is not there."""
+        """A page of the caller's conversations, newest first, behind the one with id `after`. Raises Missing."""
         ...
 
     async def set_metadata(self, caller: str, id: str, metadata: dict[str, str]) -> Conversation:
-        """Replace the metadata, and read what the conversation is then. Raises Missing."""
+        """Replace the metadata; what the conversation is then. Raises Missing."""
         ...
 
     async def delete_conversation(self, caller: str, id: str) -> bool:
-        """Delete it with its items. Raises Locked while a turn runs in it. False: was not there."""
+        """Delete a conversation with its items. Raises Locked while a turn runs in it. False: it was not there."""
         ...
 
     async def conversation_end(self, caller: str, conversation: str) -> Checkpoint | None:
-        """The checkpoint of everything said so far. None: no such conversation."""
+        """The checkpoint of all items so far. None: no such conversation."""
         ...
 
     async def add_items(self, caller: str, conversation: str, items: Sequence[Item]) -> None:
-        """Append. Raises Missing; Locked while a turn runs in it."""
+        """Append the items that it does not have. Raises Missing; Locked while a turn runs in it."""
         ...
 
     async def items(self, caller: str, conversation: str, after: str | None, limit: int, *, newest: bool) -> Page:
-        """Page through items (JSON bytes). Raises Missing for the conversation or for `after`."""
+        """A page of items (JSON bytes), behind the item `after`. Raises Missing for the conversation or for `after`."""
         ...
 
     async def item(self, caller: str, conversation: str, id: str) -> bytes | None:
-        """One item."""
+        """One item as JSON. None: not there."""
         ...
 
     async def delete_item(self, caller: str, conversation: str, id: str) -> bool:
-        """Take one item out. Raises Missing for the conversation, Locked while a turn runs in it."""
+        """Delete one item; the positions of all others stay. False: it was not there.
+
+        Raises Missing for the conversation, Locked while a turn runs in it.
+        """
         ...
 
 
 class NodeRegistry(Protocol):
-    """Which processes there are, and what they have to tell each other. It can be rebuilt from nothing."""
+    """Which processes run, and what they report and notify each other of. It can be rebuilt from nothing."""
 
-    async def beat(self, owner: str, note: bytes) -> ClusterSnapshot:
-        """Count this process up, and read what all of them count and note. Its notifications are taken with it."""
+    async def beat(self, owner: str, info: bytes) -> ClusterSnapshot:
+        """Count this process up and store its `info` of itself; read the same of all, and take its notifications."""
         ...
 
     async def notify_owner(self, owner: str, ref: TurnRef) -> None:
-        """Have an owner look at one of its turns with its next beat."""
+        """Leave a notification of one of its turns, for an owner's next beat. It expires if the owner is gone.
+
+        Repeated before that beat, it is still one notification.
+        """
         ...
 
     async def retire(self, owner: str, count: int) -> None:
-        """Strike out a process that is dead, if its count is still this one."""
+        """Remove a process that is dead, if its count is still this one."""
         ...
 
 
@@ -191,21 +197,21 @@ class TicketStore(Protocol):
     """Single-use secrets that open one WebSocket each."""
 
     async def put_ticket(self, ticket: str, caller: str, seconds: int) -> None:
-        """Keep a ticket for so long."""
+        """Store a ticket of this caller for `seconds`."""
         ...
 
     async def take_ticket(self, ticket: str) -> str | None:
-        """The caller it was made for, once."""
+        """The caller that a ticket was made for, and delete it. None: unknown, taken or expired."""
         ...
 
 
 class Store(TurnStore, HistoryStore, NodeRegistry, TicketStore, Protocol):
-    """All four, as one backend that can be checked and closed."""
+    """All four contracts, as one backend that can be checked and closed."""
 
     async def check(self) -> None:
-        """Raises StoreDown with the address in its words, StoreError for a server that is not fit for use."""
+        """Raises StoreDown, which names the address, or StoreError for a server that is not fit for use."""
         ...
 
     async def close(self) -> None:
-        """Close connections. May be called twice."""
+        """Close all connections: calls in flight end in StoreDown. May be called twice."""
         ...

@@ -1,9 +1,9 @@
 """What a store raises.
 
 StoreError
-├── StoreDown        no answer; the write may or may not have been applied: repeat it
+├── StoreDown        no answer; the write may or may not have been applied: call again
 ├── StoreFull        the store refuses writes (memory)
-└── Conflict         the caller's own doing, answered with a wire error
+└── Conflict         due to what the caller asked for, answered with a wire error
     ├── Locked           the conversation has a running turn
     ├── Moved            the conversation has grown since its end was read
     ├── KeyReused        an idempotency key came with another body
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 
 class StoreError(Exception):
-    """Anything a store raises on purpose."""
+    """The base of everything that a store raises on purpose."""
 
 
 class StoreDown(StoreError):  # noqa: N818
-    """No answer in time. Writes are safe to repeat."""
+    """The store did not answer in time. Every call may be repeated."""
 
 
 class StoreFull(StoreError):  # noqa: N818
-    """Writes are refused until memory is freed."""
+    """The store refuses writes until memory or disk space is freed."""
 
 
 class Conflict(StoreError):  # noqa: N818
-    """What the caller asked for does not go with what is stored."""
+    """What the caller asked for contradicts what is stored."""
 
 
 class Locked(Conflict):
-    """One turn at a time in a conversation."""
+    """A turn runs in the conversation: one at a time."""
 
     def __init__(self, conversation: str, turn: str) -> None:
         super().__init__(conversation, turn)
@@ -45,7 +45,7 @@ class Locked(Conflict):
 
 
 class Moved(Conflict):
-    """The conversation does not end where the new turn's input was read. Read again."""
+    """The conversation has grown since the new turn read its end: read it again."""
 
 
 class KeyReused(Conflict):
@@ -62,14 +62,14 @@ class Missing(Conflict):
 
 
 class PositionLost(Conflict):
-    """Nothing can be shown that is sure to follow on `after`. `status` None: the turn is gone, `top` means nothing."""
+    """No entry is known to follow on `after`. `status` None: the turn is gone, and `last_seq` means nothing."""
 
-    def __init__(self, ref: "TurnRef", after: int, status: Status | None, top: int) -> None:
-        super().__init__(ref, after, status, top)
+    def __init__(self, ref: "TurnRef", after: int, status: Status | None, last_seq: int) -> None:
+        super().__init__(ref, after, status, last_seq)
         self.ref = ref
         self.after = after
         self.status = status
-        self.last_seq = top
+        self.last_seq = last_seq
 
     def __str__(self) -> str:
         if self.status is None:

@@ -1,4 +1,4 @@
-"""Repeating a call until the store answers it."""
+"""Calls that go on until the store answers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,11 +8,14 @@ from server.store.errors import StoreDown, StoreFull
 
 T = TypeVar("T")
 
-RETRY_SECONDS = 0.1  # seconds between calls that the store does not answer
+RETRY_SECONDS = 0.1  # seconds between two attempts, where the store does not answer or is full
 
 
 async def until_answered(call: Callable[[], Awaitable[T]]) -> T:
-    """The same call until the store answers it; every write is safe to repeat."""
+    """Make a call until the store answers it, for ever if need be; cancel it to give up.
+
+    Every call of a store may be repeated. Other errors than StoreDown and StoreFull are raised.
+    """
     while True:
         try:
             return await call()

@@ -1,7 +1,7 @@
-"""What is kept of turns, responses, conversations and nodes, as plain values.
+"""What stores keep of turns, responses, conversations and nodes, as plain values.
 
 A log is a list of entries; every event in it has a number, its sequence number, from 0 and without gaps but for holes.
-An entry is known by the number of its last event. All sizes are in events unless a field says otherwise.
+An entry is identified by the number of its last event, its `last_seq`.
 """
 
 from enum import StrEnum
@@ -23,10 +23,10 @@ class Lease(msgspec.Struct, frozen=True, gc=False):
     """The right to write one turn's log. Both parts are always compared together."""
 
     fence: int  # rises with every claim, from 1
-    owner: str  # incarnation: random per process start
+    owner: str  # incarnation of a node: random per process start
 
 
-HOLE = 1000  # numbers that a claim skips where the store may have lost entries
+HOLE = 1000  # sequence numbers that a claim skips where the store may have lost entries
 
 
 class WriteStatus(StrEnum):
@@ -36,21 +36,21 @@ class WriteStatus(StrEnum):
     DUPLICATE = "duplicate"  # it had been applied before
     FENCED = "fenced"  # somebody else holds the lease
     GAP = "gap"  # the log ends below the position that was expected
-    LOST = "lost"  # the turn is not there (deleted, or the store came back empty)
-    BROKEN = "broken"  # its keys cannot be written (somebody else's value under our name)
+    LOST = "lost"  # the turn is not there: it was deleted, or the store came back empty
+    BROKEN = "broken"  # its keys cannot be written: they hold values of another type
     FINISHED = "finished"  # the turn has its terminal event
 
 
 class WriteResult(msgspec.Struct, frozen=True, gc=False):
-    """An answer with what the caller needs to go on."""
+    """How a guarded write ended, and what its caller needs to go on."""
 
     status: WriteStatus
     last_seq: int = -1  # number of the last event in the log
-    stop: bool = False  # a cancel was asked for
+    stop: bool = False  # a stop was requested
     lease: Lease | None = None  # the lease that is stored now
-    hole: bool = False  # a claim: the next event's number is HOLE higher, entries may have been lost
-    claims: int = 0  # a claim: from dead owners, in all, and
-    idle_claims: int = 0  # since the log last grew
+    hole: bool = False  # of a claim: entries may have been lost, and the next event's number is HOLE higher
+    claims: int = 0  # of a claim: how often the turn was claimed from a dead owner, in all,
+    idle_claims: int = 0  # and since the log last grew
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """Where a model input ends: all items of `segment` up to and including `position`.
 
     A segment is an ordered list of items, shared by all turns of a chain; a conversation is a segment with a name. A
-    turn that continues below a segment's end starts a segment of its own, whose parent is that place.
+    turn that continues from a place below a segment's end starts a segment of its own, whose parent is that place.
     """
 
     segment: str
@@ -72,29 +72,29 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 class NewTurn(msgspec.Struct, frozen=True):
-    """Everything admission writes."""
+    """Everything that is written when a turn is admitted."""
 
     ref: TurnRef
     fingerprint: str  # digest of the request body, compared when an idempotency key returns
-    record: dict[str, bytes]  # opaque to the store: what any node needs to run and to render the turn
+    record: dict[str, bytes]  # opaque to the store: what any node needs to run the turn and to render its response
     entry: bytes  # the log's first entry
     last_seq: int  # number of its last event
     lease: Lease | None  # None: queued
-    kept: bool  # `store: true`
+    kept: bool  # the request's `store`: whether response and history outlive the turn
     idempotency_key: str | None = None
     conversation: str | None = None
-    parent: Checkpoint | None = None  # of previous_response_id; with a conversation, the end that its prompt continues
-    input: tuple[Item, ...] = ()  # appended now to a conversation, at the end to a chain
+    parent: Checkpoint | None = None  # of previous_response_id; in a conversation, its end when the prompt was made
+    input: tuple[Item, ...] = ()  # appended to a conversation at once, to a chain when the turn ends
 
 
 class CreateResult(msgspec.Struct, frozen=True):
-    """`existing` names the turn that the same idempotency key had created before; nothing was written then."""
+    """A turn was admitted, or `existing` names the one that its idempotency key had created before."""
 
     existing: str | None = None
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
-    """One turn's share of a batch: one entry, whose events are numbered after+1 .. top."""
+    """One turn's share of a batch: one entry, whose events are numbered after_seq + 1 .. last_seq."""
 
     ref: TurnRef
     lease: Lease
@@ -104,7 +104,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """Everything that a turn's end writes. `append` holds the terminal event, and may hold events before it."""
+    """Everything that is written when a turn ends. `append` has the terminal event, and may have events before it."""
 
     append: Append
     status: Status
@@ -113,7 +113,7 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """A turn's hash."""
+    """A turn as the store has it; `last_seq` is the number of the last event in its log."""
 
     ref: TurnRef
     status: Status
@@ -123,15 +123,15 @@ class Turn(msgspec.Struct, frozen=True):
     kept: bool
     conversation: str | None
     record: dict[str, bytes]
-    offered: bool = False  # its owner writes on until somebody claims it
+    offered: bool = False  # free to claim; its owner writes until somebody does
     created_at: float = 0.0  # seconds, by the store's clock
-    claims: int = 0  # from dead owners, in all
-    idle_claims: int = 0  # from dead owners, since the log last grew
+    claims: int = 0  # how often it was claimed from a dead owner, in all
+    idle_claims: int = 0  # and since the log last grew
     viewer_reports: int = 0  # rises while other nodes have viewers of it
 
 
 class LogEntry(msgspec.Struct, frozen=True, gc=False):
-    """One entry of a log: the events numbered after+1 .. top. `last`: with the terminal event."""
+    """One entry of a log: the events numbered after_seq + 1 .. last_seq. `is_last`: with the terminal event."""
 
     last_seq: int
     entry: bytes
@@ -140,7 +140,7 @@ class LogEntry(msgspec.Struct, frozen=True, gc=False):
 
 
 class LogPage(msgspec.Struct, frozen=True):
-    """Part of a log. `status` None: the turn is gone."""
+    """Part of a log. `last_seq` is that of the whole log. `status` None: the turn is gone."""
 
     entries: tuple[LogEntry, ...]
     status: Status | None
@@ -148,7 +148,7 @@ class LogPage(msgspec.Struct, frozen=True):
 
 
 class StoredResponse(msgspec.Struct, frozen=True):
-    """A finished response with its place in the history."""
+    """A finished response, and where its history ends. `checkpoint` None: it has no history."""
 
     response: bytes
     status: Status
@@ -158,7 +158,7 @@ class StoredResponse(msgspec.Struct, frozen=True):
 
 
 class Conversation(msgspec.Struct, frozen=True):
-    """A named segment. `active` is the id of the running turn that locks it."""
+    """A segment with a name. `active` is the id of the running turn that locks it; `created_at` is in seconds."""
 
     id: str
     created_at: int
@@ -167,15 +167,15 @@ class Conversation(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A page of items or conversations."""
+    """A page of items (JSON bytes) or conversations. `more`: others follow."""
 
     data: tuple[Any, ...]
     more: bool
 
 
 class ClusterSnapshot(msgspec.Struct, frozen=True):
-    """What a node reads when it counts itself up."""
+    """What a node reads with each beat."""
 
     counts: dict[str, int]  # by owner: rises while its process lives
-    nodes: dict[str, bytes]  # what each says of itself
+    nodes: dict[str, bytes]  # by owner: what it reports of itself
     notifications: tuple[TurnRef, ...] = ()  # turns of this owner that it should look at

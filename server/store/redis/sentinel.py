@@ -1,7 +1,7 @@
 """Redis behind Sentinel: sentinels name the master, and another one after a failover.
 
-They are asked when the master fails, and now and then while it does not: one that was replaced by hand takes writes
-for ten seconds more, which are lost when it becomes a replica.
+They are asked when the master fails, and at intervals while it does not: a master that was replaced by hand takes
+writes for ten seconds more, which are lost when it becomes a replica.
 """
 
 import asyncio
@@ -12,39 +12,39 @@ import msgspec
 
 from server.store.errors import StoreDown, StoreError
 from server.store.redis.client import Client
-from server.store.redis.route import Routed, Servers, first, joined
+from server.store.redis.routed import RoutedClient, Servers, first_answer, host_and_port
 
 PORT = 26379
-AGE = 1.0  # seconds after which the sentinels are asked again
-PASSWORD = "sentinel_password"  # in an address: the one that the sentinels ask for, which have one of their own
+MASTER_MAX_AGE_S = 1.0  # after this time the sentinels are asked for the master again
+PASSWORD_OPTION = "sentinel_password"  # in an address: of the sentinels, which do not share the servers' password
 
 
-class Sentinels(Routed):
+class SentinelClient(RoutedClient):
     """Calls to the master, whose name is the first part of the address' path; the second is a database."""
 
     def __init__(self, url: str, *, timeout: float = 2.0, limit: int = 16) -> None:
         super().__init__(url, port=PORT, timeout=timeout, limit=limit)
-        self._name, _, base = self._servers.path.strip("/").partition("/")
+        self._name, _, database = self._servers.path.strip("/").partition("/")
         if not self._name:
             raise StoreError(f"{self.address} does not name a master, as in redis+sentinel://host:26379/mymaster")
-        self._path = f"/{base}" if base else ""
-        asked, self._servers = split(self._servers)
+        self._path = f"/{database}" if database else ""
+        sentinels, self._servers = split_servers(self._servers)
         # In the order in which they are asked.
-        self._sentinels = [Client(asked.one(host), timeout=timeout, limit=4) for host in asked.hosts]
-        # Host and port, until it fails.
+        self._sentinels = [Client(sentinels.url_of(host), timeout=timeout, limit=4) for host in sentinels.hosts]
+        # Host and port of the master; None once it has failed.
         self._master: str | None = None
-        # When the sentinels were last asked, by the loop's clock; and who asks them again beside the calls.
+        # When the sentinels were last asked, by the loop's clock; and the task that asks them again beside the calls.
         self._asked = 0.0
         self._renewing: asyncio.Task[None] | None = None
 
     @property
-    def what(self) -> str:
+    def description(self) -> str:
         """What is known of it, in words."""
         return f"the master {self._master} that its sentinels name"
 
     async def check(self) -> None:
         """Raises StoreDown without an answer, StoreError for a server that we cannot rely on."""
-        async with self.at("") as client:
+        async with self.server_of("") as client:
             await client.check()
 
     async def close(self) -> None:
@@ -56,46 +56,46 @@ class Sentinels(Routed):
         for sentinel in self._sentinels:
             await sentinel.close()
 
-    async def _find(self, key: str) -> str:
+    async def _locate(self, key: str) -> str:
         if self._master is None:
-            async with self._looking:
-                return self._master or await self._named()
-        if self._renewing is None and asyncio.get_running_loop().time() - self._asked > AGE:
+            async with self._discovery:
+                return self._master or await self._ask_sentinels()
+        if self._renewing is None and asyncio.get_running_loop().time() - self._asked > MASTER_MAX_AGE_S:
             self._renewing = asyncio.create_task(self._renew())
         return self._master
 
     async def _renew(self) -> None:
-        """Ask again. Without an answer all stays as it is: the sentinels' loss is not the master's."""
+        """Ask again. Without an answer the master stays: that the sentinels are lost does not mean that it is."""
         try:
-            async with self._looking:
-                await self._named()
+            async with self._discovery:
+                await self._ask_sentinels()
         except StoreError:
             self._asked = asyncio.get_running_loop().time()
         finally:
             self._renewing = None
 
-    async def _named(self) -> str:
+    async def _ask_sentinels(self) -> str:
         answer: Any
         try:
-            sentinel, answer = await first(self._sentinels, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
+            sentinel, answer = await first_answer(self._sentinels, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
         except StoreDown as error:
             raise StoreDown(f"no sentinel names a master '{self._name}': {error}") from error
         self._sentinels.remove(sentinel)
         self._sentinels.insert(0, sentinel)
         self._asked = asyncio.get_running_loop().time()
-        self._master = master = joined(answer[0].decode(), int(answer[1]))
-        await self._keep({master})
+        self._master = master = host_and_port(answer[0].decode(), int(answer[1]))
+        await self._keep_only({master})
         return master
 
-    def _doubt(self, server: str, key: str, error: StoreDown) -> None:
+    def _distrust(self, server: str, key: str, error: StoreDown) -> None:
         if server == self._master:
             self._master = None
 
 
-def split(given: Servers) -> tuple[Servers, Servers]:
-    """How to reach the sentinels, and how the servers that they name."""
+def split_servers(given: Servers) -> tuple[Servers, Servers]:
+    """How to reach the sentinels, and how to reach the servers that they name."""
     options = parse_qsl(given.query)
-    password = dict(options).get(PASSWORD, "")
-    rest = urlencode([(name, value) for name, value in options if name != PASSWORD])
+    password = dict(options).get(PASSWORD_OPTION, "")
+    rest = urlencode([(name, value) for name, value in options if name != PASSWORD_OPTION])
     servers = msgspec.structs.replace(given, query=rest)
     return msgspec.structs.replace(servers, user=f":{quote(password, safe='')}@" if password else ""), servers

@@ -13,7 +13,7 @@ from server.log.subscriber import LogNotice, LogSubscriber
 from server.protocol.entry import Event, Kind
 from server.store.errors import StoreDown, StoreError, StoreFull
 from server.store.redis.client import Client
-from server.store.redis.store import BLOCKED, CALLS, RedisStore, connect
+from server.store.redis.store import MAX_BLOCKING_CONNECTIONS, MAX_CALL_CONNECTIONS, RedisStore, connect
 from server.store.types import WriteStatus
 from tests.redis_server import Listening, Server, binary, listening
 from tests.server.log.stalls import stall_changes
@@ -155,7 +155,7 @@ async def test_many_subscriptions_to_many_turns_block_one_connection(redis: Redi
         await until(lambda: subscriber._tailers and len(subscriber._tailers[0]._positions()) == 50, "all are followed")
         listed = (await redis._client.call("CLIENT", "LIST")).decode().splitlines()
         assert sum("cmd=xread" in line for line in listed) <= 1
-        assert len(listed) <= CALLS + 3
+        assert len(listed) <= MAX_CALL_CONNECTIONS + 3
         await asyncio.gather(*(redis.finish(ending(name)) for name in names))
         assert {len(entries) for entries, _ in await asyncio.gather(*seen)} == {2}
 
@@ -185,7 +185,7 @@ async def test_call_cancelled_at_any_step_leaves_the_pool_as_it_was(single: List
             await store.close()
             store = connect(single.url)
     assert steps > 2
-    for pool, limit in ((store._client, CALLS), (store._blocking._client, BLOCKED)):
+    for pool, limit in ((store._client, MAX_CALL_CONNECTIONS), (store._blocking._client, MAX_BLOCKING_CONNECTIONS)):
         assert isinstance(pool, Client)
         assert (len(pool._lent), pool._free._value) == (0, limit)
     await store.close()

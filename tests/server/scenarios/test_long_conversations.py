@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.store.redis.client import LuaScript
+from server.store.redis.lua_call import LuaCall
 from server.store.redis.store import RedisStore
 from tests.server.conftest import Nodes
 from tests.server.peer import Peer, client, socket
@@ -22,9 +22,9 @@ class Bill:
         self.items: list[tuple[str, int]] = []
         run, call = store._client.run, store._client.call
 
-        async def counted_run(script: LuaScript, keys: Sequence[str], args: Sequence[Any]) -> Any:
-            self._note(script.name, [*keys, *args])
-            return await run(script, keys, args)
+        async def counted_run(call: LuaCall[Any]) -> Any:
+            self._note(call.script.name, call.words()[1:])
+            return await run(call)
 
         async def counted_call(*words: Any) -> Any:
             self._note(words[0], words)
@@ -34,7 +34,7 @@ class Bill:
         monkeypatch.setattr(store._client, "call", counted_call)
 
     def _note(self, name: str, words: Sequence[Any]) -> None:
-        if name not in {"beat", "sweep", "EVAL", "EVALSHA"}:
+        if name not in {"beat", "list_unfinished_turns", "EVAL", "EVALSHA"}:
             self.items.append((name, sum(map(size, words))))
 
 
@@ -94,7 +94,7 @@ async def test_an_unkept_chain_writes_its_history_once(nodes: Nodes, monkeypatch
         found = await bills(served, monkeypatch, talk, 12)
         listed = (await http.get(f"responses/{before['previous_response_id']}/input_items")).json()["data"]
     assert len(listed) == 1
-    written = [dict(bill)["create"] for bill in found]
+    written = [dict(bill)["create_turn"] for bill in found]
     steps = [late - early for early, late in pairwise(written[1:])]
     assert all(abs(step - steps[0]) < SAME for step in steps)
     assert steps[0] < 9 * len("Tell me more. ") + 400

@@ -5,13 +5,14 @@ import pytest
 from server.protocol.status import Status
 from server.store.contracts import Store
 from server.store.errors import Locked, Missing, Moved
-from server.store.redis.store import DEPTH, RedisStore
+from server.store.redis.scripts import MAX_HISTORY_DEPTH
+from server.store.redis.store import RedisStore
 from server.store.types import Checkpoint, Conversation, StoredResponse
 from tests.server.store.make import ALICE, BOB, ending, item, jsons, new, ref
 
 
 async def turn(store: Store, id: str, parent: Checkpoint | None = None, **changes: object) -> Checkpoint | None:
-    """A whole turn: one input item `<id>?`, one output item `<id>!`."""
+    """Run a whole turn, and give its checkpoint: one input item `<id>?`, one output item `<id>!`."""
     await store.create(new(id, parent=parent, input=(item(f"{id}?"),), **changes))
     await store.finish(ending(id, 1, f"{id}!"))
     stored = await store.response(ref(id))
@@ -19,12 +20,12 @@ async def turn(store: Store, id: str, parent: Checkpoint | None = None, **change
     return stored.checkpoint
 
 
-async def told(store: Store, checkpoint: Checkpoint | None, caller: str = ALICE) -> list[bytes] | None:
+async def read_history(store: Store, checkpoint: Checkpoint | None, caller: str = ALICE) -> list[bytes] | None:
     assert checkpoint is not None
     return await store.history(caller, checkpoint)
 
 
-async def named(store: Store, id: str = "conv_1", *items: str, at: int = 1, caller: str = ALICE) -> None:
+async def add_conversation(store: Store, id: str = "conv_1", *items: str, at: int = 1, caller: str = ALICE) -> None:
     await store.create_conversation(caller, Conversation(id, at, {"k": "v"}), [item(name) for name in items])
 
 
@@ -32,18 +33,18 @@ async def named(store: Store, id: str = "conv_1", *items: str, at: int = 1, call
 
 
 async def test_first_turn_of_a_chain(store: Store) -> None:
-    place = await turn(store, "a")
-    assert await store.response(ref("a")) == StoredResponse(b"{}", Status.COMPLETED, place, 0, 0)
-    assert await told(store, place) == jsons("a?", "a!")
+    checkpoint = await turn(store, "a")
+    assert await store.response(ref("a")) == StoredResponse(b"{}", Status.COMPLETED, checkpoint, 0, 0)
+    assert await read_history(store, checkpoint) == jsons("a?", "a!")
 
 
 async def test_chain_at_its_tip_shares_one_segment(store: Store) -> None:
-    places = [await turn(store, "a")]
+    checkpoints = [await turn(store, "a")]
     for id in "bcd":
-        places.append(await turn(store, id, places[-1]))
-    assert {place.segment for place in places if place} == {"a"}
-    assert await told(store, places[-1]) == jsons("a?", "a!", "b?", "b!", "c?", "c!", "d?", "d!")
-    assert await told(store, places[1]) == jsons("a?", "a!", "b?", "b!")
+        checkpoints.append(await turn(store, id, checkpoints[-1]))
+    assert {checkpoint.segment for checkpoint in checkpoints if checkpoint} == {"a"}
+    assert await read_history(store, checkpoints[-1]) == jsons("a?", "a!", "b?", "b!", "c?", "c!", "d?", "d!")
+    assert await read_history(store, checkpoints[1]) == jsons("a?", "a!", "b?", "b!")
     assert await store.input_items(ref("c")) == jsons("c?")
 
 
@@ -52,8 +53,8 @@ async def test_fork_below_the_tip_does_not_see_what_came_after_it(store: Store) 
     b = await turn(store, "b", a)
     other = await turn(store, "c", a)
     further = await turn(store, "d", other)
-    assert await told(store, further) == jsons("a?", "a!", "c?", "c!", "d?", "d!")
-    assert await told(store, b) == jsons("a?", "a!", "b?", "b!")
+    assert await read_history(store, further) == jsons("a?", "a!", "c?", "c!", "d?", "d!")
+    assert await read_history(store, b) == jsons("a?", "a!", "b?", "b!")
     assert await store.input_items(ref("c")) == jsons("c?")
 
 
@@ -66,25 +67,25 @@ async def test_two_turns_from_one_place_at_the_same_time_fork(store: Store) -> N
     for id in "bc":
         stored = await store.response(ref(id))
         assert stored is not None
-        assert await told(store, stored.checkpoint) == jsons("a?", "a!", f"{id}?", f"{id}!")
+        assert await read_history(store, stored.checkpoint) == jsons("a?", "a!", f"{id}?", f"{id}!")
 
 
 async def test_forks_of_forks_stay_readable_in_one_call(store: Store) -> None:
-    place, said = await turn(store, "t0"), ["t0?", "t0!"]
-    for n in range(1, 3 * DEPTH):
-        await turn(store, f"other{n}", place)
-        place = await turn(store, f"t{n}", place)
+    checkpoint, said = await turn(store, "t0"), ["t0?", "t0!"]
+    for n in range(1, 3 * MAX_HISTORY_DEPTH):
+        await turn(store, f"other{n}", checkpoint)
+        checkpoint = await turn(store, f"t{n}", checkpoint)
         said += [f"t{n}?", f"t{n}!"]
-        assert await told(store, place) == jsons(*said)
+        assert await read_history(store, checkpoint) == jsons(*said)
 
 
 async def test_fork_depth_is_bounded(redis: RedisStore) -> None:
-    place = await turn(redis, "t0")
-    for n in range(1, 2 * DEPTH + 2):
-        await turn(redis, f"other{n}", place)
-        place = await turn(redis, f"t{n}", place)
+    checkpoint = await turn(redis, "t0")
+    for n in range(1, 2 * MAX_HISTORY_DEPTH + 2):
+        await turn(redis, f"other{n}", checkpoint)
+        checkpoint = await turn(redis, f"t{n}", checkpoint)
         depth = await redis._client.call("HGET", redis._keys.segment(ALICE, f"t{n}"), "depth")
-        assert int(depth) <= DEPTH
+        assert int(depth) <= MAX_HISTORY_DEPTH
 
 
 async def test_turn_without_items_ends_where_its_parent_ended(store: Store) -> None:
@@ -93,7 +94,7 @@ async def test_turn_without_items_ends_where_its_parent_ended(store: Store) -> N
     await store.finish(ending("b"))
     stored = await store.response(ref("b"))
     assert stored is not None
-    assert await told(store, stored.checkpoint) == jsons("a?", "a!")
+    assert await read_history(store, stored.checkpoint) == jsons("a?", "a!")
     assert await store.input_items(ref("b")) == []
 
 
@@ -102,19 +103,19 @@ async def test_first_turn_without_items(store: Store) -> None:
     await store.finish(ending("a"))
     stored = await store.response(ref("a"))
     assert stored is not None
-    assert await told(store, stored.checkpoint) == []
-    assert await told(store, await turn(store, "b", stored.checkpoint)) == jsons("b?", "b!")
+    assert await read_history(store, stored.checkpoint) == []
+    assert await read_history(store, await turn(store, "b", stored.checkpoint)) == jsons("b?", "b!")
 
 
 async def test_unkept_turn_leaves_no_history(store: Store) -> None:
     a = await turn(store, "a")
     assert await turn(store, "b", a, kept=False) is None
-    assert await told(store, a) == jsons("a?", "a!")
+    assert await read_history(store, a) == jsons("a?", "a!")
     assert await turn(store, "c", a) == Checkpoint("a", 3)
 
 
 async def test_history_of_somebody_else_is_missing(store: Store) -> None:
-    assert await told(store, await turn(store, "a"), BOB) is None
+    assert await read_history(store, await turn(store, "a"), BOB) is None
 
 
 async def test_history_that_never_was_is_missing(store: Store) -> None:
@@ -123,47 +124,47 @@ async def test_history_that_never_was_is_missing(store: Store) -> None:
     assert await store.history(ALICE, Checkpoint("a", 2)) is None
 
 
-async def test_deleting_a_response_keeps_the_chain_that_leans_on_it(store: Store) -> None:
+async def test_deleting_a_response_keeps_the_chain_that_continues_it(store: Store) -> None:
     a = await turn(store, "a")
     b = await turn(store, "b", a)
     await store.delete(ref("a"))
     assert await store.response(ref("a")) is None
-    assert await told(store, b) == jsons("a?", "a!", "b?", "b!")
+    assert await read_history(store, b) == jsons("a?", "a!", "b?", "b!")
 
 
-async def test_items_go_with_the_last_response_that_leans_on_them(store: Store) -> None:
+async def test_items_are_deleted_with_the_last_response_that_uses_them(store: Store) -> None:
     a = await turn(store, "a")
     b = await turn(store, "b", a)
     c = await turn(store, "c", a)
     await store.delete(ref("a"))
     await store.delete(ref("b"))
-    assert await told(store, c) == jsons("a?", "a!", "c?", "c!")
+    assert await read_history(store, c) == jsons("a?", "a!", "c?", "c!")
     await store.delete(ref("c"))
-    for place in (a, b, c):
-        assert await told(store, place) is None
+    for checkpoint in (a, b, c):
+        assert await read_history(store, checkpoint) is None
 
 
 async def test_continuing_what_is_not_there_is_missing_not_shorter(store: Store) -> None:
     b = await turn(store, "b", Checkpoint("nobody", 0))
-    assert await told(store, b) is None
+    assert await read_history(store, b) is None
     assert await store.input_items(ref("b")) == jsons("b?")
 
 
-async def test_a_running_turn_keeps_what_it_continues(store: Store) -> None:
+async def test_running_turn_keeps_what_it_continues(store: Store) -> None:
     a = await turn(store, "a")
     await store.create(new("b", parent=a, input=(item("b?"),)))
     await store.delete(ref("a"))
-    assert await told(store, a) == jsons("a?", "a!")
+    assert await read_history(store, a) == jsons("a?", "a!")
     await store.finish(ending("b", 1, "b!"))
     stored = await store.response(ref("b"))
     assert stored is not None
-    assert await told(store, stored.checkpoint) == jsons("a?", "a!", "b?", "b!")
+    assert await read_history(store, stored.checkpoint) == jsons("a?", "a!", "b?", "b!")
     assert await store.input_items(ref("b")) == jsons("b?")
     await store.delete(ref("b"))
-    assert await told(store, a) is None
+    assert await read_history(store, a) is None
 
 
-async def test_what_only_a_fork_leans_on_stays_with_it(store: Store) -> None:
+async def test_items_that_only_a_fork_uses_stay_with_it(store: Store) -> None:
     a = await turn(store, "a")
     await store.create(new("c", parent=a, input=(item("c?"),)))
     b = await turn(store, "b", a)
@@ -172,31 +173,31 @@ async def test_what_only_a_fork_leans_on_stays_with_it(store: Store) -> None:
     await store.finish(ending("c", 1, "c!"))
     stored = await store.response(ref("c"))
     assert stored is not None
-    assert await told(store, stored.checkpoint) == jsons("a?", "a!", "c?", "c!")
+    assert await read_history(store, stored.checkpoint) == jsons("a?", "a!", "c?", "c!")
     await store.delete(ref("c"))
-    for place in (a, b):
-        assert await told(store, place) is None
+    for checkpoint in (a, b):
+        assert await read_history(store, checkpoint) is None
 
 
-async def test_an_unkept_turn_lets_go_at_its_end(store: Store) -> None:
+async def test_unkept_turn_releases_what_it_continues_at_its_end(store: Store) -> None:
     a = await turn(store, "a")
     await store.create(new("b", parent=a, kept=False, input=(item("b?"),)))
     await store.delete(ref("a"))
-    assert await told(store, a) == jsons("a?", "a!")
+    assert await read_history(store, a) == jsons("a?", "a!")
     await store.finish(ending("b", 1, "b!"))
-    assert await told(store, a) is None
+    assert await read_history(store, a) is None
 
 
-async def test_a_deleted_turn_lets_go(store: Store) -> None:
+async def test_deleted_turn_releases_what_it_continues(store: Store) -> None:
     a = await turn(store, "a")
     await store.create(new("b", parent=a))
     await store.delete(ref("b"))
-    assert await told(store, a) == jsons("a?", "a!")
+    assert await read_history(store, a) == jsons("a?", "a!")
     await store.delete(ref("a"))
-    assert await told(store, a) is None
+    assert await read_history(store, a) is None
 
 
-async def test_a_turn_that_is_admitted_twice_leans_once(store: Store) -> None:
+async def test_turn_that_is_admitted_twice_counts_as_one_user(store: Store) -> None:
     a = await turn(store, "a")
     for _ in range(2):
         await store.create(new("b", parent=a))
@@ -204,15 +205,15 @@ async def test_a_turn_that_is_admitted_twice_leans_once(store: Store) -> None:
         await store.finish(ending("b"))
     for id in "ab":
         await store.delete(ref(id))
-    assert await told(store, a) is None
+    assert await read_history(store, a) is None
 
 
 # -- conversations -----------------------------------------------------------------------------------------------
 
 
 async def test_conversation_is_read_as_it_was_added(store: Store) -> None:
-    await named(store, "conv_1", "x", "y")
-    await named(store, "conv_1", "again")
+    await add_conversation(store, "conv_1", "x", "y")
+    await add_conversation(store, "conv_1", "again")
     assert await store.conversation(ALICE, "conv_1") == Conversation("conv_1", 1, {"k": "v"})
     assert await store.conversation(BOB, "conv_1") is None
     assert await store.conversation(ALICE, "conv_2") is None
@@ -222,13 +223,13 @@ async def test_conversation_is_read_as_it_was_added(store: Store) -> None:
 
 
 async def test_empty_conversation_has_an_end(store: Store) -> None:
-    await named(store)
+    await add_conversation(store)
     assert await store.conversation_end(ALICE, "conv_1") == Checkpoint("conv_1", -1)
     assert await store.history(ALICE, Checkpoint("conv_1", -1)) == []
 
 
 async def test_turn_in_a_conversation(store: Store) -> None:
-    await named(store, "conv_1", "x")
+    await add_conversation(store, "conv_1", "x")
     await store.create(new("a", conversation="conv_1", input=(item("a?"),)))
     found = await store.conversation(ALICE, "conv_1")
     assert found is not None
@@ -252,7 +253,7 @@ async def test_conversation_that_is_missing_admits_nothing(store: Store) -> None
 
 async def test_conversation_that_grew_since_it_was_read(store: Store) -> None:
     """A turn whose prompt continues an earlier end is not admitted, and changes nothing."""
-    await named(store, "conv_1", "x")
+    await add_conversation(store, "conv_1", "x")
     stale = await store.conversation_end(ALICE, "conv_1")
     await store.add_items(ALICE, "conv_1", [item("y")])
     with pytest.raises(Moved):
@@ -261,14 +262,14 @@ async def test_conversation_that_grew_since_it_was_read(store: Store) -> None:
     await store.create(new("a", conversation="conv_1", parent=await store.conversation_end(ALICE, "conv_1")))
 
 
-async def test_turn_of_an_idempotency_key(store: Store) -> None:
+async def test_idempotency_key_names_its_turn_to_its_caller_only(store: Store) -> None:
     await store.create(new("a", idempotency_key="k", fingerprint="f"))
     assert await store.find_idempotent(ALICE, "k") == ("a", "f")
     assert await store.find_idempotent(BOB, "k") is None
 
 
 async def test_one_turn_at_a_time_in_a_conversation(store: Store) -> None:
-    await named(store, "conv_1", "x")
+    await add_conversation(store, "conv_1", "x")
     await store.create(new("a", conversation="conv_1"))
     with pytest.raises(Locked) as caught:
         await store.create(new("b", conversation="conv_1", input=(item("b?"),)))
@@ -286,7 +287,7 @@ async def test_one_turn_at_a_time_in_a_conversation(store: Store) -> None:
 
 
 async def test_turn_whose_prompt_is_behind_the_conversation_is_not_admitted(store: Store) -> None:
-    await named(store, "conv_1", "x")
+    await add_conversation(store, "conv_1", "x")
     end = await store.conversation_end(ALICE, "conv_1")
     await turn(store, "a", conversation="conv_1")
     with pytest.raises(Moved):
@@ -296,7 +297,7 @@ async def test_turn_whose_prompt_is_behind_the_conversation_is_not_admitted(stor
 
 
 async def test_lock_of_a_turn_that_is_gone_does_not_block(store: Store) -> None:
-    await named(store)
+    await add_conversation(store)
     await store.create(new("a", conversation="conv_1"))
     await store.delete(ref("a"))
     await store.create(new("b", conversation="conv_1"))
@@ -306,20 +307,20 @@ async def test_lock_of_a_turn_that_is_gone_does_not_block(store: Store) -> None:
 
 
 async def test_continuing_a_response_of_a_conversation_does_not_write_into_it(store: Store) -> None:
-    await named(store, "conv_1", "x")
-    place = await turn(store, "a", conversation="conv_1")
-    forked = await turn(store, "b", place)
-    assert await told(store, forked) == jsons("x", "a?", "a!", "b?", "b!")
+    await add_conversation(store, "conv_1", "x")
+    checkpoint = await turn(store, "a", conversation="conv_1")
+    forked = await turn(store, "b", checkpoint)
+    assert await read_history(store, forked) == jsons("x", "a?", "a!", "b?", "b!")
     assert await store.conversation_end(ALICE, "conv_1") == Checkpoint("conv_1", 2)
     assert await store.delete_conversation(ALICE, "conv_1")
-    assert await told(store, forked) == jsons("x", "a?", "a!", "b?", "b!")
-    assert await told(store, place) is None
+    assert await read_history(store, forked) == jsons("x", "a?", "a!", "b?", "b!")
+    assert await read_history(store, checkpoint) is None
 
 
 async def test_conversations_newest_first(store: Store) -> None:
     for n in range(7):
-        await named(store, f"conv_{n}", at=n)
-    await named(store, "conv_x", caller=BOB)
+        await add_conversation(store, f"conv_{n}", at=n)
+    await add_conversation(store, "conv_x", caller=BOB)
     page = await store.conversations(ALICE, None, 3)
     assert ([c.id for c in page.data], page.more) == (["conv_6", "conv_5", "conv_4"], True)
     page = await store.conversations(ALICE, "conv_4", 4)
@@ -332,7 +333,7 @@ async def test_conversations_newest_first(store: Store) -> None:
 
 
 async def test_metadata_is_replaced(store: Store) -> None:
-    await named(store)
+    await add_conversation(store)
     changed = await store.set_metadata(ALICE, "conv_1", {"title": "ü"})
     assert changed.metadata == {"title": "ü"}
     assert await store.conversation(ALICE, "conv_1") == changed
@@ -340,8 +341,16 @@ async def test_metadata_is_replaced(store: Store) -> None:
         await store.set_metadata(BOB, "conv_1", {})
 
 
-async def test_dropped_conversation_is_gone(store: Store) -> None:
-    await named(store, "conv_1", "x")
+async def test_metadata_of_a_locked_conversation_answers_with_its_turn(store: Store) -> None:
+    await add_conversation(store, at=7)
+    await store.create(new("a", conversation="conv_1"))
+    assert await store.set_metadata(ALICE, "conv_1", {"t": "x"}) == Conversation("conv_1", 7, {"t": "x"}, "a")
+    await store.finish(ending("a"))
+    assert await store.set_metadata(ALICE, "conv_1", {}) == Conversation("conv_1", 7, {}, None)
+
+
+async def test_deleted_conversation_is_gone(store: Store) -> None:
+    await add_conversation(store, "conv_1", "x")
     assert not await store.delete_conversation(BOB, "conv_1")
     assert await store.delete_conversation(ALICE, "conv_1")
     assert not await store.delete_conversation(ALICE, "conv_1")
@@ -351,7 +360,7 @@ async def test_dropped_conversation_is_gone(store: Store) -> None:
 
 async def test_items_in_pages(store: Store) -> None:
     names = [f"i{n}" for n in range(9)]
-    await named(store, "conv_1", *names)
+    await add_conversation(store, "conv_1", *names)
     for newest, order in ((False, names), (True, names[::-1])):
         page = await store.items(ALICE, "conv_1", None, 4, newest=newest)
         assert (page.data, page.more) == (tuple(jsons(*order[:4])), True)
@@ -361,11 +370,11 @@ async def test_items_in_pages(store: Store) -> None:
         assert (page.data, page.more) == ((), False)
 
 
-async def test_items_of_nothing(store: Store) -> None:
+async def test_items_of_a_conversation_that_is_missing(store: Store) -> None:
     with pytest.raises(Missing) as caught:
         await store.items(ALICE, "conv_1", None, 4, newest=True)
     assert caught.value.kind == "conversation"
-    await named(store)
+    await add_conversation(store)
     with pytest.raises(Missing) as caught:
         await store.items(ALICE, "conv_1", "x", 4, newest=True)
     assert (caught.value.kind, caught.value.id) == ("item", "x")
@@ -375,14 +384,14 @@ async def test_items_of_nothing(store: Store) -> None:
         await store.delete_item(ALICE, "conv_2", "x")
 
 
-async def test_dropped_item_is_skipped_everywhere_and_positions_stay(store: Store) -> None:
-    await named(store, "conv_1", "a", "b", "c", "d")
+async def test_deleted_item_is_skipped_everywhere_and_positions_stay(store: Store) -> None:
+    await add_conversation(store, "conv_1", "a", "b", "c", "d")
     before = await store.conversation_end(ALICE, "conv_1")
     assert await store.delete_item(ALICE, "conv_1", "b")
     assert not await store.delete_item(ALICE, "conv_1", "b")
     assert await store.item(ALICE, "conv_1", "b") is None
     assert await store.conversation_end(ALICE, "conv_1") == before
-    assert await told(store, before) == jsons("a", "c", "d")
+    assert await read_history(store, before) == jsons("a", "c", "d")
     page = await store.items(ALICE, "conv_1", "a", 1, newest=False)
     assert (page.data, page.more) == (tuple(jsons("c")), True)
     page = await store.items(ALICE, "conv_1", "c", 9, newest=True)
@@ -390,7 +399,7 @@ async def test_dropped_item_is_skipped_everywhere_and_positions_stay(store: Stor
 
 
 async def test_added_items_come_last_and_only_once(store: Store) -> None:
-    await named(store, "conv_1", "a")
+    await add_conversation(store, "conv_1", "a")
     await store.add_items(ALICE, "conv_1", [item("b"), item("c")])
     await store.add_items(ALICE, "conv_1", [item("b"), item("c")])
     assert (await store.items(ALICE, "conv_1", None, 9, newest=False)).data == tuple(jsons("a", "b", "c"))

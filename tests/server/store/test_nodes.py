@@ -1,4 +1,4 @@
-"""The contract of every store: who lives, what they tell each other, and what a claim from another Redis means."""
+"""The contract of every store: which nodes run, what they notify each other of, and claims after a restart of Redis."""
 
 import msgspec
 
@@ -15,20 +15,32 @@ OTHER = Lease(2, "node-b")
 async def test_each_beat_counts_up_and_reads_all(store: Store) -> None:
     assert (await store.beat("a", b"ready 1")).counts == {"a": 1}
     assert (await store.beat("b", b"x")).counts == {"a": 1, "b": 1}
-    roll = await store.beat("a", b"full 0")
-    assert (roll.counts, roll.nodes, roll.notifications) == ({"a": 2, "b": 1}, {"a": b"full 0", "b": b"x"}, ())
+    snapshot = await store.beat("a", b"full 0")
+    assert (snapshot.counts, snapshot.nodes, snapshot.notifications) == (
+        {"a": 2, "b": 1},
+        {"a": b"full 0", "b": b"x"},
+        (),
+    )
 
 
-async def test_mail_is_taken_once_by_its_owner(store: Store) -> None:
-    letter = TurnRef("a caller with spaces", "resp_1")
-    await store.notify_owner("a", letter)
+async def test_notifications_are_taken_once_by_their_owner(store: Store) -> None:
+    spaced = TurnRef("a caller with spaces", "resp_1")
+    await store.notify_owner("a", spaced)
     await store.notify_owner("a", ref())
     assert (await store.beat("b", b"")).notifications == ()
-    assert (await store.beat("a", b"")).notifications == (letter, ref())
+    assert (await store.beat("a", b"")).notifications == (spaced, ref())
     assert (await store.beat("a", b"")).notifications == ()
 
 
-async def test_only_a_count_that_stood_still_is_struck_out(store: Store) -> None:
+async def test_notification_that_is_repeated_is_taken_once(store: Store) -> None:
+    for turn in (ref("a"), ref("b"), ref("a")):
+        await store.notify_owner("a", turn)
+    assert (await store.beat("a", b"")).notifications == (ref("a"), ref("b"))
+    await store.notify_owner("a", ref("a"))
+    assert (await store.beat("a", b"")).notifications == (ref("a"),)
+
+
+async def test_only_a_node_whose_count_stood_still_is_retired(store: Store) -> None:
     await store.beat("a", b"")
     await store.beat("a", b"")
     await store.retire("a", 1)
@@ -37,7 +49,7 @@ async def test_only_a_count_that_stood_still_is_struck_out(store: Store) -> None
     assert (await store.beat("b", b"")).counts == {"b": 2}
 
 
-async def test_looks_are_counted(store: Store) -> None:
+async def test_reports_of_viewers_are_counted_until_the_end(store: Store) -> None:
     await store.create(new(kept=False))
     await store.report_viewer(ref())
     await store.report_viewer(ref())
@@ -47,17 +59,22 @@ async def test_looks_are_counted(store: Store) -> None:
     assert [turn.viewer_reports for turn in await store.unfinished_turns(store.partition(ALICE))] == [2]
     await store.report_viewer(ref("resp_2"))
     assert await store.turn(ref("resp_2")) is None
+    await store.finish(ending())
+    await store.report_viewer(ref())
+    turn = await store.turn(ref())
+    assert turn is not None
+    assert turn.viewer_reports == 2
 
 
-async def test_claim_from_the_same_redis_leaves_no_hole(store: Store) -> None:
+async def test_claim_without_a_restart_leaves_no_hole(store: Store) -> None:
     await store.create(new())
     assert not (await store.claim(ref(), MINE, "node-b")).hole
 
 
-async def test_claim_from_another_redis_skips_numbers(store: Store) -> None:
-    """The dead owner may have shown what is not here: those numbers are never used again."""
+async def test_claim_after_a_restart_skips_numbers(store: Store) -> None:
+    """The dead owner may have shown entries that are lost: their numbers are never used again."""
     await store.create(new())
-    await another_run(store)
+    await restart(store)
     assert (await store.claim(ref(), MINE, "node-b")).hole
     again = await store.claim(ref(), MINE, "node-b")
     assert (again.status, again.hole) == (WriteStatus.DUPLICATE, True)
@@ -72,15 +89,15 @@ async def test_claim_from_another_redis_skips_numbers(store: Store) -> None:
 
 async def test_turn_may_end_right_after_a_hole(store: Store) -> None:
     await store.create(new())
-    await another_run(store)
+    await restart(store)
     await store.claim(ref(), MINE, "node-b")
     assert (await store.finish(ending(after=1 + HOLE, lease=OTHER))).status is WriteStatus.OK
     assert (await store.read(ref(), -1, 9)).status is Status.COMPLETED
 
 
-async def test_hole_is_still_to_come_for_a_second_claim_and_then_over(store: Store) -> None:
+async def test_second_claim_before_an_append_has_the_hole_and_later_ones_have_not(store: Store) -> None:
     await store.create(new())
-    await another_run(store)
+    await restart(store)
     await store.claim(ref(), MINE, "node-b")
     assert (await store.claim(ref(), OTHER, "node-c")).hole
     third = Lease(3, "node-c")
@@ -88,16 +105,16 @@ async def test_hole_is_still_to_come_for_a_second_claim_and_then_over(store: Sto
     assert not (await store.claim(ref(), third, "node-d")).hole
 
 
-async def test_queued_turn_and_an_owner_who_comes_back_leave_no_hole(store: Store) -> None:
+async def test_claims_of_queued_turns_and_by_owners_that_come_back_leave_no_hole(store: Store) -> None:
     await store.create(new("a", lease=None))
     await store.create(new("b"))
-    await another_run(store)
+    await restart(store)
     assert not (await store.claim(ref("a"), None, "node-b")).hole
     assert not (await store.claim(ref("b"), MINE, MINE.owner, above=1)).hole
 
 
-async def test_an_owner_who_comes_back_writes_its_holes_again(store: Store) -> None:
-    """Redis forgot the claim that made the hole; the owner has the whole log, and gives it back as it was."""
+async def test_owner_that_comes_back_writes_its_holes_again(store: Store) -> None:
+    """Redis lost the claim that made the hole; the owner has the whole log, and writes it back as it was."""
     await store.create(new())
     claimed = await store.claim(ref(), MINE, "node-b", above=5)
     assert claimed.lease == Lease(6, "node-b")
@@ -120,12 +137,12 @@ async def test_idle_claims_are_forgotten_when_the_log_grows(store: Store) -> Non
     assert [msgspec.structs.replace(grown, record={})] == await store.unfinished_turns(store.partition(ALICE))
 
 
-async def another_run(store: Store) -> None:
-    """As if Redis had been started anew since the last claim."""
+async def restart(store: Store) -> None:
+    """As if the store had been restarted since the last claim."""
     if isinstance(store, MemoryStore):
         store.run = "2"
         return
     assert isinstance(store, RedisStore)
-    async with store._client.at(store._keys.open(store.partition(ALICE))) as client:
+    async with store._client.server_of(store._keys.unfinished(store.partition(ALICE))) as client:
         for key in await client.call("KEYS", "*:turn:*"):
             await client.call("HSET", key, "run", "0" * 40)

@@ -1,11 +1,15 @@
--- Count this process up; read what all count and note; take the mail.
--- KEYS  1 nodes  2 mail of this one
--- ARGV  1 owner  2 note  3 lifetime (s)
--- RESULT  {{owner, "<count> <note>", ...}, {"<caller> <id>", ...}}
-local before = redis.call('HGET', KEYS[1], ARGV[1])
+-- Count this process up; read what all processes count and report; take the notifications.
+-- KEYS
+--   nodes          hash: every process by its incarnation
+--   notifications  list: this owner's
+-- ARGV
+--   owner          incarnation of this process
+--   info           what it reports of itself
+-- RESULT  {{owner, "<count> <info>", ...}, {"<caller> <turn>", ...}}
+local before = redis.call('HGET', nodes, owner)
 local count = before and tonumber(string.match(before, '^%d+')) or 0
-redis.call('HSET', KEYS[1], ARGV[1], (count + 1) .. ' ' .. ARGV[2])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-local mail = redis.call('LRANGE', KEYS[2], 0, -1)
-if #mail > 0 then redis.call('DEL', KEYS[2]) end
-return {redis.call('HGETALL', KEYS[1]), mail}
+redis.call('HSET', nodes, owner, (count + 1) .. ' ' .. info)
+redis.call('EXPIRE', nodes, NODES_TTL_S)
+local taken = redis.call('LRANGE', notifications, 0, -1)
+if #taken > 0 then redis.call('DEL', notifications) end
+return {redis.call('HGETALL', nodes), taken}

@@ -10,7 +10,7 @@ from server.log.committer import CommitPolicy
 from server.log.journal import Journal
 from server.log.subscriber import LogSubscriber
 from server.store.errors import StoreDown, StoreError
-from server.store.redis.cluster import Cluster, read
+from server.store.redis.cluster import ClusterClient, parse_slots
 from server.store.redis.keys import Keys
 from server.store.redis.store import RedisStore, connect
 from server.store.types import WriteStatus
@@ -60,7 +60,7 @@ def test_map_of_slots() -> None:
         [4, 4, [None, 7003, b"id"]],
         [5, 5, [b"?", 7004, b"id"]],
     ]
-    owners, known = read(answer, "asked:6379")
+    owners, known = parse_slots(answer, "asked:6379")
     assert owners == {0: "10.0.0.1:7000", 1: "10.0.0.1:7000", 3: "[::1]:7002", 4: "asked:7003", 5: "asked:7004"}
     assert known == {*owners.values(), "10.0.0.2:7001"}
 
@@ -79,7 +79,7 @@ async def test_every_partition_is_where_its_slot_is(cluster: Masters, on: RedisS
 async def test_one_host_that_answers_is_enough(cluster: Masters, first: str) -> None:
     store = connect(f"redis+cluster://{first},127.0.0.1:{cluster.servers[2].port}")
     await store.check()
-    assert store.what == "a Redis Cluster of 3 masters"
+    assert store.description == "a Redis Cluster of 3 masters"
     await store.close()
 
 
@@ -117,7 +117,7 @@ async def test_call_after_close_is_refused(on: RedisStore) -> None:
 async def test_wrong_map_is_put_right_by_the_first_call(cluster: Masters, on: RedisStore) -> None:
     await on.create(new())
     client = on._client
-    assert isinstance(client, Cluster)
+    assert isinstance(client, ClusterClient)
     right = dict(client._owners)
     wrong = next(server for server in set(right.values()) if server != right[9974])
     client._owners = dict.fromkeys(right, wrong)

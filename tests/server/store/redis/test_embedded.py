@@ -14,7 +14,7 @@ import pytest
 from server.store.errors import StoreError
 from server.store.redis import embedded as module
 from server.store.redis.client import Client
-from server.store.redis.embedded import embedded, find, intact
+from server.store.redis.embedded import embedded, find_redis_server, intact
 from server.store.redis.store import connect
 from server.store.types import WriteStatus
 from tests.redis_server import BINARIES, binary
@@ -87,7 +87,7 @@ async def test_server_ends_with_its_context(tmp_path: Path) -> None:
         folder = Path(url.removeprefix("unix://")).parent
     assert gone(pid)
     assert not folder.exists()
-    assert "Redis is now ready to exit" in (tmp_path / module.LOG).read_text()
+    assert "Redis is now ready to exit" in (tmp_path / module.LOG_NAME).read_text()
 
 
 async def test_data_survive_a_kill_of_the_parent(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ async def test_long_temporary_folder_is_not_used_for_the_socket(
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     async with embedded(tmp_path / "data") as url:
-        assert len(url.removeprefix("unix://")) <= module.SOCKET_LIMIT
+        assert len(url.removeprefix("unix://")) <= module.MAX_SOCKET_PATH
 
 
 async def test_broken_data_say_where_to_look(tmp_path: Path) -> None:
@@ -138,10 +138,10 @@ async def test_broken_data_say_where_to_look(tmp_path: Path) -> None:
 
 
 def test_find_refuses_what_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find()
+    assert find_redis_server()
     monkeypatch.setattr(module, "_version", lambda _: (6, 0))
     with pytest.raises(StoreError, match=r"6\.2"):
-        find()
+        find_redis_server()
 
 
 @pytest.mark.parametrize("name", ["redis62", "redis7"])

@@ -19,7 +19,7 @@ def test_everything_of_a_caller_has_one_hash_tag(caller: str, id: str) -> None:
         for make in (keys.turn, keys.log, keys.response, keys.tombstone, keys.idempotency, keys.segment,
                      keys.conversation, keys.items, keys.positions)
     ]  # fmt: skip
-    names += [keys.conversations(caller), keys.open(keys.partition(caller))]
+    names += [keys.conversations(caller), keys.unfinished(keys.partition(caller))]
     tag = f"{{{keys.partition(caller)}}}"
     for name in names:
         found = re.search(r"\{[^}]*\}", name)
@@ -44,11 +44,11 @@ def test_partitions_never_move(caller: str, partition: int) -> None:
     assert Keys(16).partition(caller) == partition
 
 
-def test_open_set_and_prefix_make_the_key() -> None:
+def test_prefix_and_member_make_the_key() -> None:
     keys = Keys(16)
     partition = keys.partition("alice")
-    assert keys.turns(partition) + keys.member("alice", "resp_1") == keys.turn("alice", "resp_1")
-    assert keys.logs(partition) + keys.member("alice", "resp_1") == keys.log("alice", "resp_1")
-    assert keys.segments(partition) + keys.member("alice", "s") == keys.segment("alice", "s")
-    assert keys.item_lists(partition) + keys.member("alice", "s") == keys.items("alice", "s")
+    assert keys.turn_prefix(partition) + keys.member("alice", "resp_1") == keys.turn("alice", "resp_1")
+    assert keys.log_prefix(partition) + keys.member("alice", "resp_1") == keys.log("alice", "resp_1")
+    assert keys.segment_prefix(partition) + keys.member("alice", "s") == keys.segment("alice", "s")
+    assert keys.items_prefix(partition) + keys.member("alice", "s") == keys.items("alice", "s")
     assert len(digest("alice")) == 16

@@ -9,8 +9,8 @@ from server.log.committer import CommitPolicy
 from server.log.journal import Journal
 from server.log.subscriber import LogSubscriber
 from server.store.errors import StoreDown, StoreError
-from server.store.redis.route import servers
-from server.store.redis.sentinel import split
+from server.store.redis.routed import parse_servers
+from server.store.redis.sentinel import split_servers
 from server.store.redis.store import RedisStore, connect
 from server.store.types import WriteStatus
 from tests.redis_cluster import Watched, wait_for, watched
@@ -32,19 +32,19 @@ def pair() -> Iterator[Watched]:
 
 
 def test_the_sentinels_password_is_not_the_servers() -> None:
-    given = servers("rediss+sentinel://u:p%40@a,[::1],b:1/tl/2?sentinel_password=s/s&ssl_cert_reqs=none", 26379)
-    asked, named = split(given)
-    assert [asked.one(host) for host in asked.hosts] == [
+    given = parse_servers("rediss+sentinel://u:p%40@a,[::1],b:1/tl/2?sentinel_password=s/s&ssl_cert_reqs=none", 26379)
+    asked, named = split_servers(given)
+    assert [asked.url_of(host) for host in asked.hosts] == [
         f"rediss://:s%2Fs@{host}?ssl_cert_reqs=none" for host in ("a:26379", "[::1]:26379", "b:1")
     ]
-    assert named.one("c:1", "/2") == "rediss://u:p%40@c:1/2?ssl_cert_reqs=none"
+    assert named.url_of("c:1", "/2") == "rediss://u:p%40@c:1/2?ssl_cert_reqs=none"
 
 
 @pytest.mark.redis
 async def test_master_is_found_and_described(pair: Watched) -> None:
     store = connect(pair.url)
     await store.check()
-    assert store.what == f"the master 127.0.0.1:{pair.master.port} that its sentinels name"
+    assert store.description == f"the master 127.0.0.1:{pair.master.port} that its sentinels name"
     await store.create(new())
     assert pair.master.admin.dbsize() > 0
     await store.close()
@@ -91,7 +91,7 @@ async def test_writer_and_viewer_go_on_when_the_master_is_lost(pair: Watched) ->
         assert (await seen)[0] == entries
     assert changes[:2] == [True, False]
     await store.check()
-    assert store.what == f"the master 127.0.0.1:{pair.replica.port} that its sentinels name"
+    assert store.description == f"the master 127.0.0.1:{pair.replica.port} that its sentinels name"
     for each in (store, elsewhere):
         await each.close()
 
@@ -120,12 +120,12 @@ async def test_writer_leaves_a_master_that_was_replaced_by_hand(pair: Watched) -
 
 async def _replace(pair: Watched, store: RedisStore) -> None:
     await asyncio.to_thread(pair.sentinel.ask, "SENTINEL", "FAILOVER", "tl")
-    await until(lambda: store.what.count(f":{pair.replica.port} "), "the other master was found")
+    await until(lambda: store.description.count(f":{pair.replica.port} "), "the other master was found")
 
 
 @pytest.mark.redis
 async def test_master_stays_when_its_sentinels_are_gone(pair: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.store.redis.sentinel.AGE", 0.0)
+    monkeypatch.setattr("server.store.redis.sentinel.MASTER_MAX_AGE_S", 0.0)
     store = connect(pair.url)
     await store.create(new())
     pair.sentinel.kill()
@@ -138,7 +138,7 @@ async def test_master_stays_when_its_sentinels_are_gone(pair: Watched, monkeypat
 async def test_sentinels_are_asked_again_when_the_master_says_it_is_none(
     pair: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.store.redis.sentinel.AGE", 600.0)
+    monkeypatch.setattr("server.store.redis.sentinel.MASTER_MAX_AGE_S", 600.0)
     store = connect(pair.url)
     await store.create(new())
     await asyncio.to_thread(pair.sentinel.ask, "SENTINEL", "FAILOVER", "tl")

@@ -1,0 +1,38 @@
+"""What the four contracts share when they are kept in Redis."""
+
+import msgspec
+
+from server.store.redis.blocking import BlockingReader
+from server.store.redis.client import Client
+from server.store.redis.keys import Keys, Lifetimes
+from server.store.redis.routed import RoutedClient
+
+
+class Backend(msgspec.Struct, frozen=True):
+    """A Redis, and how it is used."""
+
+    client: Client | RoutedClient
+    blocking: BlockingReader  # for reads that wait longer than a command may take
+    keys: Keys
+    lifetimes: Lifetimes
+    is_lossless: bool  # nothing is ever lost between two processes of this Redis
+
+
+class RedisPart:
+    """The base of the classes that keep one contract each. One object may keep several of them."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._client = backend.client
+        self._blocking = backend.blocking
+        self._keys = backend.keys
+        self._lifetimes = backend.lifetimes
+
+    @property
+    def partitions(self) -> int:
+        """See `TurnStore.partitions`."""
+        return self._keys.partitions
+
+    def partition(self, caller: str) -> int:
+        """See `TurnStore.partition`."""
+        return self._keys.partition(caller)

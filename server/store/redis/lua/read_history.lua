@@ -1,0 +1,20 @@
+-- All items up to a place, across the segments that lead to it. Using them renews them.
+-- KEYS
+--   segment_prefix       makes the hash of a segment
+--   items_prefix         makes the list of its items
+--   conversation_prefix  makes the hash of a conversation
+--   positions_prefix     makes the hash of a conversation's item ids
+--   conversations        sorted set: the caller's
+-- ARGV
+--   segment              id of a segment or conversation
+--   position             of the last item in it
+--   session_ttl          seconds
+-- RESULT  items, oldest first, or nil when any of it is gone
+--- @include "segment_items"
+--- @include "renew_segments"
+
+local found = read_segment_items(segment_prefix, items_prefix, conversation_prefix, segment, position)
+if not found then return false end
+renew_segments(session_ttl, segment, segment_prefix, items_prefix, conversation_prefix, positions_prefix)
+redis.call('EXPIRE', conversations, session_ttl)
+return found
