@@ -1,4 +1,4 @@
-"""Turns, appends and endings with few words."""
+"""Turns, appends and endings with defaults for all that a test does not care about."""
 
 import os
 from typing import TYPE_CHECKING, Any, cast
@@ -73,5 +73,5 @@ def text(*words: str) -> list[Event]:
 
 
 def words(entry: bytes) -> list[str]:
-    """What an entry says."""
+    """The texts of the events in an entry."""
     return [event.text for event in decode(entry).events]

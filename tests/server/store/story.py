@@ -1,4 +1,4 @@
-"""A turn that is written word by word while a test breaks things, and what its viewers saw."""
+"""A turn that is written word by word while a test breaks things, and the entries that its viewers get."""
 
 import asyncio
 from itertools import count
@@ -15,7 +15,7 @@ from tests.server.store.make import ALICE, DONE, MINE, ref
 async def written(
     journal: Journal, store: Store, disturb: "asyncio.Task[None]", *, caller: str = ALICE, words: int = 100
 ) -> list[bytes]:
-    """Write a turn through a disturbance, at least so many words; what its log says then."""
+    """Write a turn until a disturbance is over, of at least so many words; the entries of its log."""
     writer = begun(journal, caller)
     n = 0
     async with asyncio.timeout(60):
@@ -29,36 +29,36 @@ async def written(
 
 
 def begun(journal: Journal, caller: str = ALICE) -> Writer:
-    """A pen for the turn that `make.new()` makes."""
+    """A writer for the turn that `make.new()` makes."""
     return journal.open_writer(ref(caller=caller), MINE, 1, None, [LogEntry(1, b"first")])
 
 
 async def ended(store: Store, writer: Writer) -> list[bytes]:
-    """End it. Its log has every number once, and is what the writer wrote."""
+    """End it; its entries. Its log has every number once, and is what the writer wrote."""
     await writer.finish(DONE, Status.COMPLETED, b"{}")
     page = await store.read(writer.ref, -1, 100_000)
     assert page.last_seq == writer.last_seq
-    tops = [-1, *(logged.last_seq for logged in page.entries)]
-    assert [logged.after_seq for logged in page.entries] == tops[:-1]
+    tops = [-1, *(entry.last_seq for entry in page.entries)]
+    assert [entry.after_seq for entry in page.entries] == tops[:-1]
     assert list(page.entries) == writer.tail.entries
-    return [logged.entry for logged in page.entries]
+    return [entry.entry for entry in page.entries]
 
 
-async def viewed(watcher: LogSubscriber, turn: TurnRef) -> tuple[list[bytes], list[LogNotice]]:
-    """What a viewer is shown of a turn, and told beside it. It takes each second run of entries at once, if it can."""
+async def viewed(subscriber: LogSubscriber, turn: TurnRef) -> tuple[list[bytes], list[LogNotice]]:
+    """The entries and notices that a viewer gets of a turn. Every second run of entries is accepted as it is pushed."""
     entries: list[bytes] = []
     notices: list[LogNotice] = []
     offers = count()
 
-    def take(run: list[LogEntry]) -> bool:
+    def push(run: list[LogEntry]) -> bool:
         if next(offers) % 2:
             return False
-        entries.extend(logged.entry for logged in run)
+        entries.extend(entry.entry for entry in run)
         return True
 
-    async for one in watcher.subscribe(turn, -1, take):
+    async for one in subscriber.subscribe(turn, -1, push):
         if isinstance(one, LogNotice):
             notices.append(one)
         else:
-            entries += [logged.entry for logged in one]
+            entries += [entry.entry for entry in one]
     return entries, notices
