@@ -23,7 +23,7 @@ def prelude(script: LuaScript) -> list[str]:
 
 def test_call_sends_keys_then_arguments_in_the_order_of_their_declaration() -> None:
     call = ClaimTurn(turn="t", seen_lease="1:a", owner="b", above=0, is_lossless="")
-    assert call.words() == [1, "t", "1:a", "b", 0, ""]
+    assert call.parameters() == [1, "t", "1:a", "b", 0, ""]
     assert call.first_key == "t"
 
 
@@ -37,17 +37,17 @@ def test_rest_is_sent_at_the_end() -> None:
         session_ttl=9,
         fields="xy",
     )
-    assert call.words() == [5, "u", "t", "l", "s", "i", 9, "x", "y"]
+    assert call.parameters() == [5, "u", "t", "l", "s", "i", 9, "x", "y"]
 
 
 def test_batch_of_one_share_is_sent_like_a_call() -> None:
     call = AppendEntries(shares=[share(1)])
-    assert call.words() == [2, "turn1", "log1", "lease1", 1, 2, b"entry1"]
+    assert call.parameters() == [2, "turn1", "log1", "lease1", 1, 2, b"entry1"]
     assert call.first_key == "turn1"
 
 
 def test_batch_sends_the_values_of_each_field_together() -> None:
-    assert AppendEntries(shares=[share(1), share(2)]).words() == [
+    assert AppendEntries(shares=[share(1), share(2)]).parameters() == [
         *(4, "turn1", "turn2", "log1", "log2"),
         *("lease1", "lease2", 1, 2, 2, 3, b"entry1", b"entry2"),
     ]
