@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PYTHON := $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 KIND := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 BIN := .venv/bin
+CHECK := $(or $(wildcard .venv/.installed-dev),.venv-check/.installed)
 OPTIONS ?=
 
 # With it set, every process would compile vLLM anew: 10 s more per start.
@@ -24,11 +25,12 @@ test: .venv/.installed-dev
 	@tests/install-tools
 	@tests/run
 
-check: .venv/.installed-dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_architecture.py
+# Needs neither vLLM nor torch: it uses the full environment where there is one, else makes a light one.
+check: $(CHECK)
+	$(dir $<)bin/ruff check .
+	$(dir $<)bin/ruff format --check .
+	$(dir $<)bin/mypy
+	$(dir $<)bin/python -m pytest -m "not vllm" tests/test_architecture.py tests/test_private_parts.py
 
 widget:
 	cd static/src && npm install --no-audit --no-fund && npm run build
@@ -37,7 +39,7 @@ pins: .venv/.installed-$(KIND)
 	@requirements/compile
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis static/src/node_modules
+	rm -rf .venv .venv-check .mypy_cache .pytest_cache .ruff_cache .hypothesis static/src/node_modules
 
 .venv/.installed-$(KIND): requirements/$(KIND).txt requirements/overrides.txt requirements/install
 	@requirements/install $(PYTHON) requirements/$(KIND).txt
@@ -45,4 +47,8 @@ clean:
 
 .venv/.installed-dev: .venv/.installed-$(KIND) requirements/dev.txt
 	@requirements/install $(PYTHON) requirements/$(KIND).txt requirements/dev.txt
+	@touch $@
+
+.venv-check/.installed: requirements/check.txt requirements/install
+	@VENV=.venv-check requirements/install $(PYTHON) requirements/check.txt
 	@touch $@

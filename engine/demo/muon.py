@@ -30,7 +30,7 @@ class Muon:
             self.stacks[matrix.shape].append(matrix)
         self.momenta = {shape: torch.zeros(len(stack), *shape) for shape, stack in self.stacks.items()}
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self, share: float) -> None:
         """One update, at this share of the full rate, from the gradients that the matrices hold."""
         for shape, stack in self.stacks.items():
