@@ -1,6 +1,5 @@
 """A real redis-server on a Unix socket of its own, for tests."""
 
-import os
 import random
 import shutil
 import signal
@@ -16,6 +15,8 @@ from typing import Any
 
 import pytest
 from redis import Redis
+
+from tests.requirements import missing
 
 
 def bundled() -> str | None:
@@ -34,10 +35,7 @@ def binary(name: str) -> str:
     """The path of one; without it the test is skipped, or fails where CI is set."""
     path = BINARIES[name]
     if path is None:
-        words = f"no redis-server for {name} on this machine"
-        if os.environ.get("CI"):
-            pytest.fail(words)
-        pytest.skip(words)
+        missing(f"no redis-server for {name} on this machine")
     return path
 
 
