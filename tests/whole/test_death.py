@@ -16,9 +16,11 @@ from tests.whole.client import Client, connected, numbers, said
 from tests.whole.process import Program, alive, program, shared_memory
 
 pytestmark = pytest.mark.redis
+TWO_STARTS = 300  # seconds for a test that starts vLLM twice: each start may take half a minute, on a busy machine more
 
 
 @pytest.mark.vllm
+@pytest.mark.timeout(TWO_STARTS)
 def test_kill_9_leaves_no_process_and_loses_no_answer() -> None:
     """One start, one kill in the middle of an answer, one start: the answer goes on, and the name is still known."""
     require_vllm()
@@ -105,6 +107,7 @@ def test_a_redis_that_is_not_there_is_named() -> None:
 
 
 @pytest.mark.vllm
+@pytest.mark.timeout(TWO_STARTS)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_an_engine_that_dies_or_freezes_ends_the_node_and_no_answer(how: signal.Signals) -> None:
     """The node is not ready within a second of knowing, and ends with an error; the next start goes on."""
