@@ -19,7 +19,7 @@ class NotReady(Exception):  # noqa: N818 - reads as what happened
 
 def find_program(name: str) -> str | None:
     """The path of an installed program, also of one that only root's PATH leads to; None where there is none."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{SERVERS}")
+    return shutil.which(name, path=os.pathsep.join([*os.get_exec_path(), SERVERS]))
 
 
 class Program:
