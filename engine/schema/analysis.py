@@ -49,20 +49,27 @@ def _references_in_place(schema: Any) -> Iterator[str]:
 
 def check_ends(definitions: Definitions, paths: Mapping[str, str]) -> None:
     """Refuse a schema whose answers have no end: an object that requires itself, and nothing else instead."""
+    found = ranks(definitions)
+    for name, path in paths.items():
+        if name not in found:
+            raise BadParameter(path, "has no finite answer: it requires itself")
+
+
+def ranks(definitions: Definitions) -> dict[str, int]:
+    """Of each definition that has a finite answer, how many others it needs for the shortest way to one."""
     users: dict[str, set[str]] = {name: set() for name in definitions}
     for name, schema in definitions.items():
         for used in references(schema):
             users[used].add(name)
-    ending: set[str] = set()
+    found: dict[str, int] = {}
     waiting = set(definitions)
+    round_ = 0
     while waiting:
-        name = waiting.pop()
-        if name not in ending and _ends(definitions[name], ending):
-            ending.add(name)
-            waiting |= users[name] - ending
-    for name, path in paths.items():
-        if name not in ending:
-            raise BadParameter(path, "has no finite answer: it requires itself")
+        new = [name for name in waiting if name not in found and _ends(definitions[name], found)]
+        found |= dict.fromkeys(new, round_)
+        waiting = {user for name in new for user in users[name]} - found.keys()
+        round_ += 1
+    return found
 
 
 def references(schema: Any) -> Iterator[str]:
@@ -80,7 +87,7 @@ def references(schema: Any) -> Iterator[str]:
                 yield from references(value)
 
 
-def _ends(schema: Any, ending: set[str]) -> bool:
+def _ends(schema: Any, ending: Mapping[str, int]) -> bool:
     """Whether some answer to it is finite, given the definitions that have one."""
     if not isinstance(schema, dict):
         return schema is not False
@@ -100,12 +107,12 @@ def _is_simple(schema: dict[str, Any]) -> bool:
     return "enum" in schema or "const" in schema or bool(names - {"object", "array"})
 
 
-def _ends_as_object(schema: dict[str, Any], ending: set[str]) -> bool:
+def _ends_as_object(schema: dict[str, Any], ending: Mapping[str, int]) -> bool:
     properties = schema.get("properties", {})
     return all(_ends(properties.get(name, {}), ending) for name in schema.get("required", ()))
 
 
-def _ends_as_array(schema: dict[str, Any], ending: set[str]) -> bool:
+def _ends_as_array(schema: dict[str, Any], ending: Mapping[str, int]) -> bool:
     least = schema.get("minItems", 0)
     first = schema.get("prefixItems", [])[:least]
     if not all(_ends(part, ending) for part in first):

@@ -198,8 +198,8 @@ def _bound(value: Any, path: str) -> int | float:
     return float(value)
 
 
-def _multiple(value: Any, path: str) -> int | float:
-    value = _bound(value, path)
+def _multiple(given: Any, path: str) -> int | float:
+    value = _bound(given, path)
     if value <= 0:
         raise wrong(path, "must be more than 0")
     digits = repr(value).replace(".", "").lstrip("0")

@@ -20,6 +20,7 @@ from functools import cached_property
 from typing import Any
 
 from engine.base import Channel, Params, ToolCall
+from engine.scripted.example import example
 
 END = 256
 SYLLABLES = tuple(
@@ -125,7 +126,7 @@ class Script:
         for index, name in enumerate(names):
             yield from self._call(index, name)
         if params.format is not None and not names:
-            yield from map(Token, json.dumps(instance(params.format.schema or {})).encode())
+            yield from map(Token, json.dumps(example(params.format.schema or {})).encode())
 
     def _call(self, index: int, name: str) -> Iterator[Token]:
         call = ToolCall(index, f"call_{self._seed:08x}{index}", name)
@@ -157,18 +158,3 @@ def _forced(params: Params) -> list[str]:
     if params.tool_choice == "required":
         return [str(params.tools[0]["name"])]
     return []
-
-
-def instance(schema: Mapping[str, Any]) -> Any:
-    """A value that fits a plain schema. Raises ValueError for a type that does not exist."""
-    if "enum" in schema:
-        return schema["enum"][0]
-    kind = schema.get("type", "object")
-    if kind == "object":
-        return {name: instance(part) for name, part in schema.get("properties", {}).items()}
-    if kind == "array":
-        return [instance(schema.get("items", {"type": "string"}))]
-    simple: dict[str, Any] = {"string": "ka lo", "integer": 7, "number": 0.5, "boolean": True, "null": None}
-    if kind not in simple:
-        raise ValueError(f"no such type: {kind}")
-    return simple[kind]

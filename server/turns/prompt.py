@@ -81,4 +81,4 @@ async def _render(engine: Engine, request: TurnRequest, items: list[Any]) -> tup
     prompt = await engine.render(to_messages(request.request.instructions, items), params, request.caller)
     if not prompt.token_ids:
         raise errors.invalid("The input renders to an empty prompt.", "input")
-    return prompt, engine.admit(prompt, params)
+    return prompt, await engine.admit(prompt, params)
