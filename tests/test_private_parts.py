@@ -108,9 +108,8 @@ VLLM: list[Part] = [
     *parts(GRAMMARS, "vllm.v1.structured_output.backend_guidance", "serialize_guidance_grammar"),
     *parts(GRAMMARS, "vllm.v1.structured_output.request", "get_structured_output_key"),
     *parts(GRAMMARS, "vllm.config:StructuredOutputsConfig", "disable_any_whitespace disable_additional_properties"),
-    *parts(
-        TRYOUT, "llguidance:LLMatcher", "validate_grammar_with_warnings compute_bitmask compute_ff_tokens get_error"
-    ),
+    *parts(TRYOUT, "llguidance:LLMatcher", "validate_grammar_with_warnings compute_bitmask compute_ff_tokens"),
+    *parts(TRYOUT, "llguidance:LLMatcher", "is_error get_error consume_tokens"),
     *parts(LAUNCH, "vllm.v1.engine.core_client:AsyncMPClient", "resources"),
     *parts(LAUNCH, "vllm.v1.engine.core_client:BackgroundResources", "engine_manager"),
     *parts(LAUNCH, "vllm.v1.engine.utils:CoreEngineProcManager", "processes"),

@@ -37,8 +37,9 @@ def optional(**properties: Any) -> Schema:
 
 def cases() -> list[Case]:
     """All of them; names are unique."""
-    parts = (*_values(), *_strings(), *_formats(), *_numbers(), *_objects(), *_arrays(), *_unions(), *_recursive())
-    return [*parts, *_combined(), *_by_hand(), *_refused()]
+    simple = (*_values(), *_strings(), *_formats(), *_numbers(), *_arrays(), *_unions())
+    objects = (*_objects(), *_dictionaries(), *_recursive(), *_combined())
+    return [*simple, *objects, *_by_hand(), *_by_hand_with_words(), *_refused()]
 
 
 def _values() -> Iterator[Case]:
@@ -126,6 +127,9 @@ def _objects() -> Iterator[Case]:
     yield Case("without a type", {"properties": {"name": TEXT}, "required": ["name"]})
     yield Case("required and not described", {**optional(name=TEXT), "required": ["name", "other"]})
     yield Case("no properties", {"type": "object", "properties": {}, "additionalProperties": False})
+
+
+def _dictionaries() -> Iterator[Case]:
     yield Case("a dictionary", {"type": "object", "additionalProperties": WHOLE, "maxProperties": 3})
     yield Case(
         "a dictionary by names",
@@ -288,6 +292,9 @@ def _by_hand() -> Iterator[Case]:
             participants={"type": "array", "items": TEXT, "maxItems": 2},
         ),
     )
+
+
+def _by_hand_with_words() -> Iterator[Case]:
     yield Case(
         "a schema with its draft",
         {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "https://example.com/a", **closed(a=WHOLE)},

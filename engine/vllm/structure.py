@@ -20,7 +20,8 @@ from engine.vllm.tryout import TOO_COMPLEX
 
 KEPT = 64  # grammars
 BLAME_SECONDS = 1.0  # for finding the part of a schema that is refused
-WAITING = 16  # requests whose grammar is not compiled yet
+WAITING = 256  # requests whose grammar is not compiled yet
+WAIT_SECONDS = 15.0  # of one of them
 
 
 class Structure(msgspec.Struct, frozen=True):
@@ -46,7 +47,7 @@ class Structures:
     async def get(self, params: Params) -> Structure:
         """Raises BadParameter, by name, for what the engine cannot hold an answer to; Overloaded.
 
-        Cancelling it lets the work go on, which takes limited time.
+        Cancelling it lets work that has begun go on, which takes limited time.
         """
         known = self._find(params)
         if isinstance(known, BadParameter):
@@ -57,8 +58,11 @@ class Structures:
             raise Overloaded("too many schemas are being read")
         self._waiting += 1
         try:
-            work = asyncio.get_running_loop().run_in_executor(self._thread, self._build, params)
-            made = await work
+            made = await asyncio.wait_for(
+                asyncio.get_running_loop().run_in_executor(self._thread, self._build, params), WAIT_SECONDS
+            )
+        except TimeoutError as error:
+            raise Overloaded("too many schemas are being read") from error
         except BadParameter as error:
             self._keep(params, error.with_traceback(None))
             raise
