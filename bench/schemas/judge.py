@@ -4,7 +4,7 @@ import json
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 
 from bench.schemas.table import Case
 

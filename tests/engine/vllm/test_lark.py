@@ -39,7 +39,7 @@ def accepts(format: dict[str, Any], text: str, instead: dict[str, Any] | None = 
     assert LLMatcher.validate_grammar(grammar, tokenizer) == ""
     matcher = LLMatcher(tokenizer, grammar)
     tokens = tokenizer.tokenize_str(text)
-    return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
+    return bool(matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting())
 
 
 ONE, TWO = "<call=a>1</call>", "<call=a>1</call>,<call=b>22</call>"
