@@ -6,6 +6,7 @@ import time
 import msgspec
 
 from engine.base import Model
+from engine.offload import offloaded
 from server.node.queue import QueuedTurn
 from server.node.scheduler import Resources, SlotScheduler
 from server.protocol import errors, response
@@ -73,9 +74,10 @@ class Admission:
         lease = Lease(1, parts.owner) if self._scheduler.reserve() else None
         started = False
         try:
-            spec = spec_of(request, id, prepared, telemetry, parts.engine.model, parts.telemetry.traceparent(telemetry))
+            traceparent = parts.telemetry.traceparent(telemetry)
+            spec = spec_of(request, id, prepared, telemetry, parts.engine.model, traceparent)
             entry = encode(None, first_events(leased=lease is not None))
-            new = new_turn(request, ref, spec, entry, lease, prepared)
+            new = await offloaded(request.size, new_turn, request, ref, spec, entry, lease, prepared)
             existing = await self._create(new)
             if existing is not None:
                 return await self.existing(TurnRef(request.caller, existing))

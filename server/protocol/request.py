@@ -7,12 +7,14 @@ the public protocol does not know are tolerated, since clients add their own. So
 import hashlib
 import math
 import re
+from itertools import chain
 from typing import Any, Literal, TypeVar
 
 import msgspec
 import orjson
 
 from server.protocol.errors import WireError, invalid, unsupported
+from server.protocol.ids import check_id, check_previous
 from server.protocol.items import check_items
 
 T = TypeVar("T")
@@ -151,14 +153,20 @@ def parse_object(raw: str | bytes) -> dict[str, Any]:
         raise invalid(f"The message is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise invalid("The message must be a JSON object.")
-    if _nested_deeper(value, DEPTH):
+    if nests_deeper(value, DEPTH):
         raise invalid(f"The message nests deeper than {DEPTH} levels.")
     return value
 
 
-def _nested_deeper(value: dict[str, Any] | list[Any], levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_nested_deeper(each, levels - 1) for each in inner if isinstance(each, dict | list))
+def nests_deeper(value: dict[str, Any] | list[Any], levels: int) -> bool:
+    """Whether objects and lists lie within each other on more than so many levels."""
+    level: list[Any] = [value]
+    for _ in range(levels):
+        values = chain.from_iterable(each.values() if type(each) is dict else each for each in level)
+        level = [each for each in values if type(each) is dict or type(each) is list]
+        if not level:
+            return False
+    return True
 
 
 def parse_request(body: dict[str, Any]) -> Request:
@@ -220,6 +228,10 @@ def _check_continuation(request: Request) -> None:
         message = "'previous_response_id' and 'conversation' exclude each other."
         raise invalid(message, "previous_response_id", "mutually_exclusive_parameters")
     continues = request.previous_response_id is not None or request.conversation is not None
+    if request.previous_response_id is not None:
+        check_previous(request.previous_response_id)
+    if request.conversation_id is not None:
+        check_id("conversation", request.conversation_id)
     if not request.items and not continues and request.generates:
         raise _missing("input")
     if request.background and not request.kept:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from engine.offload import offloaded
 from server.protocol.status import Status
 from server.store.errors import Locked, Missing
 from server.store.redis.backend import RedisPart
@@ -69,7 +70,7 @@ class RedisHistoryStore(RedisPart):
         )
         match reply:
             case [b"packed", packed]:
-                return unpack_jsons(packed)
+                return await offloaded(len(packed), unpack_jsons, packed)
             case [b"list", items]:
                 return list(items)
         return None
