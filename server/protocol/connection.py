@@ -18,7 +18,15 @@ from server.protocol.budget import ByteShare, rate_limited, too_many_bytes
 from server.protocol.errors import WireError, frame, invalid
 from server.protocol.extensions import CancelRequest, ResumeRequest
 from server.protocol.ids import check_id
-from server.protocol.request import LANE_PATTERN, Request, convert, fingerprint, parse_object, parse_request
+from server.protocol.request import (
+    LANE_PATTERN,
+    Request,
+    convert,
+    fingerprint,
+    memory_size,
+    parse_object,
+    parse_request,
+)
 
 IN_FLIGHT = 16  # turns that run or are shown at once
 NAMED_LANES = 32
@@ -59,6 +67,7 @@ class Start(msgspec.Struct, frozen=True):
     fingerprint: str
     remembered: Remembered | None
     size: int = 0  # bytes of the frame
+    weight: int = 0  # bytes that it takes in memory, about
 
 
 class Reread(msgspec.Struct, frozen=True):
@@ -154,7 +163,7 @@ def read_frame(text: str) -> ReadFrame:
     try:
         body = parse_object(text)
         lane = _lane(body)
-        content = _content(body, lane, len(text))
+        content = _content(text, body, lane)
     except WireError as error:
         content = error
     previous = body.get("previous_response_id")
@@ -162,10 +171,10 @@ def read_frame(text: str) -> ReadFrame:
     return ReadFrame(lane, content, is_create, previous if isinstance(previous, str) else None)
 
 
-def _content(body: dict[str, Any], lane: str | None, size: int) -> Start | Find | Cancel | SteerEvent:
+def _content(text: str, body: dict[str, Any], lane: str | None) -> Start | Find | Cancel | SteerEvent:
     match body.get("type"):
         case "response.create":
-            return Start(lane, parse_request(body), fingerprint(body), None, size)
+            return Start(lane, parse_request(body), fingerprint(body), None, len(text), memory_size(text))
         case "throughline:resume":
             event = convert(body, ResumeRequest)
             return Find(check_id("response", event.response_id), _checked(event.starting_after), event.stream_id)

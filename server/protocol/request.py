@@ -20,6 +20,7 @@ from server.protocol.items import check_items
 T = TypeVar("T")
 
 DEPTH = 100  # levels of nesting; orjson reads more than it can write, and what is read here is written later
+VALUE_BYTES = 64  # of one member of an object or a list in memory, about
 LANE_PATTERN = r"[A-Za-z0-9_.\-]{1,256}"
 
 # Fields of the public API that have no meaning here, with the values that ask for nothing.
@@ -143,6 +144,12 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     def function_tools(self) -> list[dict[str, Any]]:
         """The tools that can work here; real clients send other types too, and live without them."""
         return [tool for tool in self.tools or [] if tool.get("type") == "function"]
+
+
+def memory_size(raw: str | bytes) -> int:
+    """About how many bytes a JSON text takes once it is read: objects, lists and members cost more than their text."""
+    signs = map(raw.count, ",[{") if isinstance(raw, str) else map(raw.count, (b",", b"[", b"{"))
+    return len(raw) + VALUE_BYTES * sum(signs)
 
 
 def parse_object(raw: str | bytes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from server.turns.history import History, load_history
 from server.turns.spec import PromptRef, digest_of, ids_of
 from server.turns.truncation import Cuts
 
+TOKEN_BYTES = 40  # of one token of a prompt in memory: a number, and a place in a tuple
 CHAIN = "resp_"  # begins the name of a chain's segment: it is called after the turn that began it
 
 
@@ -29,6 +30,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
     remembered: Remembered | None = None  # the unkept turn that it continues, which only its connection knows
     traceparent: str = ""  # W3C trace context of the client's own span
     size: int = 0  # bytes of the body
+    weight: int = 0  # bytes that it takes in memory, about
 
 
 class PreparedTurn(msgspec.Struct, frozen=True):
@@ -40,6 +42,7 @@ class PreparedTurn(msgspec.Struct, frozen=True):
     new_items: tuple[dict[str, Any], ...]  # input items of this request
     prompt_ids: bytes  # as `ids_of` gives them
     prompt_ref: PromptRef | None  # None: what it was rendered from may change while the turn runs
+    weight: int = 0  # bytes that its turn takes in memory until it has ended, about
 
     def whole_prompt(self) -> dict[str, bytes]:
         """The prompt itself as fields of a record, for a store that came back without what it is rendered from."""
@@ -55,7 +58,8 @@ async def prepare(engine: Engine, store: HistoryStore, request: TurnRequest, id:
     ids = ids_of(prompt)
     ref = PromptRef(history.parent, dropped, len(prompt.token_ids), digest_of(ids))
     rendered_again = engine.model.renders_alike and _stays(request.request, history)
-    return PreparedTurn(prompt, params, history, new_items, ids, ref if rendered_again else None)
+    weight = request.weight + (0 if request.request.kept else history.size) + TOKEN_BYTES * len(prompt.token_ids)
+    return PreparedTurn(prompt, params, history, new_items, ids, ref if rendered_again else None, weight)
 
 
 def _new_items(request: Request, id: str) -> tuple[dict[str, Any], ...]:
@@ -104,6 +108,9 @@ class Rendering:
 
     async def _render(self, dropped: int) -> tuple[Prompt, Params]:
         messages = await offloaded(self._size, self._messages, dropped)
+        context = self._engine.model.context
+        if len(messages) > context:  # no template says nothing at all of a message
+            raise PromptTooLong(len(messages), context)
         prompt = await self._engine.render(messages, self._params, self._caller)
         if not prompt.token_ids:
             raise errors.invalid("The input renders to an empty prompt.", "input")

@@ -16,7 +16,7 @@ from server.protocol import errors
 from server.protocol.connection import position
 from server.protocol.errors import WireError
 from server.protocol.ids import check_id
-from server.protocol.request import Request, fingerprint, parse_object, parse_request
+from server.protocol.request import Request, fingerprint, memory_size, parse_object, parse_request
 from server.store.types import TurnRef
 from server.turns.prompt import TurnRequest
 from server.web.auth import Authenticator
@@ -127,7 +127,8 @@ class Responses:
         raw = await read_body(http, self._max_body)
         request, digest = await offloaded(len(raw), _read_request, raw, http.headers.get("idempotency-key"))
         traceparent = http.headers.get("traceparent", "")
-        return TurnRequest(caller, request, digest, traceparent=traceparent, size=len(raw))
+        size, weight = len(raw), memory_size(raw)
+        return TurnRequest(caller, request, digest, traceparent=traceparent, size=size, weight=weight)
 
     def _ref(self, http: HttpRequest) -> TurnRef:
         caller = self._authenticator.http_caller(http.headers)

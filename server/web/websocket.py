@@ -315,6 +315,7 @@ class ClientSocket:
             command.remembered,
             self._traceparent,
             size=command.size,
+            weight=command.weight,
         )
         admitted = await self._service.create(request)
         return self._service.subscribe(admitted.ref, admitted.spec, -1, command.lane)

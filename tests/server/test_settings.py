@@ -16,6 +16,7 @@ BAD = [
     ("PORT", "9" * 5000),
     ("MAX_QUEUE", "many"),
     ("MAX_MESSAGE_BYTES", "1023"),
+    ("MAX_HELD_BYTES", "1023"),
     ("SESSION_DAYS", "0"),
     ("LOG_MINUTES", "0"),
     ("SCRIPTED_RATE", "-5"),
