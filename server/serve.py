@@ -15,7 +15,7 @@ from server.app import RunningNode, running
 from server.node.node import Node
 from server.settings import Settings
 from server.telemetry.instruments import Telemetry
-from server.web.transport.protocols import HttpProtocol, WebSocketProtocol
+from server.web.transport.sliced import SlicedHttpProtocol, SlicedWebSocketProtocol
 
 HEALTH_SECONDS = 0.5  # between two checks of the engine
 FULL_COLLECTION_AFTER = 100  # collections of the middle generation
@@ -89,8 +89,8 @@ def config(parts: RunningNode, settings: Settings) -> uvicorn.Config:
     """Pings every 20 s whatever the application does; no compression, which costs memory and time per token."""
     return uvicorn.Config(
         parts.app,
-        http=HttpProtocol,
-        ws=WebSocketProtocol,
+        http=SlicedHttpProtocol,
+        ws=SlicedWebSocketProtocol,
         ws_max_size=settings.max_message_bytes,
         ws_ping_interval=20.0,
         ws_ping_timeout=20.0,
