@@ -3,11 +3,12 @@
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 
@@ -33,7 +34,7 @@ class AccessRules:
 
     def __init__(self, api_keys: Sequence[str], hosts: Sequence[str], origins: Sequence[str]) -> None:
         self._callers = dict(_parse_key(entry) for entry in api_keys)
-        self._hosts = ({_hostname(host) for host in hosts} | {socket.gethostname().lower()}) - {""}
+        self._hosts = ({_parse_host(host) for host in hosts} | {socket.gethostname().lower()}) - {""}
         self._any_host = "*" in hosts
         self._origins = {_parse_origin(origin) for origin in origins}
 
@@ -70,9 +71,13 @@ class AccessRules:
             return
         raise forbidden("host_not_allowed", "This host name is not in ALLOWED_HOSTS.")
 
+    def names_origin(self, origin: str) -> bool:
+        """Whether this page is allowed by name. Our own pages need not be."""
+        return origin.lower() in self._origins
+
     def check_origin(self, origin: str | None, host: str | None) -> None:
         """Browsers name the page that calls; it must be our own, or allowed by name. Raises WireError 403."""
-        if origin is None or origin.lower() in self._origins:
+        if origin is None or self.names_origin(origin):
             return
         if _authority(origin) != _bare(host or ""):
             raise forbidden("origin_not_allowed", "This origin is not in ALLOWED_ORIGINS.")
@@ -148,12 +153,43 @@ def _parse_key(entry: str) -> tuple[str, str]:
 
 
 def _parse_origin(entry: str) -> str:
-    """As browsers send it: lower case, without the scheme's own port."""
-    origin = entry.lower().rstrip("/")
-    authority = _authority(origin)
-    if authority is None or not _hostname(authority):
-        raise BadSetting("ALLOWED_ORIGINS", f"'{entry}' is not an origin such as https://example.com")
-    return f"{urlsplit(origin).scheme}://{authority}"
+    """As browsers send it: lower case, in ASCII, without the scheme's own port. Raises BadSetting."""
+    try:
+        parts = urlsplit(entry.strip())
+        if parts.scheme not in {"http", "https"} or parts.path.strip("/") or not _is_bare(parts) or "*" in parts.netloc:
+            raise ValueError(entry)
+        host = _as_sent(parts.hostname or "")
+        port = parts.port
+    except ValueError:
+        reason = f"'{entry}' is not an origin such as https://example.com or http://localhost:3000"
+        raise BadSetting("ALLOWED_ORIGINS", reason) from None
+    if port is None or port == {"http": 80, "https": 443}[parts.scheme]:
+        return f"{parts.scheme}://{host}"
+    return f"{parts.scheme}://{host}:{port}"
+
+
+def _is_bare(parts: SplitResult) -> bool:
+    return not (parts.query or parts.fragment or "@" in parts.netloc)
+
+
+def _as_sent(host: str) -> str:
+    """A host as browsers write it into headers: addresses in their short form, names in ASCII. Raises ValueError."""
+    if ":" in host:
+        return f"[{ipaddress.IPv6Address(host)}]"
+    name = host.lower() if host.isascii() else host.encode("idna").decode()
+    if not re.fullmatch(r"[a-z0-9_.-]+", name):
+        raise ValueError(host)
+    return name
+
+
+def _parse_host(entry: str) -> str:
+    """A name of `ALLOWED_HOSTS` as the `Host` header has it. Raises BadSetting for what no host can be called."""
+    if re.search(r"[/@\s]", entry) or ("*" in entry and entry != "*"):
+        raise BadSetting("ALLOWED_HOSTS", f"'{entry}' is not a host name such as chat.example.com")
+    try:
+        return _hostname(entry if entry.isascii() else entry.encode("idna").decode())
+    except ValueError:
+        raise BadSetting("ALLOWED_HOSTS", f"'{entry}' is not a host name such as chat.example.com") from None
 
 
 def _digest(key: str) -> str:

@@ -221,6 +221,39 @@ class TestOrigins:
         with pytest.raises(BadSetting, match="ALLOWED_ORIGINS"):
             AccessRules((), (), (entry,))
 
+    @pytest.mark.parametrize(
+        ("entry", "sent"),
+        [
+            ("https://Example.com/", "https://example.com"),
+            ("https://example.com:443", "https://example.com"),
+            ("http://example.com:80/", "http://example.com"),
+            ("https://example.com:80", "https://example.com:80"),
+            ("http://example.com:08080", "http://example.com:8080"),
+            ("https://bücher.example", "https://xn--bcher-kva.example"),
+            ("http://[0:0:0:0:0:0:0:1]:3000", "http://[::1]:3000"),
+            ("http://LOCALHOST:3000", "http://localhost:3000"),
+        ],
+    )
+    def test_an_entry_is_kept_as_browsers_send_it(self, entry: str, sent: str) -> None:
+        assert AccessRules((), (), (entry,)).names_origin(sent)
+
+    @pytest.mark.parametrize(
+        "entry",
+        ["https://*.example.com", "https://example.com:99999", "https://example.com:x", "https://a b", "https://[::1",
+         "https://a.b?x", "https://a.b#x", "https://" + "ü" * 70 + ".example", "https://a,b", "https://a/../b"],
+    )  # fmt: skip
+    def test_an_entry_that_no_browser_can_send_names_the_setting(self, entry: str) -> None:
+        with pytest.raises(BadSetting, match="ALLOWED_ORIGINS"):
+            AccessRules((), (), (entry,))
+
+    @pytest.mark.parametrize("entry", ["https://example.com", "example.com/", "*.example.com", "a@b", "a b"])
+    def test_a_host_that_no_request_can_name_names_the_setting(self, entry: str) -> None:
+        with pytest.raises(BadSetting, match="ALLOWED_HOSTS"):
+            AccessRules((), (entry,), ())
+
+    def test_a_host_outside_of_ascii(self) -> None:
+        AccessRules((), ("bücher.example",), ()).check_host("xn--bcher-kva.example:8000")
+
 
 async def test_tickets_are_long_and_never_the_same() -> None:
     authenticator = Authenticator(AccessRules((), (), ()), MemoryStore())
