@@ -19,6 +19,11 @@ def event_stream(subscription: TurnSubscription) -> Response:
     return StreamingResponse(_events(subscription), media_type="text/event-stream", headers=HEADERS)
 
 
+def empty_stream() -> Response:
+    """The head of such a stream, for those who ask for nothing else."""
+    return Response(media_type="text/event-stream", headers=HEADERS)
+
+
 async def _events(subscription: TurnSubscription) -> AsyncIterator[bytes]:
     """Frames as they come, comments where nothing comes; an error is the last event."""
     try:
