@@ -15,6 +15,7 @@ from starlette.datastructures import Headers
 from server.protocol.errors import WireError, forbidden, unauthorized
 from server.settings import BadSetting
 from server.store.contracts import TicketStore
+from server.store.types import Ticket
 from server.web.errors import json_error
 
 ANONYMOUS = "anonymous"  # the one caller of a node without keys
@@ -47,13 +48,25 @@ class AccessRules:
         """The caller of an `Authorization: Bearer` header. Raises WireError 401."""
         if self.open:
             return ANONYMOUS
-        scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not key:
-            raise unauthorized("You did not provide an API key. Send it as 'Authorization: Bearer KEY'.")
-        caller = self._callers.get(_digest(key.strip()))
+        caller = self._callers.get(_digest(_key(authorization)))
         if caller is None:
             raise unauthorized("Incorrect API key provided.")
         return caller
+
+    def ticket(self, id: str, authorization: str | None) -> Ticket:
+        """A ticket for the caller of this header, bound to its key. Raises WireError 401."""
+        caller = self.caller(authorization)
+        return Ticket(caller, _proof(id, "" if self.open else _digest(_key(authorization))))
+
+    def is_current(self, id: str, ticket: Ticket) -> bool:
+        """Whether the key that a ticket was made with is still one of its caller's.
+
+        A node of a release before 0.3.0 left no proof: then the caller must have a key at least.
+        """
+        own = [digest for digest, caller in self._callers.items() if caller == ticket.caller]
+        if not ticket.proof:
+            return bool(own)
+        return any(hmac.compare_digest(_proof(id, digest), ticket.proof) for digest in own)
 
     def check_host(self, host: str | None) -> None:
         """Refuse names that are not ours, so that a web page cannot reach a laptop by DNS rebinding. Raises 403.
@@ -107,16 +120,18 @@ class Authenticator:
         self.check_page(headers)
         if ticket is None or self._rules.open:
             return self._rules.caller(headers.get("authorization"))
-        caller = await self._tickets.take_ticket(ticket)
-        if caller is None:
+        found = await self._tickets.take_ticket(ticket)
+        if found is None:
             raise unauthorized("This ticket was used before, or expired.")
-        return caller
+        if not self._rules.is_current(ticket, found):
+            raise unauthorized("The API key that this ticket was made with is no longer valid.")
+        return found.caller
 
-    async def make_ticket(self, caller: str) -> dict[str, object]:
-        """A single-use ticket that opens one WebSocket, as clients get it. Raises StoreError."""
-        ticket = secrets.token_urlsafe(24)
-        await self._tickets.put_ticket(ticket, caller, TICKET_SECONDS)
-        return {"ticket": ticket, "expires_in": TICKET_SECONDS}
+    async def make_ticket(self, headers: Mapping[str, str]) -> dict[str, object]:
+        """A single-use ticket that opens one WebSocket, as clients get it. Raises WireError 401, StoreError."""
+        id = secrets.token_urlsafe(24)
+        await self._tickets.put_ticket(id, self._rules.ticket(id, headers.get("authorization")), TICKET_SECONDS)
+        return {"ticket": id, "expires_in": TICKET_SECONDS}
 
 
 class OriginMiddleware:
@@ -139,6 +154,18 @@ class OriginMiddleware:
                 await json_error(error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+def _key(authorization: str | None) -> str:
+    scheme, _, key = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise unauthorized("You did not provide an API key. Send it as 'Authorization: Bearer KEY'.")
+    return key.strip()
+
+
+def _proof(ticket: str, digest: str) -> str:
+    """Binds a ticket to a key. Without the ticket, which no store keeps, it tells nothing of the key."""
+    return hmac.new(ticket.encode(), digest.encode(), hashlib.sha256).hexdigest()
 
 
 def _parse_key(entry: str) -> tuple[str, str]:

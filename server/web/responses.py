@@ -110,7 +110,7 @@ class Responses:
 
     async def ticket(self, http: HttpRequest) -> Response:
         """A single-use ticket, for browsers, which cannot send headers on a WebSocket."""
-        return JSONResponse(await self._authenticator.make_ticket(self._authenticator.http_caller(http.headers)))
+        return JSONResponse(await self._authenticator.make_ticket(http.headers))
 
     async def upgrade_required(self, http: HttpRequest) -> Response:
         """A plain GET where a WebSocket is meant."""

@@ -141,6 +141,10 @@ class Keys:
         return f"tl:{{nodes}}:mail:{owner}"
 
     @staticmethod
-    def ticket(ticket: str) -> str:
-        """String: the caller that a single-use ticket was made for. The ticket is a secret: only its digest shows."""
-        return f"tl:ticket:{digest(ticket)}"
+    def ticket(ticket: str) -> tuple[str, str]:
+        """Strings: the caller that a single-use ticket was made for, and its proof, in one slot of a cluster.
+
+        The ticket is a secret: only its digest shows.
+        """
+        key = f"tl:ticket:{digest(ticket)}"
+        return key, f"tl:ticket-proof:{{{key}}}"
