@@ -64,7 +64,7 @@ class EngineDead(EngineError):  # noqa: N818
 
 
 class Channel(StrEnum):
-    """Where a delta belongs."""
+    """The part of an answer that a delta belongs to."""
 
     TEXT = "text"
     REASONING = "reasoning"

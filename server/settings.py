@@ -143,7 +143,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     @property
     def folder(self) -> Path:
-        """`DATA_DIR` with its default."""
+        """Where data is kept: `DATA_DIR`, or `throughline` in the user's data folder."""
         return Path(self.data_dir) if self.data_dir else data_home() / "throughline"
 
 

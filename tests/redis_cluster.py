@@ -1,7 +1,6 @@
 """A real Redis Cluster and a real master with a replica and a sentinel, for tests."""
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from redis.crc import key_slot
 
 from tests.redis_server import Listening, listening
+from tests.waiting import wait_until
 
 CLUSTERED = (
     *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000"),
@@ -19,13 +19,9 @@ FIRST = "{10}:probe"  # lies on the first of three masters
 THIRDS = ((0, 5461), (5462, 10922), (10923, 16383))
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    """Poll a condition."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds:g} s: {what}")
-        time.sleep(0.02)
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Half a minute: a cluster forms and fails over in seconds, on a busy machine in more of them."""
+    wait_until(condition, what, seconds=30.0)
 
 
 class Masters:

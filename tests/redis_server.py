@@ -1,12 +1,10 @@
 """A real redis-server on a Unix socket of its own, for tests."""
 
-import os
 import random
 import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -16,6 +14,9 @@ from typing import Any
 
 import pytest
 from redis import Redis
+
+from tests.requirements import missing
+from tests.waiting import wait_until
 
 
 def bundled() -> str | None:
@@ -34,10 +35,7 @@ def binary(name: str) -> str:
     """The path of one; without it the test is skipped, or fails where CI is set."""
     path = BINARIES[name]
     if path is None:
-        words = f"no redis-server for {name} on this machine"
-        if os.environ.get("CI"):
-            pytest.fail(words)
-        pytest.skip(words)
+        missing(f"no redis-server for {name} on this machine")
     return path
 
 
@@ -60,11 +58,9 @@ class Server:
         """Start and wait until it has loaded its data."""
         self.launch()
         assert self.process is not None
-        deadline = time.monotonic() + 20
-        while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"redis-server did not start: {(self.folder / 'log').read_text()}")
-            time.sleep(0.01)
+        wait_until(self._answers_or_ended, f"redis-server answers; its log is {self.folder / 'log'}", seconds=20)
+        if self.process.poll() is not None:
+            pytest.fail(f"redis-server did not start: {(self.folder / 'log').read_text()}")
 
     def launch(self) -> None:
         """Start."""
@@ -73,6 +69,10 @@ class Server:
         command += ["--save", ""]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([*command, *self._options], stdout=log, stderr=log)
+
+    def _answers_or_ended(self) -> bool:
+        assert self.process is not None
+        return self.process.poll() is not None or self._answers()
 
     def _answers(self) -> bool:
         with socket(AF_UNIX) as peer, suppress(OSError):

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatch
@@ -55,6 +56,8 @@ ADAPTERS = (
 )
 READS_ENVIRONMENT = ("server.settings", "server.cli.doctor", "engine.vllm", "engine.vllm.*")
 BAD_NAMES = ("util", "manager", "helper")
+LEVELS = ("debug", "info", "warning", "error", "exception", "critical")
+EVENT = r"[a-z][a-z0-9_]*"
 OPEN_WORDS = ("TODO", "FIXME", "XXX", "HACK")
 
 
@@ -244,6 +247,23 @@ def leftovers(module: Module) -> Iterator[str]:
     yield from (f"says {word}" for word in OPEN_WORDS if word in module.source)
 
 
+def log_events(module: Module) -> Iterator[str]:
+    """A log event is a stable name; what there is to say about it are its fields."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS:
+            is_logger = isinstance(node.func.value, ast.Name | ast.Attribute) and _name_of(node.func.value) in {
+                "log",
+                "_log",
+            }
+            event = node.args[0] if node.args else None
+            if is_logger and not (isinstance(event, ast.Constant) and re.fullmatch(EVENT, str(event.value))):
+                yield f"logs an event that is no name, in line {node.lineno}"
+
+
+def _name_of(node: ast.Name | ast.Attribute) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr
+
+
 def wrapping(module: Module) -> Iterator[str]:
     """Starlette's middleware base copies every stream through a queue."""
     yield from (f"imports {name}" for name in module.imports if name.startswith("starlette.middleware.base"))
@@ -263,6 +283,7 @@ RULES: tuple[Rule, ...] = (
     booleans,
     state,
     leftovers,
+    log_events,
     wrapping,
 )
 
@@ -355,6 +376,8 @@ BAD: list[tuple[Rule, str, str]] = [
     (booleans, "server.x", "def f(a: int, deep: bool = False): ..."),
     (state, "server.x", "def f():\n    global a"),
     (leftovers, "server.x", "a = 1  # TO" + "DO"),
+    (log_events, "server.x", "log.info('a node is dead', owner=owner)"),
+    (log_events, "server.x", "self._log.error(f'{name} failed')"),
     (wrapping, "server.app", "from starlette.middleware.base import BaseHTTPMiddleware"),
 ]
 GOOD: list[tuple[Rule, str, str]] = [
@@ -372,6 +395,7 @@ GOOD: list[tuple[Rule, str, str]] = [
     (environment, "server.app", "import os\nos.getpid()"),
     (sizes, "server.x", LONG.replace("    pass\n", "", 1)),
     (nesting, "server.x", "def a():\n    def b(): ..."),
+    (log_events, "server.x", "log.info('node_dead', owner=owner)"),
     (booleans, "server.x", "def f(a: int, *, deep: bool = False): ..."),
 ]
 

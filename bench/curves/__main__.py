@@ -30,7 +30,7 @@ def pictures(streams: Sequence[AtOnce], turns: Sequence[Turns]) -> Iterator[tupl
         yield f"turns-{name}", curve([(point.last, getattr(point, name)) for point in turns], "turns", unit)
     yield "turns-cpu", curve([(point.last, point.cpu_us / 1000) for point in turns], "turns", "ms of CPU per turn")
     rest = [(point.last, (point.cpu_us - point.reading_us) / 1000) for point in turns]
-    yield "turns-cpu-rest", curve(rest, "turns", "ms of CPU per turn, without reading and rendering its history")
+    yield "turns-cpu-rest", curve(rest, "turns", "ms of CPU per turn without its history")
 
 
 def write(folder: Path, command: str, streams: Sequence[AtOnce], turns: Sequence[Turns]) -> None:

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from bench.faults import http
-from bench.faults.process import NotReady, Program
+from bench.faults.process import NotReady, Program, find_program
 from bench.faults.redis import Redis
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ class Balancer:
     def __init__(self, folder: Path, port: int, nodes: Sequence[Node], *, cut: bool) -> None:
         self.port = port
         self.url = f"ws://{HOST}:{port}/v1/responses"
-        path = shutil.which("haproxy")
+        path = find_program("haproxy")
         if path is None:
             raise NotReady("there is no haproxy on this machine")
         folder.mkdir()
@@ -147,7 +147,7 @@ async def versions() -> list[str]:
     """What the other programs say of themselves."""
     said = []
     for name, flag in (("redis-server", "--version"), ("haproxy", "-v")):
-        path = shutil.which(name)
+        path = find_program(name)
         if path is not None:
             process = await asyncio.create_subprocess_exec(path, flag, stdout=asyncio.subprocess.PIPE)
             said.append((await process.communicate())[0].decode().partition("\n")[0])

@@ -1,6 +1,8 @@
 """A program that may be killed, frozen and started again. Ended by its process id, never by its name."""
 
 import asyncio
+import os
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from signal import SIGKILL, Signals
@@ -8,10 +10,16 @@ from time import perf_counter
 
 POLL = 0.02  # seconds between two looks
 TAIL = 2000  # characters of output that an error shows
+SERVERS = "/usr/local/sbin:/usr/sbin"  # where distributions put some servers, and which only root's PATH has
 
 
 class NotReady(Exception):  # noqa: N818 - reads as what happened
     """A program ended, or did not answer in time; says what it printed last."""
+
+
+def find_program(name: str) -> str | None:
+    """The path of an installed program, also of one that only root's PATH leads to; None where there is none."""
+    return shutil.which(name, path=os.pathsep.join([*os.get_exec_path(), SERVERS]))
 
 
 class Program:

@@ -9,7 +9,7 @@ from typing import Any
 
 import hiredis
 
-from bench.faults.process import NotReady, Program
+from bench.faults.process import NotReady, Program, find_program
 
 COPY = "copy"
 PAGE = 1000  # keys or entries per call
@@ -23,7 +23,7 @@ class Redis:
         self.url = f"redis://127.0.0.1:{port}"
         self.folder = folder
         self.folder.mkdir()
-        path = shutil.which("redis-server")
+        path = find_program("redis-server")
         if path is None:
             raise NotReady("there is no redis-server on this machine")
         command = [path, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]

@@ -1,4 +1,9 @@
-"""Pictures as SVG text. Pure. Colours come from the page's style sheet, so that they suit light and dark."""
+"""Charts as SVG text. Pure. Colours come from the page's style sheet, so that they suit light and dark.
+
+The reader's machine chooses the font, so nothing here knows how large a label turns out. What keeps labels apart is
+room for any of them: every row of text is nearly two ems high, and a character is taken to be three quarters of an em
+wide. Common fonts need less than 1.5 and 0.7.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,20 +11,25 @@ from html import escape
 
 import msgspec
 
-WIDTH, HEIGHT = 560, 256
-LEFT, RIGHT, TOP, BOTTOM = 58, 24, 38, 48  # with room for the larger text of a narrow picture
-CAPTION = 18  # the line above a picture
+EM = 17  # of the larger text that a narrow chart has; a wide one has 12
+ROW = 32  # of text; its baseline lies at BASE, so that 1.4 em are left above it and half an em below
+BASE = 24
+CHARACTER = 0.75 * EM  # the widest that is allowed for
+WIDTH = 560
+LEFT, RIGHT = 64, 30  # room for four characters beside the axis, and for half of them beyond its end
+TOP, BOTTOM = 2 * ROW, 2 * ROW  # above: what is counted, the marks' names; below: the numbers, their unit
+HEIGHT = TOP + 170 + BOTTOM
 BINS = 40
 
 LIGHT = "svg { --soft: #5b6675; --card: #f4f6f9; --edge: #dde2e9; --ink: #2463c5; --wash: #2463c526; --mark: #c2410c; }"
 DARK = "svg { --soft: #9aa5b4; --card: #1b212a; --edge: #2c3541; --ink: #7aa9f7; --wash: #7aa9f72e; --mark: #fdba74; }"
-LOOK = """
-svg text { font: 12px system-ui, sans-serif; fill: var(--soft); } .back { fill: var(--card); }
-svg .name { fill: var(--mark); }
-.area { fill: var(--wash); } .bar { fill: var(--ink); }
-.line { fill: none; stroke: var(--ink); stroke-width: 1.8; } .grid { stroke: var(--edge); }
-.mark { stroke: var(--mark); stroke-dasharray: 3 3; }
-@media (max-width: 560px) { svg text { font-size: 18px; } }
+LOOK = f"""
+svg text {{ font: 12px system-ui, sans-serif; fill: var(--soft); }} .back {{ fill: var(--card); }}
+svg .name {{ fill: var(--mark); }}
+.area {{ fill: var(--wash); }} .bar {{ fill: var(--ink); }}
+.line {{ fill: none; stroke: var(--ink); stroke-width: 1.8; }} .grid {{ stroke: var(--edge); }}
+.mark {{ stroke: var(--mark); stroke-dasharray: 3 3; }}
+@media (max-width: 560px) {{ svg text {{ font-size: {EM}px; }} }}
 """
 
 Point = tuple[float, float]
@@ -52,6 +62,16 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     first = math.ceil(low / step)
     return [round(index * step, 10) for index in range(first, int(high / step + 1e-9) + 1)]
+
+
+def x_ticks(low: float, high: float) -> list[float]:
+    """Round numbers for the horizontal axis: as many as stand beside each other in any font."""
+    for most in range(6, 1, -1):
+        found = ticks(low, high, most)
+        widest = max(len(short(value)) for value in found) + 1  # and a space
+        if len(found) * widest * CHARACTER <= WIDTH - LEFT:
+            return found
+    return ticks(low, high, 1)
 
 
 def short(value: float) -> str:
@@ -129,7 +149,8 @@ def _bar(frame: Frame, at: float, count: int, width: float) -> str:
 def _marks(frame: Frame, marks: dict[str, float]) -> str:
     """Upright lines. Their names stand above the picture in the order of the lines, which may be close together."""
     names = escape(", ".join(marks))
-    text = f'<text class="name" x="{WIDTH - RIGHT}" y="{CAPTION}" text-anchor="end">{names}</text>' if marks else ""
+    place = f'x="{WIDTH - RIGHT}" y="{ROW + BASE}" text-anchor="end"'
+    text = f'<text class="name" {place}>{names}</text>' if marks else ""
     return "".join(_line(frame.x(value)) for value in marks.values()) + text
 
 
@@ -138,10 +159,10 @@ def _line(x: float) -> str:
 
 
 def _axes(frame: Frame, x_unit: str, y_unit: str) -> str:
-    under = f'y="{HEIGHT - BOTTOM + 22}" text-anchor="middle"'
+    under = f'y="{HEIGHT - BOTTOM + BASE}" text-anchor="middle"'
     across = "".join(
         f'<text class="tick" x="{frame.x(value):.1f}" {under}>{short(value)}</text>'
-        for value in frame.steps or ticks(frame.x_low, frame.x_high)
+        for value in frame.steps or x_ticks(frame.x_low, frame.x_high)
     )
     up = "".join(
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{frame.y(value):.1f}" y2="{frame.y(value):.1f}"/>'
@@ -149,8 +170,8 @@ def _axes(frame: Frame, x_unit: str, y_unit: str) -> str:
         for value in ticks(0.0, frame.y_high, 5)
     )
     names = (
-        f'<text class="unit" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{escape(x_unit)}</text>'
-        f'<text class="unit" x="4" y="{CAPTION}">{escape(y_unit)}</text>'
+        f'<text class="unit" x="{WIDTH - RIGHT}" y="{HEIGHT - ROW + BASE}" text-anchor="end">{escape(x_unit)}</text>'
+        f'<text class="unit" x="4" y="{BASE}">{escape(y_unit)}</text>'
     )
     return up + across + names
 

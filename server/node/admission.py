@@ -136,7 +136,7 @@ def spec_of(
 def new_turn(
     request: TurnRequest, ref: TurnRef, spec: TurnSpec, entry: bytes, lease: Lease | None, prepared: PreparedTurn
 ) -> NewTurn:
-    """What admission writes."""
+    """All that the store writes for an admitted turn, in one call."""
     parent = prepared.history.parent
     # A chain that goes on from what only a connection had begins with all of it.
     begins_chain = request.request.kept and parent is None

@@ -32,13 +32,13 @@ class Remembered(msgspec.Struct, frozen=True):
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Send this text frame."""
+    """Command: send this text frame."""
 
     frame: str
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Create a turn. `remembered` is the unkept response it continues."""
+    """Command: create a turn. `remembered` is the unkept response it continues."""
 
     lane: str | None
     request: Request
@@ -47,7 +47,7 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Find(msgspec.Struct, frozen=True):
-    """Look a turn up, then call `found`, or send an error. `lane` is what the client wished for."""
+    """Command: look a turn up, then call `found`, or send an error. `lane` is what the client wished for."""
 
     response_id: str
     after: int
@@ -55,7 +55,7 @@ class Find(msgspec.Struct, frozen=True):
 
 
 class Follow(msgspec.Struct, frozen=True):
-    """Show a turn on a lane, from the event after number `after`."""
+    """Command: show a turn on a lane, from the event after number `after`."""
 
     lane: str | None
     response_id: str
@@ -63,13 +63,13 @@ class Follow(msgspec.Struct, frozen=True):
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """Ask for a turn's end."""
+    """Command: ask for a turn's end."""
 
     response_id: str
 
 
 class Close(msgspec.Struct, frozen=True):
-    """Close the socket."""
+    """Command: close the socket with a code that says what the client should do next."""
 
     code: int
     reason: str
@@ -111,7 +111,7 @@ class Connection:
     # -- what the client says ------------------------------------------------------------------------------------
 
     def receive(self, text: str) -> list[Command]:
-        """One text frame."""
+        """Take one text frame; what is wrong with it is answered by an error frame, never raised."""
         body: dict[str, Any] = {}
         lane: str | None = None
         try:

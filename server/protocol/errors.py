@@ -36,7 +36,7 @@ class WireError(Exception):
         return f"{self.status} {self.code}: {self.message}"
 
     def body(self) -> dict[str, Any]:
-        """The official error object."""
+        """The official error object, as HTTP bodies and WebSocket events hold it."""
         error = {"type": self.type, "code": self.code, "message": self.message, "param": self.param}
         return error | {"headers": self.headers} if self.headers else error
 
@@ -107,7 +107,7 @@ def loading(seconds: int) -> WireError:
 
 
 def overloaded(message: str, seconds: int = 1) -> WireError:
-    """No room now."""
+    """503: no room now, but later. `seconds` is what `retry-after` says."""
     return _later("server_overloaded", message, seconds)
 
 

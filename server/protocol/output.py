@@ -1,6 +1,6 @@
 """A turn's answer, assembled: chunks of the model in, log events out; and the same events folded again on another node.
 
-`Answer` changes only by `apply`, so replaying a log gives the very state that wrote it.
+`ResponseBuilder` changes only by `apply`, so replaying a log gives the very state that wrote it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ ENDS = {
 
 
 class ResponseBuilder:
-    """Everything a turn has said so far."""
+    """Everything a turn has said so far. Item ids are made of `suffix`, so that any node makes the same ones."""
 
     def __init__(self, suffix: str) -> None:
         self.suffix = suffix  # of item ids, taken from the response id
@@ -39,7 +39,7 @@ class ResponseBuilder:
     # -- deciding ------------------------------------------------------------------------------------------------
 
     def begin(self) -> list[Event]:
-        """The first lease."""
+        """Leave the queue: the event that says that the turn has its first lease."""
         return self._emit([Event(Kind.IN_PROGRESS)])
 
     def take(self, chunk: Chunk) -> list[Event]:
@@ -55,7 +55,7 @@ class ResponseBuilder:
         return self._emit(self._closing("completed" if status is Status.COMPLETED else "incomplete"))
 
     def end(self, status: Status, response: dict[str, Any]) -> list[Event]:
-        """The terminal event."""
+        """The terminal event, with the token ids that were still held back."""
         ids = tuple(self.held)
         self.held.clear()
         return self._emit([Event(ENDS[status], ids=ids, data=response)])

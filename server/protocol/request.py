@@ -37,7 +37,7 @@ INCLUDABLE = frozenset({"message.output_text.logprobs", "reasoning.encrypted_con
 
 
 class TextFormat(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`text.format`."""
+    """`text.format`: the shape that an answer must have."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
     name: str | None = None
@@ -47,14 +47,14 @@ class TextFormat(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Text(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`text`."""
+    """`text`: format and verbosity of the answer."""
 
     format: TextFormat | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
 class Reasoning(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`reasoning`."""
+    """`reasoning`: how much the model is to think, and what is shown of it."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
@@ -64,7 +64,7 @@ class Reasoning(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StreamOptions(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`stream_options`."""
+    """`stream_options`: accepted, and without effect here."""
 
     include_obfuscation: bool | None = None
 
@@ -127,12 +127,12 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def conversation_id(self) -> str | None:
-        """`conversation` in either form."""
+        """The id of `conversation`, which is sent as a text or as an object."""
         return self.conversation.id if isinstance(self.conversation, ConversationParam) else self.conversation
 
     @property
     def items(self) -> list[dict[str, Any]]:
-        """`input` as items."""
+        """`input` as a list of items; a text is one user message."""
         if isinstance(self.input, str):
             return [{"type": "message", "role": "user", "content": self.input}]
         return self.input or []

@@ -1,4 +1,4 @@
-"""The response object."""
+"""The response object, as its turn begins and as it ends."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning: int = 0
 
     def body(self) -> dict[str, Any]:
-        """The official shape."""
+        """`response.usage` as the public API has it."""
         return {
             "input_tokens": self.input,
             "input_tokens_details": {"cached_tokens": self.cached, "cache_write_tokens": 0},

@@ -56,7 +56,7 @@ class TurnTelemetry:
         self.usage = Usage()
 
     def on_token(self) -> None:
-        """A chunk came."""
+        """Note the time of the first chunk."""
         if not self.first_token_at:
             self.first_token_at = time.time()
 
@@ -133,7 +133,7 @@ class Telemetry:
             span.end()
 
     def traceparent(self, facts: TurnTelemetry) -> str:
-        """For the turn's record."""
+        """W3C trace context of the turn's span, kept with the turn for whoever goes on with it."""
         headers: dict[str, str] = {}
         self._carrier.inject(headers, context=trace.set_span_in_context(facts.span))
         return headers.get("traceparent", "")
@@ -162,7 +162,7 @@ class Telemetry:
         return generate_latest(self._registry)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Export what is left, and end the exporters. May take as long as they wait for a collector."""
         self._tracers.shutdown()
         self._meters.shutdown()
 

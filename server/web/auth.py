@@ -39,7 +39,7 @@ class AccessRules:
 
     @property
     def open(self) -> bool:
-        """Whether everyone may call."""
+        """Whether everyone may call, since no keys are configured."""
         return not self._callers
 
     def caller(self, authorization: str | None) -> str:

@@ -43,6 +43,6 @@ def paging(http: HttpRequest) -> tuple[str, str | None, int]:
 
 
 def listing(data: list[Any], *, more: bool) -> dict[str, Any]:
-    """The official list object."""
+    """The public API's list object around one page of objects that have ids."""
     ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
     return {"object": "list", "data": data, **ends, "has_more": more}

@@ -29,7 +29,7 @@ class Conversations:
         self._max_body = max_body
 
     def routes(self) -> list[Route]:
-        """The routing table."""
+        """The paths that are answered here."""
         at = "/v1/conversations"
         return [
             Route(at, self.create, methods=["POST"]),
@@ -53,18 +53,18 @@ class Conversations:
         return JSONResponse(_shown(new))
 
     async def index(self, http: HttpRequest) -> Response:
-        """Newest first."""
+        """A page of the caller's conversations, the newest first."""
         caller = self._authenticator.http_caller(http.headers)
         _, after, limit = paging(http)
         found = await self._store.conversations(caller, after, limit)
         return JSONResponse(listing([_shown(each) for each in found.data], more=found.more))
 
     async def retrieve(self, http: HttpRequest) -> Response:
-        """One conversation."""
+        """A conversation by its id, without its items."""
         return JSONResponse(_shown(await self._found(http)))
 
     async def update(self, http: HttpRequest) -> Response:
-        """Replace the metadata."""
+        """Replace the metadata; the answer is the conversation as it is then."""
         found = await self._found(http)
         metadata = _metadata(await self._body(http))
         caller = self._authenticator.http_caller(http.headers)
@@ -85,14 +85,14 @@ class Conversations:
         return JSONResponse(listing([orjson.loads(item.json) for item in items], more=False))
 
     async def items(self, http: HttpRequest) -> Response:
-        """A page of items."""
+        """A page of a conversation's items."""
         caller = self._authenticator.http_caller(http.headers)
         order, after, limit = paging(http)
         found = await self._store.items(caller, http.path_params["id"], after, limit, newest=order == "desc")
         return JSONResponse(listing([orjson.loads(item) for item in found.data], more=found.more))
 
     async def item(self, http: HttpRequest) -> Response:
-        """One item."""
+        """An item of a conversation by its id."""
         found = await self._found(http)
         item = await self._store.item(self._authenticator.http_caller(http.headers), found.id, http.path_params["item"])
         if item is None:

@@ -39,7 +39,7 @@ async def _starlette(request: Request, error: Any) -> Response:
 
 
 async def _client_left(request: Request, error: Any) -> Response:
-    """Nobody reads this."""
+    """The client left; Starlette wants an answer all the same, which nobody reads."""
     return Response(status_code=499)
 
 

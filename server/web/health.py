@@ -22,7 +22,7 @@ class Health:
         self._store = store
 
     def routes(self) -> list[Route]:
-        """The routing table."""
+        """The paths that are answered here."""
         return [
             Route("/healthz", self.alive, methods=["GET"]),
             Route("/readyz", self.ready, methods=["GET"]),
@@ -30,7 +30,7 @@ class Health:
         ]
 
     async def alive(self, request: Request) -> Response:
-        """The event loop turns."""
+        """200 while the process lives and its event loop turns."""
         return JSONResponse({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:

@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 
 class Checked(Protocol):
-    """A member."""
+    """What a checker looks after."""
 
     def on_tick(self, now: float) -> None:
         """Do what time alone brings; `now` is a time of `time.monotonic`. Must not wait for anything."""

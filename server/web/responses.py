@@ -34,7 +34,7 @@ class Responses:
         self._max_body = max_body
 
     def routes(self) -> list[Route]:
-        """The routing table."""
+        """The paths that are answered here."""
         return [
             Route("/v1/responses", self.create, methods=["POST"]),
             Route("/v1/responses", self.upgrade_required, methods=["GET"]),

@@ -14,6 +14,7 @@ from bench.faults.client import Client, Fragile, Question
 from bench.faults.ledger import Ledger, Reference, judge
 from bench.wire import OnText, Wire
 from tests.bench.test_ledger import REFERENCE, frames
+from tests.waiting import until
 
 EVENTS = frames()
 HELLO = Question("greeting", "hello")
@@ -183,8 +184,7 @@ async def test_cancelling_it_cuts_its_socket() -> None:
     async with serving(node := Node(EVENTS[:3])):
         client = Client([node.url], Random(1))
         asking = asyncio.create_task(client.ask(HELLO, "key", 10.0))
-        while client.turn is None or client.turn.number < 2:  # noqa: ASYNC110 - the ledger has no event to wait for
-            await asyncio.sleep(0.01)
+        await until(lambda: client.turn is not None and client.turn.number == 2, "three events have arrived")
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking

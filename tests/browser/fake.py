@@ -131,7 +131,7 @@ class Fake:
                 await turn.append({"type": "response.incomplete", "response": response(turn.id, "cancelled")})
                 break
             await turn.append(event)
-            await asyncio.sleep(self.pace)
+            await asyncio.sleep(self.pace)  # the speed of the answer, which tests of scrolling and stopping set
         self.settle(turn)
 
     def settle(self, turn: Turn) -> None:

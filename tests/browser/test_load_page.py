@@ -15,6 +15,7 @@ from bench.load.page import page as report
 from bench.load.result import numbers
 from bench.load.sample import Sample
 from bench.processes import Split
+from tests.requirements import missing
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext
@@ -24,6 +25,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 TOO_WIDE = "[...document.querySelectorAll('html, .card')].filter(each => each.scrollWidth > each.clientWidth).length"
 BOX = "each => { const box = each.getBoundingClientRect(); return [box.left, box.top, box.right, box.bottom]; }"
 TEXTS = f"[...document.querySelectorAll('svg')].map(svg => [svg, ...svg.querySelectorAll('text')].map({BOX}))"
+
+FONTS = ("DejaVu Sans", "Noto Sans", "Liberation Sans", "Arial", "Helvetica")
+SOURCES = ", ".join(f"local('{font}')" for font in FONTS)
+LARGE = f"""
+@font-face {{ font-family: large; src: {SOURCES}; size-adjust: 115%; ascent-override: 120%; descent-override: 40%; }}
+svg text {{ font-family: large !important; }}"""
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -50,12 +57,20 @@ def apart(one: Box, other: Box) -> bool:
     return one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
 
 
+@pytest.mark.parametrize("font", ["system-ui", "large"])
 @pytest.mark.parametrize("scale", [0.001, 1.0])
 @pytest.mark.parametrize("width", [400, 700, 1280])
-async def test_nothing_is_cut_off_or_too_small(context: BrowserContext, width: int, scale: float) -> None:
+async def test_labels_of_charts_are_legible_whole_and_apart(
+    context: BrowserContext, width: int, scale: float, font: str
+) -> None:
+    """In the font of this machine, and in one that is taller and wider than any in common use."""
     page = await context.new_page()
     await page.set_viewport_size({"width": width, "height": 800})
     await page.set_content(html(scale))
+    if font == "large":
+        await page.add_style_tag(content=LARGE)
+        if not await page.evaluate("document.fonts.load('12px large').then(found => found.length)"):
+            missing(f"none of these fonts is on this machine: {', '.join(FONTS)}")
     assert await page.evaluate(TOO_WIDE) == 0
     pictures: list[list[Box]] = await page.evaluate(TEXTS)
     assert len(pictures) == 4

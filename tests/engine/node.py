@@ -26,7 +26,7 @@ async def watch(engine: VllmEngine) -> None:
     try:
         while True:
             await engine.check()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # the interval of a node's checks
     except EngineDead as error:
         print(error, flush=True)
         await engine.close()

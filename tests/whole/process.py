@@ -9,10 +9,12 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL, Signals
+
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,18 +118,14 @@ def free_port() -> int:
         return port
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
-    """Poll a condition. Fails with `what`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"after {seconds} s still not: {what}")
-        time.sleep(0.02)
-
-
 def alive(pids: set[int]) -> dict[int, str]:
     """Those of the processes that run, with their command lines."""
     return {pid: _command(pid) for pid in pids if _state(pid) not in {"", "Z", "X"}}
+
+
+def shared_memory() -> set[Path]:
+    """Segments that Python programs of this user have made; others on this machine come and go meanwhile."""
+    return {path for path in Path("/dev/shm").glob("psm_*") if path.stat().st_uid == os.getuid()}
 
 
 def _parents() -> dict[int, int]:

@@ -11,16 +11,20 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.engine.real import require_vllm
+from tests.waiting import wait_until
 from tests.whole.client import Client, connected, numbers, said
-from tests.whole.process import Program, alive, program, wait_until
+from tests.whole.process import Program, alive, program, shared_memory
 
 pytestmark = pytest.mark.redis
+TWO_STARTS = 300  # seconds for a test that starts vLLM twice: each start may take half a minute, on a busy machine more
 
 
 @pytest.mark.vllm
+@pytest.mark.timeout(TWO_STARTS)
 def test_kill_9_leaves_no_process_and_loses_no_answer() -> None:
     """One start, one kill in the middle of an answer, one start: the answer goes on, and the name is still known."""
     require_vllm()
+    memory = shared_memory()
     with program() as server:
         server.start()
         page = server.wait("/")
@@ -28,10 +32,9 @@ def test_kill_9_leaves_no_process_and_loses_no_answer() -> None:
         print(f"page after {page:.1f} s, ready after {page + ready:.1f} s")
         told, running, shown = asyncio.run(_tell_and_begin(server))
         family = server.family()
-        memory = _shared_memory()
         server.end(signal.SIGKILL)
         wait_until(lambda: not alive(family), f"all have ended: {alive(family)}")
-        assert _shared_memory() <= memory
+        assert shared_memory() <= memory
         server.start()
         server.wait("/readyz")
         asyncio.run(_know_and_go_on(server, told, running, shown))
@@ -103,12 +106,8 @@ def test_a_redis_that_is_not_there_is_named() -> None:
         assert "Traceback" not in server.output()
 
 
-def _shared_memory() -> set[str]:
-    folder = Path("/dev/shm")
-    return set(os.listdir(folder)) if folder.is_dir() else set()
-
-
 @pytest.mark.vllm
+@pytest.mark.timeout(TWO_STARTS)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_an_engine_that_dies_or_freezes_ends_the_node_and_no_answer(how: signal.Signals) -> None:
     """The node is not ready within a second of knowing, and ends with an error; the next start goes on."""

@@ -12,8 +12,8 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.driver import answers, ended, field, prose, questions
+from tests.waiting import wait_until
 from tests.whole.client import connected
-from tests.whole.process import wait_until
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Page

@@ -13,8 +13,9 @@ import httpx2
 import pytest
 from redis import Redis
 
+from tests.waiting import wait_until
 from tests.whole.client import Client, connected, numbers
-from tests.whole.process import Program, wait_until
+from tests.whole.process import Program
 from tests.whole.releases import SLOTS, Releases, both
 
 T = TypeVar("T")

@@ -11,9 +11,10 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from tests.redis_server import binary, running
+from tests.waiting import wait_until
 from tests.whole.balancer import balanced
 from tests.whole.client import connected, numbers, said
-from tests.whole.process import Program, program, wait_until
+from tests.whole.process import Program, program
 
 pytestmark = pytest.mark.redis
 ASK = "Go on. [tokens=200]"

@@ -1,4 +1,4 @@
-"""What the four contracts share when they are kept in memory: turns, and the segments that they continue."""
+"""The tables that the four contracts share in memory: turns, and the segments that they continue."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ class MemoryState(msgspec.Struct):
         return ref in self.turns and self.turns[ref].status not in FINAL
 
     def running_turn(self, caller: str, conversation: Conversation) -> str | None:
-        """The id of the turn that locks a conversation. A lock whose turn is gone holds nobody."""
+        """The id of the turn that locks a conversation. A lock whose turn is gone does not count."""
         id = conversation.active
         return id if id is not None and self.is_unfinished(TurnRef(caller, id)) else None
 

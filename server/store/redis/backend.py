@@ -1,4 +1,4 @@
-"""What the four contracts share when they are kept in Redis."""
+"""The connections, key names and settings with which the four contracts are kept in Redis."""
 
 import msgspec
 

@@ -30,7 +30,7 @@ from redis.exceptions import TimeoutError as TimedOut
 from server.store.errors import StoreDown, StoreError, StoreFull
 from server.store.redis.lua_call import Arg, LuaCall, Reply
 
-# What in an error, of redis-py or in the server's words, means what.
+# Errors of redis-py, and parts of messages of the server, by the error of ours that they become.
 FULL_MESSAGES = ("used memory > 'maxmemory'", "MISCONF")
 DOWN_ERRORS = (ConnectionError, TimedOut, OSError, ReadOnlyError, ClusterDownError, AskError, TryAgainError)
 DOWN_MESSAGES = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "BUSY ")
@@ -74,12 +74,12 @@ class Client:
 
     async def run(self, call: LuaCall[Reply]) -> Reply:
         """One script by its digest; a server that does not know it is sent the source."""
-        words = call.words()
+        parameters = call.parameters()
         reply: Reply
         try:
-            reply = await self.call("EVALSHA", call.script.sha, *words)
+            reply = await self.call("EVALSHA", call.script.sha, *parameters)
         except _UnknownScript:
-            reply = await self.call("EVAL", call.script.source, *words)
+            reply = await self.call("EVAL", call.script.source, *parameters)
         return reply
 
     @asynccontextmanager

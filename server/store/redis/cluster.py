@@ -37,7 +37,7 @@ class ClusterClient(RoutedClient):
 
     @property
     def description(self) -> str:
-        """What is known of it, in words."""
+        """Which kind of Redis this is, and what is known of it, for people to read."""
         return f"a Redis Cluster of {len(set(self._owners.values()))} masters"
 
     async def check(self) -> None:
@@ -91,8 +91,8 @@ class ClusterClient(RoutedClient):
             except StoreDown:
                 self._known |= set(self._servers.hosts)  # they may all have other addresses by now
                 raise
-            asked = next(server for server in order if self._clients.get(server) is client)
-            self._owners, self._known = parse_slots(answer, asked)
+            answering = next(server for server in order if self._clients.get(server) is client)
+            self._owners, self._known = parse_slots(answer, answering)
             self._failed.clear()
             await self._keep_only(self._known)
 
@@ -104,15 +104,17 @@ class ClusterClient(RoutedClient):
             self._failed.add(server)
 
 
-def parse_slots(answer: Any, asked: str) -> tuple[Slots, set[str]]:
-    """The master of each slot, and all servers, from the answer to CLUSTER SLOTS that `asked` gave.
+def parse_slots(answer: Any, answering: str) -> tuple[Slots, set[str]]:
+    """The master of each slot, and all servers, from what the server `answering` said to CLUSTER SLOTS.
 
-    A server that does not know how it is reached gives no name, or "?": it is where it was asked.
+    A server that does not know how it is reached gives no name, or "?": it has the host of the one that answered.
     """
     owners: Slots = {}
     known: set[str] = set()
     for low, high, *holders in answer:
-        names = [host_and_port((host or b"").decode().strip("?") or _host(asked), port) for host, port, *_ in holders]
+        names = [
+            host_and_port((host or b"").decode().strip("?") or _host(answering), port) for host, port, *_ in holders
+        ]
         owners |= dict.fromkeys(range(low, high + 1), names[0])
         known |= set(names)
     return owners, known

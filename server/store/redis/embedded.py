@@ -130,7 +130,7 @@ def _spawn(path: str, data_dir: Path, socket: Path, lock: int) -> subprocess.Pop
             stdout=log,
             stderr=log,
             pass_fds=(lock,),
-            start_new_session=True,  # a Ctrl-C in the terminal is for us, who stop it last
+            start_new_session=True,  # Ctrl-C in the terminal must reach this process only, which stops the child last
             preexec_fn=partial(_die_with_parent, prctl, os.getpid()),
         )
 

@@ -25,7 +25,7 @@ Arg = str | bytes | int
 Key = Annotated[str, "key"]
 Rest = Annotated[Sequence[Arg], "rest"]
 
-Reply = TypeVar("Reply")  # what Redis answers, in the types of RESP2
+Reply = TypeVar("Reply")  # the answer of Redis, in the types of RESP2
 Call = TypeVar("Call", bound="type[LuaCall[Any]]")
 
 INCLUDE = re.compile(r'^--- @include "(\w+)"$', re.MULTILINE)
@@ -55,7 +55,7 @@ class LuaCall(msgspec.Struct, Generic[Reply], frozen=True, kw_only=True, gc=Fals
         key: str = getattr(self, self.script.keys[0])
         return key
 
-    def words(self) -> list[Arg]:
+    def parameters(self) -> list[Arg]:
         """The number of keys, the keys and the arguments, as they follow the digest in EVALSHA."""
         values = [len(self.script.keys), *astuple(self)]
         if self.script.rest is not None:
@@ -64,7 +64,7 @@ class LuaCall(msgspec.Struct, Generic[Reply], frozen=True, kw_only=True, gc=Fals
 
 
 class LuaShare(msgspec.Struct, frozen=True, gc=False):
-    """What one of the many things that a batch writes adds to its KEYS and ARGV."""
+    """The KEYS and ARGV of one of the many things that a batch writes."""
 
 
 class LuaBatchCall(LuaCall[Reply], frozen=True, kw_only=True):
@@ -78,15 +78,15 @@ class LuaBatchCall(LuaCall[Reply], frozen=True, kw_only=True):
         key: str = getattr(self.shares[0], self.script.keys[0])
         return key
 
-    def words(self) -> list[Arg]:
+    def parameters(self) -> list[Arg]:
         """The same for all shares, field by field. On the hot path: with one share there is nothing to transpose."""
-        words: list[Arg] = [len(self.script.keys) * len(self.shares)]
+        parameters: list[Arg] = [len(self.script.keys) * len(self.shares)]
         if len(self.shares) == 1:
-            words += astuple(self.shares[0])
+            parameters += astuple(self.shares[0])
         else:
             for column in zip(*map(astuple, self.shares), strict=True):
-                words += column
-        return words
+                parameters += column
+        return parameters
 
 
 def lua_script(*, share: type[LuaShare] | None = None, **constants: str | int) -> Callable[[Call], Call]:
@@ -140,7 +140,7 @@ def _locals(table: str, names: tuple[str, ...]) -> str:
 
 def _batch_prelude(keys: tuple[str, ...], args: tuple[str, ...]) -> list[str]:
     columns = [
-        f"{', '.join(names)} = {', '.join(f'{table}[{n} * share_count + share]' for n in range(len(names)))}"
+        f"{', '.join(names)} = {', '.join(_share_value(table, n) for n in range(len(names)))}"
         for table, names in (("KEYS", keys), ("ARGV", args))
     ]
     return [
@@ -148,3 +148,8 @@ def _batch_prelude(keys: tuple[str, ...], args: tuple[str, ...]) -> list[str]:
         f"local {', '.join((*keys, *args))}",
         f"local function select_share(share) {'; '.join(columns)} end",
     ]
+
+
+def _share_value(table: str, column: int) -> str:
+    offset = {0: "", 1: "share_count + "}.get(column, f"{column} * share_count + ")
+    return f"{table}[{offset}share]"

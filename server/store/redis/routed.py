@@ -67,14 +67,14 @@ class RoutedClient(ABC):
         self._clients: dict[str, Client] = {}
         # The database in each of their addresses, with its slash.
         self._path = ""
-        # Held while the servers are being located, so that many calls ask once.
+        # Held while the servers are being located, so that many calls need one answer.
         self._discovery = asyncio.Lock()
         self._closed = False
 
     @property
     @abstractmethod
     def description(self) -> str:
-        """What is known of the servers, in words."""
+        """Which kind of Redis this is, and what is known of it, for people to read."""
 
     @abstractmethod
     async def _locate(self, key: str) -> str:

@@ -39,7 +39,7 @@ class SentinelClient(RoutedClient):
 
     @property
     def description(self) -> str:
-        """What is known of it, in words."""
+        """Which kind of Redis this is, and what is known of it, for people to read."""
         return f"the master {self._master} that its sentinels name"
 
     async def check(self) -> None:

@@ -60,7 +60,7 @@ class RedisStore(RedisTurnStore, RedisHistoryStore, RedisNodeRegistry, RedisTick
 
     @property
     def description(self) -> str:
-        """What kind of Redis this is, in words, once `check()` has asked it."""
+        """Which kind of Redis this is, for people to read; complete after a `check()`."""
         return self._client.description
 
     async def check(self) -> None:

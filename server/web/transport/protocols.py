@@ -147,7 +147,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             await self.writable.wait()
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
-        """The application has ended."""
+        """The application has ended: a peer that does not read its goodbye is given up after a while."""
         super().on_task_complete(task)
         self._give_up_later()
 
@@ -163,7 +163,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._answer()
 
     def resume_writing(self) -> None:
-        """The peer reads again."""
+        """The peer reads again: send the pongs that waited first."""
         self._answer()
         super().resume_writing()
 

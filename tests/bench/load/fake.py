@@ -49,7 +49,7 @@ class Fake:
         number = len(self.turns)
         yield _chat("role", "") if chat else _event("response.created", response={"id": f"r{number}"})
         for index, delay in enumerate(self.delays):
-            await asyncio.sleep(delay)
+            await asyncio.sleep(delay)  # the timing that clients are checked against
             await self.free.wait()
             if self.fault == "silent":
                 await self.leave.wait()

@@ -146,7 +146,7 @@ async def test_a_slow_handshake_counts_as_latency_and_not_as_lateness(server: Fa
     take = sending.pool.take
 
     async def slowly() -> Line:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # the handshake whose time is measured
         return await take()
 
     sending.pool.take = slowly  # type: ignore[method-assign]

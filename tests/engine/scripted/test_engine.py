@@ -114,7 +114,7 @@ async def test_keeps_its_pace(engine: ScriptedEngine, asking: Asking) -> None:
     stream = engine.generate("paced", await asking.prompt(), greedy(40), Said())
     async for chunk in stream:
         if len(chunk.token_ids) == 1:
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.002)  # a reader that is late by a part of the pace each time
     assert 0.19 <= time.monotonic() - start < 0.5
 
 

@@ -14,6 +14,8 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.engine.real import MODEL, require_vllm
+from tests.waiting import wait_until
+from tests.whole.process import shared_memory
 
 pytestmark = pytest.mark.vllm
 
@@ -26,7 +28,7 @@ class Node:
         self.folder = Path(tempfile.mkdtemp(prefix="n"))  # short, since sockets' names may have 107 characters
         environment = os.environ | {"VLLM_LOGGING_LEVEL": "ERROR", "TMPDIR": str(self.folder)}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        self.shared = set(Path("/dev/shm").glob("psm_*"))
+        self.shared = shared_memory()
 
     def wait_for(self, line: str) -> None:
         assert self.process.stdout is not None
@@ -37,6 +39,11 @@ class Node:
 
     def descendants(self) -> list[psutil.Process]:
         return list(psutil.Process(self.process.pid).children(recursive=True))
+
+    def imports(self) -> bool:
+        """Whether one of its processes has loaded torch, with which the import of vLLM begins."""
+        maps = (Path(f"/proc/{process.pid}/maps").read_text() for process in self.descendants())
+        return any("libtorch" in each for each in maps)
 
     def files(self) -> list[str]:
         """Temporary ones, but for the cache that torch keeps there from run to run."""
@@ -67,15 +74,14 @@ def test_a_killed_node_leaves_nothing_behind(node: Node) -> None:
     engine_core(processes).suspend()  # frozen engines die too
     node.process.kill()
     assert node.left(processes) == []
-    assert set(Path("/dev/shm").glob("psm_*")) <= node.shared
+    assert shared_memory() <= node.shared
     assert node.files() == []
 
 
 def test_a_node_killed_while_it_imports_leaves_nothing_behind(node: Node) -> None:
     node.wait_for("preloading")
-    time.sleep(1)
+    wait_until(node.imports, "it has begun to import vLLM", seconds=60)
     processes = node.descendants()
-    assert processes
     node.process.kill()
     assert node.left(processes) == []
     assert node.files() == []

@@ -23,7 +23,7 @@ class Bill:
         run, call = store._client.run, store._client.call
 
         async def counted_run(call: LuaCall[Any]) -> Any:
-            self._note(call.script.name, call.words()[1:])
+            self._note(call.script.name, call.parameters()[1:])
             return await run(call)
 
         async def counted_call(*words: Any) -> Any:

@@ -252,7 +252,7 @@ class Fake:
             await asyncio.Event().wait()
         self.sent.append(message["type"])
 
-    def write_now(self, frames: bytes) -> bool:
+    def try_write(self, frames: bytes) -> bool:
         texts = list(unframed(frames))
         self.blocked = self.blocked or any(self.blocks in text for text in texts)
         if not self.blocked:

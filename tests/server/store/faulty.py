@@ -1,4 +1,4 @@
-"""A store with levers: it loses requests and replies, stalls, and remembers what it was sent."""
+"""A store that fails on demand: it loses requests and replies, stalls, and records the appends that it is sent."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Faulty:
-    """Passes everything on to a real store; appends and endings go through the levers."""
+    """Passes everything on to a real store; appends and endings fail as `faults` say."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

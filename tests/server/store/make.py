@@ -1,15 +1,13 @@
-"""Turns, appends and endings with few words."""
+"""Turns, appends and endings with defaults for all that a test does not care about."""
 
 import os
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from server.log.journal import ClaimedLog, Journal, Writer
 from server.protocol.entry import Event, Kind, decode
 from server.protocol.status import Status
-from server.store.types import Append, Ending, Item, Lease, LogEntry, NewTurn, TurnRef
-
-if TYPE_CHECKING:
-    from server.store.contracts import Store
+from server.store.contracts import Store
+from server.store.types import Append, Checkpoint, Conversation, Ending, Item, Lease, LogEntry, NewTurn, TurnRef
 
 ALICE, BOB = "alice", "bob"
 MINE = Lease(1, "node-a")
@@ -79,5 +77,23 @@ def text(*words: str) -> list[Event]:
 
 
 def words(entry: bytes) -> list[str]:
-    """What an entry says."""
+    """The texts of the events in an entry."""
     return [event.text for event in decode(entry).events]
+
+
+async def run_turn(store: Store, id: str, parent: Checkpoint | None = None, **changes: object) -> Checkpoint | None:
+    """Run a whole turn, and give its checkpoint: one input item `<id>?`, one output item `<id>!`."""
+    await store.create(new(id, parent=parent, input=(item(f"{id}?"),), **changes))
+    await store.finish(ending(id, 1, f"{id}!"))
+    stored = await store.response(ref(id))
+    assert stored is not None
+    return stored.checkpoint
+
+
+async def read_history(store: Store, checkpoint: Checkpoint | None, caller: str = ALICE) -> list[bytes] | None:
+    assert checkpoint is not None
+    return await store.history(caller, checkpoint)
+
+
+async def add_conversation(store: Store, id: str = "conv_1", *items: str, at: int = 1, caller: str = ALICE) -> None:
+    await store.create_conversation(caller, Conversation(id, at, {"k": "v"}), [item(name) for name in items])

@@ -1,4 +1,4 @@
-"""Stands between a client and Redis, and loses answers to what was applied."""
+"""A proxy in front of Redis that loses replies to scripts that were applied."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,31 +6,31 @@ from contextlib import asynccontextmanager
 
 
 class Proxy:
-    """The answers to the next `losses` scripts are lost: the connection ends instead."""
+    """The replies to the next `losses` scripts are lost: the connection ends instead."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self.url = ""
         self.losses = 0
-        # How many answers were lost.
+        # How many replies were lost.
         self.lost = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         theirs, ours = await asyncio.open_connection("127.0.0.1", self._port)
         try:
-            while question := await reader.read(1 << 20):
-                ours.write(question)
-                answer = await theirs.read(1 << 20)
-                if not answer or (b"EVAL" in question and self._loses(answer)):
+            while request := await reader.read(1 << 20):
+                ours.write(request)
+                reply = await theirs.read(1 << 20)
+                if not reply or (b"EVAL" in request and self._loses(reply)):
                     break
-                writer.write(answer)
+                writer.write(reply)
         finally:
             for each in (ours, writer):
                 each.close()
 
-    def _loses(self, answer: bytes) -> bool:
-        if self.losses == 0 or answer.startswith(b"-NOSCRIPT"):
+    def _loses(self, reply: bytes) -> bool:
+        if self.losses == 0 or reply.startswith(b"-NOSCRIPT"):
             return False
         self.losses -= 1
         self.lost += 1

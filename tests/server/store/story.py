@@ -1,4 +1,4 @@
-"""A turn that is written word by word while a test breaks things, and what its viewers saw."""
+"""A turn that is written word by word while a test breaks things, and the entries that its viewers get."""
 
 import asyncio
 from itertools import cycle
@@ -16,7 +16,7 @@ from tests.server.store.make import ALICE, DONE, claimed
 async def written(
     journal: Journal, store: Store, disturb: "asyncio.Task[None]", *, caller: str = ALICE, words: int = 100
 ) -> list[bytes]:
-    """Write a turn through a disturbance, at least so many words; what its log says then."""
+    """Write a turn until a disturbance is over, of at least so many words; the entries of its log."""
     writer = begun(journal, caller)
     n = 0
     async with asyncio.timeout(60):
@@ -35,7 +35,7 @@ def begun(journal: Journal, caller: str = ALICE) -> Writer:
 
 
 async def ended(store: Store, writer: Writer) -> list[bytes]:
-    """End it. Its log has every number once, and is what the writer wrote."""
+    """End it; its entries. Its log has every number once, and is what the writer wrote."""
     await writer.finish(DONE, Status.COMPLETED, b"{}")
     page = await store.read(writer.ref, -1, 100_000)
     assert page.last_seq == writer.last_seq
@@ -45,12 +45,12 @@ async def ended(store: Store, writer: Writer) -> list[bytes]:
     return [logged.entry for logged in page.entries]
 
 
-async def viewed(watcher: LogSubscriber, turn: TurnRef) -> tuple[list[bytes], list[LogNotice]]:
+async def viewed(subscriber: LogSubscriber, turn: TurnRef) -> tuple[list[bytes], list[LogNotice]]:
     """What a viewer is shown of a turn, and told beside it. It takes each second run of entries at once, if it can."""
     notices: list[LogNotice] = []
     every_second = cycle((True, False))
     sink = RecordingSink(lambda: next(every_second))
-    async for one in watcher.subscribe(turn, -1, sink):
+    async for one in subscriber.subscribe(turn, -1, sink):
         if isinstance(one, LogNotice):
             notices.append(one)
         else:

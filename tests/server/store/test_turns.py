@@ -38,7 +38,7 @@ async def test_create_repeated_changes_nothing(store: Store) -> None:
     assert (await store.read(ref(), -1, 9)).last_seq == 2
 
 
-async def test_idempotency_key_names_the_turn_it_made(store: Store) -> None:
+async def test_idempotency_key_names_the_turn_that_it_created(store: Store) -> None:
     assert await store.create(new("a", idempotency_key="k")) == CreateResult()
     assert await store.create(new("a", idempotency_key="k")) == CreateResult()
     assert await store.create(new("b", idempotency_key="k")) == CreateResult("a")
@@ -52,14 +52,14 @@ async def test_idempotency_key_with_another_body_is_refused(store: Store) -> Non
         await store.create(new("b", idempotency_key="k", fingerprint="g"))
 
 
-async def test_turn_of_an_idempotency_key(store: Store) -> None:
+async def test_turn_of_an_idempotency_key_is_found(store: Store) -> None:
     await store.create(new("a", idempotency_key="k", fingerprint="g"))
     assert await store.find_idempotent(ALICE, "k") == ("a", "g")
     assert await store.find_idempotent(ALICE, "l") is None
     assert await store.find_idempotent(BOB, "k") is None
 
 
-async def test_idempotency_key_outlives_the_end_and_dies_with_the_response(store: Store) -> None:
+async def test_idempotency_key_outlives_the_end_and_is_deleted_with_the_response(store: Store) -> None:
     await store.create(new("a", idempotency_key="k"))
     await store.finish(ending("a"))
     assert await store.create(new("b", idempotency_key="k")) == CreateResult("a")
@@ -67,7 +67,7 @@ async def test_idempotency_key_outlives_the_end_and_dies_with_the_response(store
     assert await store.create(new("b", idempotency_key="k")) == CreateResult()
 
 
-async def test_append_moves_the_log(store: Store) -> None:
+async def test_append_extends_the_log(store: Store) -> None:
     await store.create(new())
     assert await store.append([append(after=1, top=4)]) == [WriteResult(WriteStatus.OK, 4, False, MINE)]
     page = await store.read(ref(), -1, 9)
@@ -93,7 +93,7 @@ async def test_append_under_another_lease_is_fenced(store: Store) -> None:
         assert await store.append([append(lease=lease)]) == [WriteResult(WriteStatus.FENCED, 1, False, MINE)]
 
 
-async def test_append_to_nothing_is_lost(store: Store) -> None:
+async def test_append_to_a_missing_turn_is_lost(store: Store) -> None:
     assert await store.append([append()]) == [WriteResult(WriteStatus.LOST)]
 
 
@@ -101,8 +101,8 @@ async def test_each_turn_of_a_batch_is_answered_on_its_own(store: Store) -> None
     await store.create(new("a"))
     await store.create(new("b", lease=OTHER))
     await store.create(new("c"))
-    outcomes = await store.append([append("a"), append("b"), append("nobody"), append("c")])
-    assert [o.status for o in outcomes] == [WriteStatus.OK, WriteStatus.FENCED, WriteStatus.LOST, WriteStatus.OK]
+    results = await store.append([append("a"), append("b"), append("nobody"), append("c")])
+    assert [o.status for o in results] == [WriteStatus.OK, WriteStatus.FENCED, WriteStatus.LOST, WriteStatus.OK]
 
 
 async def test_callers_do_not_see_each_other(store: Store) -> None:
@@ -114,7 +114,7 @@ async def test_callers_do_not_see_each_other(store: Store) -> None:
     assert (await store.cancel(ref("a", BOB))).status is WriteStatus.LOST
 
 
-async def test_queued_turn_is_claimed_with_nothing_seen(store: Store) -> None:
+async def test_queued_turn_is_claimed_without_a_lease_seen(store: Store) -> None:
     await store.create(new(lease=None))
     assert await store.claim(ref(), None, "node-a") == WriteResult(WriteStatus.OK, 1, False, Lease(1, "node-a"))
     turn = await store.turn(ref())
@@ -163,7 +163,7 @@ async def test_offered_turn_is_written_until_it_is_claimed(store: Store) -> None
     assert (turn.offered, turn.claims) == (False, 0)
 
 
-async def test_released_turn_is_nobodys_and_its_fence_goes_on(store: Store) -> None:
+async def test_released_turn_has_no_owner_and_its_fence_keeps_rising(store: Store) -> None:
     await store.create(new())
     assert await store.release(ref(), MINE) == WriteResult(WriteStatus.OK, 1, False, None)
     assert (await store.release(ref(), MINE)).status is WriteStatus.DUPLICATE
@@ -172,7 +172,7 @@ async def test_released_turn_is_nobodys_and_its_fence_goes_on(store: Store) -> N
     assert (await store.release(ref(), MINE)).status is WriteStatus.FENCED
 
 
-async def test_stop_comes_back_with_every_append_and_claim(store: Store) -> None:
+async def test_stop_is_answered_by_every_append_and_claim(store: Store) -> None:
     await store.create(new())
     assert await store.cancel(ref()) == WriteResult(WriteStatus.OK, 1, True, MINE)
     assert await store.cancel(ref()) == WriteResult(WriteStatus.OK, 1, True, MINE)
@@ -206,7 +206,7 @@ async def test_finish_is_guarded_like_an_append(store: Store) -> None:
     assert await store.response(ref()) is None
 
 
-async def test_repeated_append_is_late_after_the_end(store: Store) -> None:
+async def test_append_repeated_after_the_end_is_finished(store: Store) -> None:
     await store.create(new())
     await store.append([append()])
     await store.finish(ending(after=2))
@@ -224,17 +224,17 @@ async def test_deleted_turn_stays_deleted(store: Store) -> None:
     assert await store.unfinished_turns(store.partition(ALICE)) == []
 
 
-@pytest.mark.parametrize(("after", "limit", "tops"), [(-1, 9, [1, 3, 6]), (0, 9, [1, 3, 6]), (1, 9, [3, 6]),
+@pytest.mark.parametrize(("after", "limit", "last_seqs"), [(-1, 9, [1, 3, 6]), (0, 9, [1, 3, 6]), (1, 9, [3, 6]),
                                                       (2, 9, [3, 6]), (3, 9, [6]), (6, 9, []), (99, 9, []),
                                                       (-1, 2, [1, 3])])  # fmt: skip
 async def test_read_starts_with_the_entry_in_which_the_position_lies(
-    store: Store, after: int, limit: int, tops: list[int]
+    store: Store, after: int, limit: int, last_seqs: list[int]
 ) -> None:
     await store.create(new())
     await store.append([append(after=1, top=3)])
     await store.append([append(after=3, top=6)])
     page = await store.read(ref(), after, limit)
-    assert [entry.last_seq for entry in page.entries] == tops
+    assert [entry.last_seq for entry in page.entries] == last_seqs
     assert page.last_seq == 6
 
 
@@ -254,12 +254,12 @@ async def test_follow_blocks_until_a_log_grows(store: Store) -> None:
     assert await waiting == {ref(): (LogEntry(2, b"2..2", 1),)}
 
 
-async def test_follow_gives_up_in_time(store: Store) -> None:
+async def test_follow_returns_nothing_after_its_wait(store: Store) -> None:
     await store.create(new())
     assert await store.follow({ref(): 1}, 30) == {}
 
 
-async def test_follow_is_woken(store: Store) -> None:
+async def test_wake_makes_follow_return(store: Store) -> None:
     await store.wake(store.partition(ALICE))
     for _ in range(3):
         waiting = asyncio.create_task(store.follow({ref(): 1}, 60_000))
@@ -282,7 +282,7 @@ async def test_follow_can_be_cancelled(store: Store) -> None:
     assert await store.follow({ref(): 0}, 1000) == {ref(): (LogEntry(1, b"first"),)}
 
 
-async def test_sweep_lists_what_is_unfinished(store: Store) -> None:
+async def test_unfinished_turns_are_listed_without_their_records(store: Store) -> None:
     await store.create(new("a"))
     await store.create(new("b", lease=None))
     await store.create(new("c", caller=BOB))
@@ -296,7 +296,7 @@ async def test_sweep_lists_what_is_unfinished(store: Store) -> None:
     assert msgspec.structs.replace(whole, record={}) == found[ref("b")]
 
 
-async def test_own_input_is_known_while_the_turn_runs_and_afterwards(store: Store) -> None:
+async def test_input_items_are_known_while_the_turn_runs_and_afterwards(store: Store) -> None:
     assert await store.input_items(ref()) is None
     for kept in (True, False):
         id = f"resp_{kept}"
@@ -304,12 +304,6 @@ async def test_own_input_is_known_while_the_turn_runs_and_afterwards(store: Stor
         assert await store.input_items(ref(id)) == jsons("x", "y")
         await store.finish(ending(id, 1, "z"))
         assert await store.input_items(ref(id)) == jsons("x", "y")
-
-
-async def test_ticket_is_taken_once(store: Store) -> None:
-    await store.put_ticket("t", ALICE, 60)
-    assert await store.take_ticket("t") == ALICE
-    assert await store.take_ticket("t") is None
 
 
 async def test_check_and_close(store: Store) -> None:

@@ -1,4 +1,4 @@
--- Ask for a stop: every later append answers it.
+-- Request a stop: every later append answers it.
 -- KEYS
 --   turn  hash
 -- RESULT  {status, last_seq, stop, lease}

@@ -1,4 +1,4 @@
--- Mark a running turn as free to claim. Its owner goes on writing until somebody does.
+-- Mark a running turn as free to claim. Its owner goes on writing until another node claims it.
 -- KEYS
 --   turn   hash
 -- ARGV

@@ -1,4 +1,4 @@
--- All items up to a place, across the segments that lead to it. Using them renews them.
+-- All items up to a checkpoint, across the segments that lead to it. Reading renews them.
 -- KEYS
 --   segment_prefix       makes the hash of a segment
 --   items_prefix         makes the list of its items

@@ -53,7 +53,7 @@ def apart(cluster: Masters) -> list[str]:
 # -- the map -----------------------------------------------------------------------------------------------------
 
 
-def test_map_of_slots() -> None:
+def test_slots_are_parsed() -> None:
     answer = [
         [0, 1, [b"10.0.0.1", 7000, b"id", []], [b"10.0.0.2", 7001, b"id", []]],
         [3, 3, [b"::1", 7002, b"id"]],
@@ -65,7 +65,7 @@ def test_map_of_slots() -> None:
     assert known == {*owners.values(), "10.0.0.2:7001"}
 
 
-async def test_every_partition_is_where_its_slot_is(cluster: Masters, on: RedisStore) -> None:
+async def test_every_partition_is_on_the_master_of_its_slot(cluster: Masters, on: RedisStore) -> None:
     callers = apart(cluster)
     for caller in callers:
         await on.create(new(caller=caller))
@@ -83,7 +83,7 @@ async def test_one_host_that_answers_is_enough(cluster: Masters, first: str) -> 
     await store.close()
 
 
-async def test_nobody_there_names_the_address_without_its_password() -> None:
+async def test_unreachable_cluster_is_named_without_its_password() -> None:
     store = connect("redis+cluster://user:secret@127.0.0.1:1,127.0.0.1:2")
     with pytest.raises(StoreDown, match=r"127\.0\.0\.1:1.*127\.0\.0\.1:2|127\.0\.0\.1:2.*127\.0\.0\.1:1") as caught:
         await store.check()
@@ -114,7 +114,7 @@ async def test_call_after_close_is_refused(on: RedisStore) -> None:
         await on.turn(ref())
 
 
-async def test_wrong_map_is_put_right_by_the_first_call(cluster: Masters, on: RedisStore) -> None:
+async def test_wrong_slot_is_corrected_by_the_first_call(cluster: Masters, on: RedisStore) -> None:
     await on.create(new())
     client = on._client
     assert isinstance(client, ClusterClient)
@@ -129,7 +129,7 @@ async def test_wrong_map_is_put_right_by_the_first_call(cluster: Masters, on: Re
 # -- a slot that moves -------------------------------------------------------------------------------------------
 
 
-async def test_slot_that_moves_stops_its_own_partition_until_it_has_arrived(cluster: Masters, on: RedisStore) -> None:
+async def test_migrating_slot_stops_its_own_partition_until_it_has_arrived(cluster: Masters, on: RedisStore) -> None:
     """Half of a partition's keys are here and half there, for a while; then all are there."""
     viewer = connect(cluster.url)
     for caller in (ALICE, BOB):
@@ -138,8 +138,8 @@ async def test_slot_that_moves_stops_its_own_partition_until_it_has_arrived(clus
         await on.create(new(f"other {n}"))
     source = cluster.index(key(ALICE))
     to = next(index for index in (0, 1, 2) if index not in (source, cluster.index(key(BOB))))
-    async with Journal(on, policy=QUICK) as journal, LogSubscriber(viewer, policy=SHORT) as watcher:
-        seen = [asyncio.create_task(viewed(watcher, ref(caller=caller))) for caller in (ALICE, BOB)]
+    async with Journal(on, policy=QUICK) as journal, LogSubscriber(viewer, policy=SHORT) as subscriber:
+        seen = [asyncio.create_task(viewed(subscriber, ref(caller=caller))) for caller in (ALICE, BOB)]
         moving = asyncio.create_task(move(cluster, source, to))
         logs = await asyncio.gather(
             *(written(journal, on, moving, caller=caller, words=200) for caller in (ALICE, BOB))
@@ -165,7 +165,7 @@ def carry_all(cluster: Masters, slot: int, source: int, to: int, pause: float = 
         time.sleep(pause)
 
 
-async def test_writes_wait_while_a_slot_is_on_its_way_and_other_partitions_do_not(
+async def test_writes_fail_while_their_slot_migrates_and_other_partitions_go_on(
     cluster: Masters, on: RedisStore
 ) -> None:
     for caller in (ALICE, BOB):
@@ -193,8 +193,8 @@ async def test_lost_master_stops_its_own_partitions_and_comes_back(fragile: Mast
     store = connect(fragile.url, timeout=0.5)
     for caller in (lost, *others):
         await store.create(new(caller=caller))
-    async with Journal(store, policy=QUICK) as journal, LogSubscriber(store, policy=SHORT) as watcher:
-        seen = asyncio.create_task(viewed(watcher, ref(caller=lost)))
+    async with Journal(store, policy=QUICK) as journal, LogSubscriber(store, policy=SHORT) as subscriber:
+        seen = asyncio.create_task(viewed(subscriber, ref(caller=lost)))
         back = asyncio.Event()
         stuck = asyncio.create_task(written(journal, store, asyncio.create_task(_lose(fragile, back)), caller=lost))
         await until(lambda: journal.stalled, "the loss was noticed")
@@ -219,8 +219,8 @@ async def test_replica_takes_over_and_the_writer_goes_on(fragile: Masters) -> No
     with replica(binary("redis7"), fragile) as successor:
         store = connect(fragile.url, timeout=0.5)
         await store.create(new(caller=caller))
-        async with Journal(store, policy=QUICK) as journal, LogSubscriber(store, policy=SHORT) as watcher:
-            seen = asyncio.create_task(viewed(watcher, ref(caller=caller)))
+        async with Journal(store, policy=QUICK) as journal, LogSubscriber(store, policy=SHORT) as subscriber:
+            seen = asyncio.create_task(viewed(subscriber, ref(caller=caller)))
             entries = await written(journal, store, asyncio.create_task(_fail(fragile, successor)), caller=caller)
             assert (await seen)[0] == entries
         await store.close()

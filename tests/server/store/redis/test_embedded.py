@@ -72,7 +72,7 @@ async def test_data_survive_a_restart_and_a_kill_of_the_server(tmp_path: Path, n
         await store.close()
 
 
-async def test_folder_is_had_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_second_server_on_the_same_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOCK_TRIES", 1)
     async with embedded(tmp_path):
         with pytest.raises(StoreError, match=r"DATA_DIR") as caught:
@@ -129,7 +129,7 @@ async def test_long_temporary_folder_is_not_used_for_the_socket(
         assert len(url.removeprefix("unix://")) <= module.MAX_SOCKET_PATH
 
 
-async def test_broken_data_say_where_to_look(tmp_path: Path) -> None:
+async def test_broken_data_are_reported_with_the_log_file(tmp_path: Path) -> None:
     for name in ("appendonly.aof", "appendonlydir"):
         (tmp_path / name).write_text("nonsense")
     with pytest.raises(StoreError, match=r"redis\.log"):
@@ -145,7 +145,7 @@ def test_find_refuses_what_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["redis62", "redis7"])
-async def test_only_a_redis_that_was_killed_itself_may_have_lost_something(tmp_path: Path, name: str) -> None:
+async def test_data_are_intact_unless_redis_itself_was_killed(tmp_path: Path, name: str) -> None:
     assert intact(tmp_path)
     async with embedded(tmp_path, binary=binary(name)):
         assert not intact(tmp_path)  # it runs

@@ -23,7 +23,7 @@ def prelude(script: LuaScript) -> list[str]:
 
 def test_call_sends_keys_then_arguments_in_the_order_of_their_declaration() -> None:
     call = ClaimTurn(turn="t", seen_lease="1:a", owner="b", above=0, is_lossless="")
-    assert call.words() == [1, "t", "1:a", "b", 0, ""]
+    assert call.parameters() == [1, "t", "1:a", "b", 0, ""]
     assert call.first_key == "t"
 
 
@@ -37,17 +37,17 @@ def test_rest_is_sent_at_the_end() -> None:
         session_ttl=9,
         fields="xy",
     )
-    assert call.words() == [5, "u", "t", "l", "s", "i", 9, "x", "y"]
+    assert call.parameters() == [5, "u", "t", "l", "s", "i", 9, "x", "y"]
 
 
 def test_batch_of_one_share_is_sent_like_a_call() -> None:
     call = AppendEntries(shares=[share(1)])
-    assert call.words() == [2, "turn1", "log1", "lease1", 1, 2, b"entry1"]
+    assert call.parameters() == [2, "turn1", "log1", "lease1", 1, 2, b"entry1"]
     assert call.first_key == "turn1"
 
 
 def test_batch_sends_the_values_of_each_field_together() -> None:
-    assert AppendEntries(shares=[share(1), share(2)]).words() == [
+    assert AppendEntries(shares=[share(1), share(2)]).parameters() == [
         *(4, "turn1", "turn2", "log1", "log2"),
         *("lease1", "lease2", 1, 2, 2, 3, b"entry1", b"entry2"),
     ]
@@ -70,8 +70,8 @@ def test_prelude_of_a_batch_selects_a_share() -> None:
         "local HOLE = 1000",
         "local share_count = #KEYS / 2",
         "local turn, log, lease, after_seq, last_seq, entry",
-        "local function select_share(share) turn, log = KEYS[0 * share_count + share], KEYS[1 * share_count + share]; "
-        "lease, after_seq, last_seq, entry = ARGV[0 * share_count + share], ARGV[1 * share_count + share], "
+        "local function select_share(share) turn, log = KEYS[share], KEYS[share_count + share]; "
+        "lease, after_seq, last_seq, entry = ARGV[share], ARGV[share_count + share], "
         "ARGV[2 * share_count + share], ARGV[3 * share_count + share] end",
     ]
 

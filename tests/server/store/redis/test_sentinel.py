@@ -31,7 +31,7 @@ def pair() -> Iterator[Watched]:
         yield pair
 
 
-def test_the_sentinels_password_is_not_the_servers() -> None:
+def test_sentinels_have_a_password_of_their_own() -> None:
     given = parse_servers("rediss+sentinel://u:p%40@a,[::1],b:1/tl/2?sentinel_password=s/s&ssl_cert_reqs=none", 26379)
     asked, named = split_servers(given)
     assert [asked.url_of(host) for host in asked.hosts] == [
@@ -53,7 +53,7 @@ async def test_master_is_found_and_described(pair: Watched) -> None:
 
 
 @pytest.mark.redis
-async def test_what_cannot_be_found_is_named(pair: Watched) -> None:
+async def test_master_that_no_sentinel_names_is_down(pair: Watched) -> None:
     for url, words in (
         (pair.url.replace("/tl", "/other"), "no sentinel names a master 'other'"),
         ("redis+sentinel://:secret@127.0.0.1:1/tl", r"127\.0\.0\.1:1"),
@@ -84,9 +84,9 @@ async def test_writer_and_viewer_go_on_when_the_master_is_lost(pair: Watched) ->
     async with (
         Journal(store, policy=QUICK) as journal,
         stall_changes(journal) as changes,
-        LogSubscriber(elsewhere, policy=SHORT) as watcher,
+        LogSubscriber(elsewhere, policy=SHORT) as subscriber,
     ):
-        seen = asyncio.create_task(viewed(watcher, ref()))
+        seen = asyncio.create_task(viewed(subscriber, ref()))
         entries = await written(journal, store, asyncio.create_task(_lose(pair)))
         assert (await seen)[0] == entries
     assert changes[:2] == [True, False]
@@ -135,7 +135,7 @@ async def test_master_stays_when_its_sentinels_are_gone(pair: Watched, monkeypat
 
 
 @pytest.mark.redis
-async def test_sentinels_are_asked_again_when_the_master_says_it_is_none(
+async def test_sentinels_are_asked_again_when_the_master_has_become_a_replica(
     pair: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.store.redis.sentinel.MASTER_MAX_AGE_S", 600.0)

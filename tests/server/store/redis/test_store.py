@@ -5,13 +5,11 @@ import re
 import signal
 
 import pytest
-import redis.exceptions as theirs
 
 from server.log.committer import CommitPolicy
 from server.log.journal import Journal
 from server.log.subscriber import LogSubscriber
 from server.store.errors import PositionLost, StoreDown, StoreError, StoreFull
-from server.store.redis.client import Client, translate
 from server.store.redis.keys import Lifetimes
 from server.store.redis.store import RedisStore, connect
 from server.store.types import Checkpoint, WriteStatus
@@ -55,7 +53,7 @@ async def test_turn_that_ended_expires_and_its_response_stays(server: Server) ->
     await store.close()
 
 
-async def test_sweep_renews_what_is_open(server: Server) -> None:
+async def test_listing_unfinished_turns_renews_them(server: Server) -> None:
     store = connect(server.url, Lifetimes(session=2))
     await store._client.call("FLUSHALL")
     await store.create(new(idempotency_key="k"))
@@ -66,7 +64,7 @@ async def test_sweep_renews_what_is_open(server: Server) -> None:
     await store.close()
 
 
-async def test_using_a_history_renews_it(redis: RedisStore) -> None:
+async def test_reading_a_history_renews_it(redis: RedisStore) -> None:
     await redis.create(new("a", input=(item("x"),)))
     await redis.finish(ending("a", 1, "y"))
     stored = await redis.response(ref("a"))
@@ -80,7 +78,7 @@ async def test_using_a_history_renews_it(redis: RedisStore) -> None:
         assert await ttl(redis, key) > 86_400
 
 
-async def test_sweep_renews_what_an_open_turn_continues(redis: RedisStore) -> None:
+async def test_listing_unfinished_turns_renews_what_they_continue(redis: RedisStore) -> None:
     await redis.create(new("a", input=(item("x"),)))
     await redis.finish(ending("a", 1, "y"))
     await redis.create(new("b", parent=Checkpoint("a", 0), input=(item("z"),)))
@@ -95,7 +93,7 @@ async def test_sweep_renews_what_an_open_turn_continues(redis: RedisStore) -> No
         assert await ttl(redis, key) > 86_400
 
 
-async def test_names_show_neither_caller_nor_key_nor_ticket(redis: RedisStore) -> None:
+async def test_key_names_show_neither_caller_nor_idempotency_key_nor_ticket(redis: RedisStore) -> None:
     await redis.create(new(caller="canary@example.com", idempotency_key="canary-key"))
     await redis.put_ticket("canary-ticket", ALICE, 60)
     for key in await redis._client.call("KEYS", "*"):
@@ -105,17 +103,17 @@ async def test_names_show_neither_caller_nor_key_nor_ticket(redis: RedisStore) -
 # -- refusals ----------------------------------------------------------------------------------------------------
 
 
-async def test_broken_key_stops_one_turn(redis: RedisStore) -> None:
+async def test_key_of_another_type_breaks_one_turn_of_a_batch(redis: RedisStore) -> None:
     for id in "abc":
         await redis.create(new(id))
     key = redis._keys.log(ALICE, "b")
     await redis._client.call("DEL", key)
     await redis._client.call("SET", key, "not a stream", "EX", 60)
-    outcomes = await redis.append([append(id) for id in "abc"])
-    assert [outcome.status for outcome in outcomes] == [WriteStatus.OK, WriteStatus.BROKEN, WriteStatus.OK]
+    results = await redis.append([append(id) for id in "abc"])
+    assert [result.status for result in results] == [WriteStatus.OK, WriteStatus.BROKEN, WriteStatus.OK]
 
 
-async def test_log_that_is_not_there_is_lost(redis: RedisStore) -> None:
+async def test_append_without_a_log_is_lost(redis: RedisStore) -> None:
     await redis.create(new())
     await redis._client.call("DEL", redis._keys.log(ALICE, "resp_1"))
     assert (await redis.append([append()]))[0].status is WriteStatus.LOST
@@ -123,10 +121,10 @@ async def test_log_that_is_not_there_is_lost(redis: RedisStore) -> None:
 
 
 async def test_key_of_another_type_loses_one_viewer(redis: RedisStore) -> None:
-    async with LogSubscriber(redis, policy=SHORT) as watcher:
+    async with LogSubscriber(redis, policy=SHORT) as subscriber:
         for id in ("a", "b"):
             await redis.create(new(id))
-        seen = [asyncio.create_task(everything(watcher, 1, id)) for id in ("a", "b")]
+        seen = [asyncio.create_task(everything(subscriber, 1, id)) for id in ("a", "b")]
         await asyncio.sleep(0.05)
         key = redis._keys.log(ALICE, "a")
         await redis._client.call("DEL", key)
@@ -138,7 +136,7 @@ async def test_key_of_another_type_loses_one_viewer(redis: RedisStore) -> None:
         assert await seen[1] == [(1, 2)]
 
 
-async def test_full_redis_refuses_and_goes_on_later(own: Server) -> None:
+async def test_full_redis_refuses_writes_until_it_has_room(own: Server) -> None:
     store = connect(own.url)
     await store.create(new())
     await store._client.call("CONFIG", "SET", "maxmemory", 1)
@@ -163,12 +161,6 @@ async def test_read_only_replica_is_down(own: Server) -> None:
     await store.close()
 
 
-async def test_forgotten_scripts_are_sent_again(redis: RedisStore) -> None:
-    await redis.create(new())
-    await redis._client.call("SCRIPT", "FLUSH")
-    assert (await redis.append([append()]))[0].status is WriteStatus.OK
-
-
 async def test_evicting_redis_is_refused(own: Server) -> None:
     store = connect(own.url)
     await store._client.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
@@ -177,52 +169,19 @@ async def test_evicting_redis_is_refused(own: Server) -> None:
     await store.close()
 
 
-async def test_old_redis_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def call(*_: object) -> bytes:
-        return b"# Server\r\nredis_version:6.0.16\r\n"
-
-    store = connect("redis://localhost")
-    monkeypatch.setattr(store._client, "call", call)
-    with pytest.raises(StoreError, match=r"6\.0\.16.*6\.2"):
-        await store.check()
-
-
 @pytest.mark.parametrize(
     "url", ["http://localhost", "redis+raft://localhost", "redis+cluster://", "redis+sentinel://h"]
 )
-def test_addresses_that_make_no_sense_are_refused(url: str) -> None:
+def test_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(StoreError, match=re.escape(url.partition("//")[0])):
         connect(url)
-
-
-@pytest.mark.parametrize(
-    ("error", "becomes"),
-    [
-        (theirs.BusyLoadingError("loading"), StoreDown),
-        (theirs.ReadOnlyError("no"), StoreDown),
-        (theirs.ResponseError("Error running script: @user_script: READONLY You can't write"), StoreDown),
-        (theirs.MovedError("1 127.0.0.1:6379"), StoreDown),
-        (theirs.ClusterDownError("down"), StoreDown),
-        (theirs.AuthenticationError("NOAUTH"), StoreDown),
-        (theirs.ConnectionError("reset"), StoreDown),
-        (OSError("unreachable"), StoreDown),
-        (theirs.OutOfMemoryError("no"), StoreFull),
-        (theirs.ResponseError("MISCONF Redis is configured to save"), StoreFull),
-        (theirs.ResponseError("WRONGTYPE Operation"), StoreError),
-        (theirs.NoPermissionError("no"), StoreError),
-    ],
-)
-def test_complaints_in_our_words(error: Exception, becomes: type[StoreError]) -> None:
-    ours = translate(error, "redis://there")
-    assert type(ours) is becomes
-    assert "redis://there" in str(ours)
 
 
 # -- stalls and losses -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("url", ["redis://user:secret@127.0.0.1:1/0", "unix:///nowhere/s?password=secret"])
-async def test_nobody_there_names_the_address_without_its_password(url: str) -> None:
+async def test_unreachable_redis_is_named_without_its_password(url: str) -> None:
     store = connect(url)
     with pytest.raises(StoreDown) as caught:
         await store.check()
@@ -244,39 +203,7 @@ async def test_stalled_redis_is_down_in_time_and_repeats_are_applied_once(own: S
     await store.close()
 
 
-async def test_killed_connections_are_replaced_and_none_leaks(redis: RedisStore) -> None:
-    admin = Client(redis._client.address)
-    await redis.create(new())
-    for _ in range(10):
-        await asyncio.gather(*(redis.turn(ref()) for _ in range(10)))
-        await admin.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        assert (await redis.turn(ref())) is not None
-    listed = await admin.call("CLIENT", "LIST")
-    assert len(listed.splitlines()) <= 12
-    await admin.close()
-
-
-async def test_calls_beyond_the_pool_wait_their_turn(server: Server) -> None:
-    client = Client(server.url, limit=3)
-    assert await asyncio.gather(*(client.call("ECHO", f"{n}") for n in range(50))) == [b"%d" % n for n in range(50)]
-    assert len(client._idle) <= 3
-    await client.close()
-
-
-async def test_call_cancelled_at_any_moment_spoils_no_other(redis: RedisStore) -> None:
-    client = redis._client
-    assert isinstance(client, Client)
-    for steps in range(40):
-        task = asyncio.create_task(client.call("ECHO", f"cancelled {steps}"))
-        for _ in range(steps % 8):
-            await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        assert await client.call("ECHO", f"{steps}") == b"%d" % steps
-    assert not client._lent
-
-
-async def test_stall_loses_and_repeats_nothing(own: Server) -> None:
+async def test_stalled_redis_loses_and_repeats_no_entry(own: Server) -> None:
     store, viewer = connect(own.url, timeout=0.2), connect(own.url, timeout=0.2)
     await store.create(new())
 
@@ -290,9 +217,9 @@ async def test_stall_loses_and_repeats_nothing(own: Server) -> None:
     async with (
         Journal(store) as journal,
         stall_changes(journal) as changes,
-        LogSubscriber(viewer, policy=SHORT) as watcher,
+        LogSubscriber(viewer, policy=SHORT) as subscriber,
     ):
-        seen = asyncio.create_task(everything(watcher, -1))
+        seen = asyncio.create_task(everything(subscriber, -1))
         entries = await written(journal, store, asyncio.create_task(stall()))
         assert len(await seen) == len(entries)
     assert changes[:2] == [True, False]
@@ -300,7 +227,7 @@ async def test_stall_loses_and_repeats_nothing(own: Server) -> None:
     await viewer.close()
 
 
-async def test_restart_loses_and_repeats_nothing_that_was_kept(own: Server) -> None:
+async def test_restarted_redis_loses_and_repeats_no_entry_that_was_on_disk(own: Server) -> None:
     store, viewer = connect(own.url, timeout=0.2), connect(own.url, timeout=0.2)
     await store.create(new())
 
@@ -312,9 +239,9 @@ async def test_restart_loses_and_repeats_nothing_that_was_kept(own: Server) -> N
 
     async with (
         Journal(store, policy=CommitPolicy(stall_seconds=0.05)) as journal,
-        LogSubscriber(viewer, policy=SHORT) as watcher,
+        LogSubscriber(viewer, policy=SHORT) as subscriber,
     ):
-        seen = asyncio.create_task(everything(watcher, -1))
+        seen = asyncio.create_task(everything(subscriber, -1))
         entries = await written(journal, store, asyncio.create_task(restart()))
         assert len(await seen) == len(entries)
     await store.close()

@@ -1,4 +1,4 @@
--- The id of the turn that runs in a conversation and locks it, or nil. A lock whose turn is gone holds nobody.
+-- The id of the turn that runs in a conversation and locks it, or nil. A lock whose turn is gone does not count.
 local function find_running_turn(conversation, turn_prefix)
   local turn_id = redis.call('HGET', conversation, 'active')
   if not turn_id then return nil end

@@ -1,4 +1,4 @@
-"""The contract of every store: which nodes run, what they notify each other of, and claims after a restart of Redis."""
+"""The contract of every store: claims after the store was restarted, the holes that they leave, and what is counted."""
 
 import msgspec
 
@@ -6,47 +6,10 @@ from server.protocol.status import Status
 from server.store.contracts import Store
 from server.store.memory.store import MemoryStore
 from server.store.redis.store import RedisStore
-from server.store.types import HOLE, Lease, LogEntry, TurnRef, WriteStatus
+from server.store.types import HOLE, Lease, LogEntry, WriteStatus
 from tests.server.store.make import ALICE, MINE, append, ending, new, ref
 
 OTHER = Lease(2, "node-b")
-
-
-async def test_each_beat_counts_up_and_reads_all(store: Store) -> None:
-    assert (await store.beat("a", b"ready 1")).counts == {"a": 1}
-    assert (await store.beat("b", b"x")).counts == {"a": 1, "b": 1}
-    snapshot = await store.beat("a", b"full 0")
-    assert (snapshot.counts, snapshot.nodes, snapshot.notifications) == (
-        {"a": 2, "b": 1},
-        {"a": b"full 0", "b": b"x"},
-        (),
-    )
-
-
-async def test_notifications_are_taken_once_by_their_owner(store: Store) -> None:
-    spaced = TurnRef("a caller with spaces", "resp_1")
-    await store.notify_owner("a", spaced)
-    await store.notify_owner("a", ref())
-    assert (await store.beat("b", b"")).notifications == ()
-    assert (await store.beat("a", b"")).notifications == (spaced, ref())
-    assert (await store.beat("a", b"")).notifications == ()
-
-
-async def test_notification_that_is_repeated_is_taken_once(store: Store) -> None:
-    for turn in (ref("a"), ref("b"), ref("a")):
-        await store.notify_owner("a", turn)
-    assert (await store.beat("a", b"")).notifications == (ref("a"), ref("b"))
-    await store.notify_owner("a", ref("a"))
-    assert (await store.beat("a", b"")).notifications == (ref("a"),)
-
-
-async def test_only_a_node_whose_count_stood_still_is_retired(store: Store) -> None:
-    await store.beat("a", b"")
-    await store.beat("a", b"")
-    await store.retire("a", 1)
-    assert (await store.beat("b", b"")).counts == {"a": 2, "b": 1}
-    await store.retire("a", 2)
-    assert (await store.beat("b", b"")).counts == {"b": 2}
 
 
 async def test_reports_of_viewers_are_counted_until_the_end(store: Store) -> None:
