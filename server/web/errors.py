@@ -11,11 +11,13 @@ from engine.base import EngineError
 from server.node.errors import is_fault, wire_error
 from server.protocol.errors import WireError, envelope
 from server.store.errors import StoreError
+from server.web.content_coding import ACCEPTED
 
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
-# Headers that HTTP asks for with a status (RFC 9110, 15.5.2 and 15.5.22).
+# Headers that HTTP asks for with a status (RFC 9110, 12.5.3, 15.5.2 and 15.5.22).
 STATUS_HEADERS = {
     401: {"www-authenticate": "Bearer"},
+    415: {"accept-encoding": ACCEPTED},
     426: {"upgrade": "websocket", "connection": "upgrade"},
 }
 

@@ -141,10 +141,11 @@ class Keys:
         return f"tl:{{nodes}}:mail:{owner}"
 
     @staticmethod
-    def ticket(ticket: str) -> tuple[str, str]:
-        """Strings: the caller that a single-use ticket was made for, and its proof, in one slot of a cluster.
+    def ticket(ticket: str) -> str:
+        """String: the caller that a single-use ticket was made for. The ticket is a secret: only its digest shows."""
+        return f"tl:ticket:{digest(ticket)}"
 
-        The ticket is a secret: only its digest shows.
-        """
-        key = f"tl:ticket:{digest(ticket)}"
-        return key, f"tl:ticket-proof:{{{key}}}"
+    @staticmethod
+    def ticket_proof(ticket: str) -> str:
+        """String: what binds the ticket to a credential, in the same slot of a cluster."""
+        return f"tl:ticket-proof:{{{Keys.ticket(ticket)}}}"

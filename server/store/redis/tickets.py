@@ -13,13 +13,13 @@ class RedisTicketStore(RedisPart):
 
     async def put_ticket(self, id: str, ticket: Ticket, seconds: int) -> None:
         """See `TicketStore.put_ticket`."""
-        key, proof = self._keys.ticket(id)
+        key, proof = self._keys.ticket(id), self._keys.ticket_proof(id)
         await self._client.run(
             PutTicket(ticket=key, proof=proof, caller=ticket.caller, proven=ticket.proof, seconds=seconds)
         )
 
     async def take_ticket(self, id: str) -> Ticket | None:
         """See `TicketStore.take_ticket`."""
-        key, proof = self._keys.ticket(id)
+        key, proof = self._keys.ticket(id), self._keys.ticket_proof(id)
         found = await self._client.run(TakeTicket(ticket=key, proof=proof))
         return None if found is None else Ticket(*(value.decode() for value in found))

@@ -102,7 +102,7 @@ async def test_key_names_show_neither_caller_nor_idempotency_key_nor_ticket(redi
 
 async def test_tickets_are_shared_with_the_release_before(redis: RedisStore) -> None:
     """It has the caller alone, in a key that both read."""
-    key, _ = redis._keys.ticket("t")
+    key = redis._keys.ticket("t")
     await redis._client.call("SET", key, ALICE, "EX", 60)
     assert await redis.take_ticket("t") == Ticket(ALICE, "")
     await redis.put_ticket("t", Ticket(ALICE, "proof"), 60)
