@@ -18,6 +18,7 @@ from server.app import RunningNode, running
 from server.node.node import Node
 from server.settings import Settings
 from server.telemetry.instruments import Telemetry
+from server.web.auth import OPEN_PATHS
 from server.web.transport.addresses import ClientAddresses
 from server.web.transport.http_protocol import ConnectionPolicy, HttpProtocol
 from server.web.transport.limits import ConnectionTable, LogThrottle, connection_limits
@@ -118,6 +119,7 @@ def connection_policy(parts: RunningNode, settings: Settings) -> ConnectionPolic
         ConnectionTable(limits),
         ClientAddresses(settings.trusted_proxies),
         parts.sockets.authenticator.accepts,
+        frozenset(path.encode() for path in OPEN_PATHS),
         LogThrottle(),
     )
 

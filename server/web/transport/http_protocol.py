@@ -36,6 +36,7 @@ class ConnectionPolicy(msgspec.Struct):
     table: ConnectionTable[asyncio.BaseProtocol]
     addresses: ClientAddresses
     accepts: Callable[[str | None], bool]  # whether an `Authorization` header holds valid credentials
+    probes: frozenset[bytes]  # paths that are answered even if descriptors are scarce
     throttle: LogThrottle
 
     @property
@@ -75,6 +76,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.write_deadline: asyncio.TimerHandle | None = None  # while an unauthenticated peer has to read first
         self.network: str | None = None  # of the peer
         self.is_proxied = False  # the peer is a trusted proxy: each request may have another client
+        self.is_scarce = False  # its descriptor is one of the last: probes only
         self.running: RequestResponseCycle | None = None  # what is answered now; `cycle` is the latest that came
 
     # -- the connection ------------------------------------------------------------------------------------------
@@ -95,7 +97,7 @@ class HttpProtocol(HttpToolsProtocol):
             transport.write(answer(_refusal(reason), self.server_state.default_headers))
             transport.close()
             return
-        self._await_head(self.policy.limits.head_seconds)
+        self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is owed and nothing is counted any more."""
@@ -113,7 +115,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _admit(self, descriptor: int) -> Reason | None:
         table = self.policy.table
-        if descriptor >= table.limits.descriptors:
+        self.is_scarce = descriptor >= table.limits.descriptors
+        if descriptor >= table.limits.probe_descriptors:
             return Reason.DESCRIPTORS
         reason = table.enter(self, self.network)
         if reason is Reason.TOTAL:
@@ -184,11 +187,13 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Credentials decide how the connection counts while this request is answered."""
         self.head.heard()
-        self.head.is_complete = self.is_body_due = True
-        self.body_began_at, self.body_bytes = self.loop.time(), 0
+        self.head.is_complete = True
         self._stop_deadline()
         self.policy.table.begin_request(self)
+        self._measured(self._check_descriptors)
         self._measured(self._count_request)
+        self.is_body_due = True
+        self.body_began_at, self.body_bytes = self.loop.time(), 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -211,6 +216,12 @@ class HttpProtocol(HttpToolsProtocol):
         except WireError as error:
             self.fault = error
             raise
+
+    def _check_descriptors(self) -> None:
+        """A node that has none to spare still says that it lives. Raises WireError 503."""
+        if self.is_scarce and self.url.partition(b"?")[0] not in self.policy.probes:
+            self._log_refusal(Reason.DESCRIPTORS, self.network)
+            raise _refusal(Reason.DESCRIPTORS)
 
     def _count_request(self) -> None:
         """Count the connection to the client of this request, or not at all. Raises WireError 429, 503."""
@@ -276,11 +287,12 @@ class HttpProtocol(HttpToolsProtocol):
         if self.is_body_due:
             self._set_deadline(self.policy.limits.body_seconds, self._on_body_late)
         elif self.running is None:
-            self._await_head(self.policy.limits.head_seconds)
+            self._await_head()
 
-    def _await_head(self, seconds: float) -> None:
+    def _await_head(self) -> None:
+        limits = self.policy.limits
         self.policy.table.wait(self, self.loop.time())
-        self._set_deadline(seconds, self._on_head_late)
+        self._set_deadline(limits.scarce_seconds if self.is_scarce else limits.head_seconds, self._on_head_late)
 
     def _on_head_late(self) -> None:
         if self.cycle is None and self.scope is None:  # not a byte: browsers open sockets that they may never need
@@ -310,11 +322,11 @@ class HttpProtocol(HttpToolsProtocol):
     # -- refusals ------------------------------------------------------------------------------------------------
 
     def refuse(self, error: WireError) -> None:
-        """Answer with an error, unless an answer is under way, and read nothing more."""
+        """Answer with an error, unless there is an answer or a part of one, and read nothing more."""
         count = self.policy.throttle.count(error.code, self.loop.time())
         if count:
             log.info("request_refused", status=error.status, code=error.code, count=count)
-        is_answering = self.running is not None and self.running.response_started
+        is_answered = self.is_body_due if self.running is None else self.running.response_started
         transport, connections = self.transport, self.connections
         self._stop_deadline()
         self._unset_keepalive_if_required()
@@ -322,11 +334,14 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._tell_application()
         super().connection_lost(ConnectionAbortedError(error.code))
-        if is_answering or transport.is_closing():
+        if is_answered or transport.is_closing():
             self._leave()
             transport.abort()
             return
         transport.write(answer(error, self.server_state.default_headers))
+        if self.is_scarce:  # its descriptor is wanted at once
+            transport.close()
+            return
         RefusedConnection(transport, connections, self._leave)
 
     def _tell_application(self) -> None:

@@ -33,8 +33,10 @@ class ConnectionLimits(msgspec.Struct, frozen=True):
     total: int = 8192  # unauthenticated connections
     per_network: int = 512  # of one network
     descriptors: int = sys.maxsize  # a client's socket must have a lower number
+    probe_descriptors: int = sys.maxsize  # and one that is only told so, or answered as a probe, a lower one than this
     evict_seconds: float = 1.0  # a connection that waited longer for a head gives way to new ones
     head_seconds: float = 10.0  # for a head, from the accept or from its first byte
+    scarce_seconds: float = 2.0  # the same, for one that has one of the last descriptors
     body_seconds: float = 30.0  # for a body, and in addition:
     body_rate: int = 8192  # bytes of it that buy a second
     rest_seconds: float = 5.0  # for the rest of a body whose request was answered already
@@ -47,14 +49,18 @@ def connection_limits(total: int, per_network: int, descriptors: int) -> Connect
     """The limits of a process that may open so many descriptors; fewer than none means any number.
 
     A descriptor's number is the lowest that is free, so a socket whose number is below a mark leaves all numbers above
-    it to others. Unauthenticated connections get no more than half of what is left, and one network a quarter of those.
+    it to others. Half of those is for Redis, the engine and files alone; with the other half probes are answered still.
+    Unauthenticated connections get no more than half of what is below the mark, and one network a quarter of those.
     """
     if descriptors < 0:
         return ConnectionLimits(total=total, per_network=per_network)
     spare = min(max(descriptors // SPARE_SHARE, SPARE_DESCRIPTORS), MOST_SPARE_DESCRIPTORS, descriptors // 2)
     total = max(min(total, (descriptors - spare) // 2), 1)
     return ConnectionLimits(
-        total=total, per_network=max(min(per_network, total // 4), 1), descriptors=descriptors - spare
+        total=total,
+        per_network=max(min(per_network, total // 4), 1),
+        descriptors=descriptors - spare,
+        probe_descriptors=descriptors - spare // 2,
     )
 
 

@@ -324,6 +324,13 @@ async def test_a_broken_request_does_not_end_in_the_middle_of_an_answer(served: 
         assert b"HTTP/1.1 400" not in read
 
 
+async def test_the_rest_of_an_answered_request_has_no_second_answer(nodes: Nodes) -> None:
+    async with nodes(api_keys=KEYS) as served, peer(served, POST + b"Transfer-Encoding: chunked\r\n\r\n") as each:
+        assert (await each.answer())[0] == 401
+        await each.write(b"nonsense\r\n")
+        assert await each.ended()
+
+
 async def test_an_application_hears_of_a_client_that_leaves_with_requests_in_line(nodes: Nodes) -> None:
     """uvicorn would tell only the latest of its requests."""
     async with nodes(ScriptedEngine(rate=20)) as served:
@@ -437,13 +444,24 @@ async def test_many_from_one_network_are_refused(nodes: Nodes, monkeypatch: pyte
 
 
 async def test_the_last_descriptors_are_not_for_clients(served: Served) -> None:
-    limit(served, descriptors=3)
+    limit(served, probe_descriptors=3)
     async with peer(served) as each:
         assert await each.refusal() == (503, "server_overloaded")
     assert len(policy(served).table) == 0
-    limit(served, descriptors=ConnectionLimits().descriptors)
+    limit(served, probe_descriptors=ConnectionLimits().descriptors)
     async with peer(served, MODELS) as each:
         assert (await each.answer())[0] == 200
+
+
+async def test_a_probe_is_answered_with_one_of_the_last_descriptors(served: Served) -> None:
+    """Else whoever looks after the node would end it, and with it all that its clients have open."""
+    limit(served, descriptors=3)
+    for said in (MODELS, b"GET /v1/responses HTTP/1.1\r\n" + HANDSHAKE + b"\r\n"):
+        async with peer(served, said) as each:
+            assert await each.refusal() == (503, "server_overloaded")
+    for path in (b"/healthz", b"/readyz?verbose", b"/metrics"):
+        async with peer(served, MODELS.replace(b"/v1/models", path)) as each:
+            assert (await each.answer())[0] == 200
 
 
 # -- the rest --------------------------------------------------------------------------------------------------------

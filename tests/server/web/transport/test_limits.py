@@ -17,22 +17,23 @@ class TestLimits:
     """What is left of file descriptors for connections."""
 
     @pytest.mark.parametrize(
-        ("descriptors", "below", "total", "per_network"),
+        ("descriptors", "below", "probes", "total", "per_network"),
         [
-            (1_048_576, 1_048_064, 8192, 512),
-            (20_000, 19_488, 8192, 512),
-            (4096, 3584, 1792, 448),
-            (1024, 896, 448, 112),
-            (400, 336, 168, 42),
-            (100, 50, 25, 6),
-            (1, 1, 1, 1),
+            (1_048_576, 1_048_064, 1_048_320, 8192, 512),
+            (20_000, 19_488, 19_744, 8192, 512),
+            (4096, 3584, 3840, 1792, 448),
+            (1024, 896, 960, 448, 112),
+            (400, 336, 368, 168, 42),
+            (100, 50, 75, 25, 6),
+            (1, 1, 1, 1, 1),
         ],
     )
     def test_some_stay_free_and_strangers_get_half(
-        self, descriptors: int, below: int, total: int, per_network: int
+        self, descriptors: int, below: int, probes: int, total: int, per_network: int
     ) -> None:
         limits = connection_limits(8192, 512, descriptors)
-        assert (limits.descriptors, limits.total, limits.per_network) == (below, total, per_network)
+        assert (limits.descriptors, limits.probe_descriptors) == (below, probes)
+        assert (limits.total, limits.per_network) == (total, per_network)
 
     def test_settings_lower_them(self) -> None:
         limits = connection_limits(100, 7, 1024)
