@@ -20,8 +20,9 @@ from server.node.drain import drain
 from server.node.node import Node, NodeConfig
 from server.node.reconciler import Reconciler
 from server.node.service import TurnService
-from server.settings import Settings
+from server.settings import BadSetting, Settings
 from server.store.contracts import Store
+from server.store.errors import BadAddress
 from server.store.memory.store import MemoryStore
 from server.store.redis.embedded import embedded, intact
 from server.store.redis.keys import Lifetimes
@@ -128,7 +129,10 @@ async def _open_store(stack: AsyncExitStack, settings: Settings) -> Store:
         lossless = intact(settings.folder)
         url = await stack.enter_async_context(embedded(settings.folder))
     lifetimes = Lifetimes(session=settings.session_days * 86_400, log=settings.log_minutes * 60)
-    store = connect(url, lifetimes, lossless=lossless)
+    try:
+        store = connect(url, lifetimes, lossless=lossless)
+    except BadAddress as error:
+        raise BadSetting("REDIS_URL", str(error)) from None
     stack.push_async_callback(store.close)
     await store.check()
     return store
