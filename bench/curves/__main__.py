@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from bench.curves.streams import AtOnce, Pace, at_once
-from bench.curves.turns import Turns, along
+from bench.curves.streams import AtOnce, Pace, measure_streams
+from bench.curves.turns import Turns, measure_turns
 from bench.load.charts import curve, standalone
 
 COUNTS = (1, 4, 16, 64, 256, 1000)
@@ -49,15 +49,15 @@ def main(words: Sequence[str]) -> int:
     pace = Pace(given.rate, given.tokens, given.seconds)
     streams = []
     for count in given.streams:
-        streams.append(at_once(count, pace))
-        print(said(streams[-1]), flush=True)
-    turns = along(given.conversations, given.turns, given.step, given.turn_tokens)
-    print(*(told(point) for point in turns), sep="\n")
+        streams.append(measure_streams(count, pace))
+        print(streams_line(streams[-1]), flush=True)
+    turns = measure_turns(given.conversations, given.turns, given.step, given.turn_tokens)
+    print(*(turns_line(point) for point in turns), sep="\n")
     write(given.out, f"python -m bench.curves {' '.join(words)}".rstrip(), streams, turns)
     return 1 if any(point.failed for point in streams) else 0
 
 
-def said(point: AtOnce) -> str:
+def streams_line(point: AtOnce) -> str:
     """A line."""
     failed = f", {point.failed} failed" if point.failed else ""
     return (
@@ -66,7 +66,7 @@ def said(point: AtOnce) -> str:
     )
 
 
-def told(point: Turns) -> str:
+def turns_line(point: Turns) -> str:
     """A line."""
     return (
         f"turns {point.first}-{point.last}: {point.calls:.1f} store calls, {point.bytes:,.0f} bytes written, "

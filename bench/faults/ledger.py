@@ -1,6 +1,6 @@
 """What a client saw of one turn, and whether that was right. No I/O, no clock.
 
-The law: numbers begin at 0 and rise by one, exactly one terminal event comes last, the deltas are the text of the
+The rules: numbers begin at 0 and rise by one, exactly one terminal event comes last, the deltas are the text of the
 terminal event, that is what the server stores, and it is what an undisturbed node says to the same question.
 """
 

@@ -1,4 +1,5 @@
-"""What is kept of one request. Times are seconds of perf_counter, which the processes of one machine share on Linux."""
+"""The measurements of one request. Times are seconds of perf_counter, which is one clock for all
+processes of a machine on Linux."""
 
 from itertools import pairwise
 

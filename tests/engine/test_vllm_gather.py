@@ -7,7 +7,7 @@ from functools import partial
 from engine.vllm.gather import Gathering
 
 
-async def test_each_is_called_once_and_not_early() -> None:
+async def test_each_callback_runs_once_and_not_before_its_deadline() -> None:
     loop = asyncio.get_running_loop()
     gathering = Gathering()
     called: list[tuple[int, float]] = []
@@ -27,7 +27,7 @@ async def test_each_is_called_once_and_not_early() -> None:
     assert all(at >= due[number] for number, at in called)
 
 
-async def test_who_is_called_may_ask_for_the_next() -> None:
+async def test_a_callback_may_schedule_the_next_one() -> None:
     gathering = Gathering()
     called: list[str] = []
     done = asyncio.Event()
@@ -45,7 +45,7 @@ async def test_who_is_called_may_ask_for_the_next() -> None:
     assert called == ["again"] * 3
 
 
-async def test_who_is_due_sooner_does_not_wait_for_who_came_first() -> None:
+async def test_an_earlier_deadline_is_not_delayed_by_an_older_request() -> None:
     gathering = Gathering()
     loop = asyncio.get_running_loop()
     called: list[str] = []
@@ -57,7 +57,7 @@ async def test_who_is_due_sooner_does_not_wait_for_who_came_first() -> None:
     assert called == []
 
 
-async def test_who_is_forgotten_is_not_called() -> None:
+async def test_a_cancelled_request_is_not_called() -> None:
     gathering = Gathering()
     called: list[str] = []
     done = asyncio.Event()

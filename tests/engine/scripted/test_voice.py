@@ -55,13 +55,13 @@ def test_late_tokens_come_together_and_the_next_keeps_its_time(listener: Listene
     assert counts(listener) == [4]
 
 
-def test_a_tick_that_is_a_little_early_brings_one(listener: Listener) -> None:
+def test_a_slightly_early_tick_still_yields_its_token(listener: Listener) -> None:
     said = voice(listener)
     assert said.step(99.9995) == pytest.approx(100.1)
     assert counts(listener) == [1]
 
 
-def test_no_more_than_so_many_come_together(listener: Listener) -> None:
+def test_a_burst_of_late_tokens_is_bounded(listener: Listener) -> None:
     voice(listener).step(100.0 + 2 * MOST / RATE)
     assert counts(listener) == [MOST]
 
@@ -80,7 +80,7 @@ def test_it_stops_before_a_lever_however_late_it_is(listener: Listener, lever: L
     assert counts(listener) == [3]
 
 
-def test_what_is_not_taken_is_left_once(listener: Listener) -> None:
+def test_a_chunk_that_the_sink_refuses_is_delivered_once_by_the_iterator(listener: Listener) -> None:
     said = voice(listener)
     listener.takes = False
     assert said.step(100.0) is None
@@ -92,7 +92,7 @@ def test_what_is_not_taken_is_left_once(listener: Listener) -> None:
     assert said.step(100.1) == pytest.approx(100.2)
 
 
-def test_without_a_taker_everything_is_left() -> None:
+def test_without_a_sink_all_chunks_come_by_the_iterator() -> None:
     said = voice(None)
     assert said.step(100.0) is None
     assert said.left() is not None
