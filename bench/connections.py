@@ -32,7 +32,7 @@ HEADERS = {"authorization": f"Bearer {KEY}"}
 
 
 class Node(msgspec.Struct, frozen=True):
-    """What is measured."""
+    """The node that is measured."""
 
     url: str  # of its socket
     pid: int
@@ -183,7 +183,7 @@ async def _one(url: str, text: str) -> Asked:
 
 
 def storm_summary(crowd: Sequence[Resuming], turns: int) -> str:
-    """The storm in one line."""
+    """A summary of the reconnects in one line."""
     good = [client for client in crowd if client.error is None]
     began = min(client.began for client in crowd)
     firsts = [client.first - began for client in good]
@@ -215,7 +215,7 @@ def a_node(*flags: str) -> Iterator[Node]:
 
 @contextlib.asynccontextmanager
 async def closing(sockets: list[Wire]) -> AsyncIterator[None]:
-    """Cut them all in the end."""
+    """Abort all sockets when the block ends."""
     try:
         yield
     finally:

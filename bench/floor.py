@@ -80,7 +80,7 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 
 async def measure(given: argparse.Namespace, asked: Sequence[tuple[Ask, list[int]]]) -> dict[str, Any]:
-    """Many streams, then one."""
+    """Measure with many streams, then with one."""
     llm = AsyncLLM.from_engine_args(engine(given))
     try:
         pin_family(os.getpid(), given.engine_core, given.server_core)

@@ -14,7 +14,7 @@ STORE = r"redis-server|valkey-server"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One process."""
+    """One process of the table, its children not included."""
 
     pid: int
     parent: int

@@ -137,7 +137,7 @@ async def streams(url: str, pid: int, count: int, given: argparse.Namespace) -> 
 
 
 def line(count: int, load: StreamLoad, cost: float) -> str:
-    """What was seen."""
+    """The summary line of a `streams` run."""
     asked = [each * 1000 for each in load.seen.asked]
     best = [each * 1000 for each in load.seen.best]
     late = percentile(asked, 99)
@@ -267,7 +267,7 @@ def _silent(progress: Progress) -> None:
 
 
 def main(words: Sequence[str]) -> int:
-    """Measure, and say it."""
+    """Run the measurement and print its result."""
     given, flags = _parse(words)
     if given.what == "nodes":
         _compare(given, flags)

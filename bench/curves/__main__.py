@@ -20,7 +20,7 @@ MEBI = 2**20
 
 
 def pictures(streams: Sequence[AtOnce], turns: Sequence[Turns]) -> Iterator[tuple[str, str]]:
-    """Names and SVG texts."""
+    """The charts of a run: the name of each file and its SVG."""
     steps = [point.streams for point in streams]
     cpu = [(float(point.streams), point.cpu_us_per_token) for point in streams]
     memory = [(float(point.streams), point.rss_bytes / MEBI) for point in streams]
@@ -58,7 +58,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def streams_line(point: AtOnce) -> str:
-    """A line."""
+    """The summary line of one point of the streams curve."""
     failed = f", {point.failed} failed" if point.failed else ""
     return (
         f"{point.streams} streams: {point.tokens_per_s:,.0f} tokens/s, {point.cpu_us_per_token:.1f} us/token, of which "
@@ -67,7 +67,7 @@ def streams_line(point: AtOnce) -> str:
 
 
 def turns_line(point: Turns) -> str:
-    """A line."""
+    """The summary line of one point of the turns curve."""
     return (
         f"turns {point.first}-{point.last}: {point.calls:.1f} store calls, {point.bytes:,.0f} bytes written, "
         f"{point.cpu_us / 1000:.2f} ms of CPU, of which {point.reading_us / 1000:.2f} to read and render the history, "

@@ -14,7 +14,7 @@ from bench.scale import node
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """How answers come."""
+    """Rate, length and duration of the load."""
 
     rate: int = 30  # tokens per second of each
     tokens: int = 150  # of an answer
@@ -22,7 +22,7 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class AtOnce(msgspec.Struct, frozen=True):
-    """One point."""
+    """The measurements at one number of concurrent streams."""
 
     streams: int
     cpu_us_per_token: float  # of the node and its Redis

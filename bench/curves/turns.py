@@ -32,7 +32,7 @@ QUESTION = "Tell me more. " * 6  # what makes a history grow, where an answer is
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """Counters that only rise."""
+    """Cumulative counters of one Redis and one node at a point in time."""
 
     at: float  # seconds of perf_counter
     calls: float  # requests that Redis read; ours are left out
@@ -82,7 +82,7 @@ class Meter:
 
 
 def parse_info(info: str) -> dict[str, str]:
-    """What INFO says, by name."""
+    """The fields of Redis' INFO reply."""
     return dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
 
 

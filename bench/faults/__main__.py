@@ -17,7 +17,7 @@ from bench.faults.table import Row, circumstances, render
 
 
 def arguments() -> argparse.Namespace:
-    """What was asked for."""
+    """The parsed command line."""
     text = "\n".join(f"  {entry.name:12} {entry.what}" for entry in CATALOGUE)
     parser = argparse.ArgumentParser(
         prog="python -m bench.faults",
@@ -43,7 +43,7 @@ def arguments() -> argparse.Namespace:
 
 
 def chosen(asked: argparse.Namespace) -> list[tuple[Entry, Scale]]:
-    """Scenarios and their sizes."""
+    """The selected scenarios with their sizes."""
     entries = [
         entry for entry in CATALOGUE if (entry.name in asked.only if asked.only else entry.short or not asked.short)
     ]

@@ -73,7 +73,7 @@ class Client:
             self._wire.abort()
 
     def disconnect(self) -> None:
-        """Let go of the socket."""
+        """Close the socket, if there is one; no loss is counted."""
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.abort()

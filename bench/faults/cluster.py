@@ -74,7 +74,7 @@ class Node:
 
 
 class Balancer:
-    """HAProxy."""
+    """HAProxy, which spreads sockets over the nodes."""
 
     def __init__(self, folder: Path, port: int, nodes: Sequence[Node], *, cut: bool) -> None:
         self.port = port
@@ -96,7 +96,7 @@ class Balancer:
 
 
 class Cluster:
-    """Everything that serves."""
+    """The programs of a fault run: Redis, nodes and HAProxy."""
 
     def __init__(self, redis: Redis, nodes: list[Node], balancer: Balancer, folder: Path) -> None:
         self.redis = redis

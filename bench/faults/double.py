@@ -1,4 +1,4 @@
-"""Two things break at once."""
+"""Faults that hit two parts at once."""
 
 import asyncio
 import signal
@@ -97,5 +97,5 @@ PAIRS: tuple[Fault, ...] = (
 
 
 async def double(workload: Workload, at: int, random: Random, scale: Scale) -> Complaint:
-    """One pair after the other."""
+    """The pairs of faults in turn."""
     return await PAIRS[at % len(PAIRS)](workload, at // len(PAIRS), random, scale)

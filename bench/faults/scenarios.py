@@ -23,7 +23,7 @@ REAL = ("Tell me a long story.", "What can you do?", "Write a poem about the sea
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """How much of everything."""
+    """The size of a scenario."""
 
     times: int  # injections at least
     clients: int
@@ -170,7 +170,7 @@ async def flush_scripts(workload: Workload, at: int, random: Random, scale: Scal
 
 
 async def anything(workload: Workload, at: int, random: Random, scale: Scale) -> Complaint:
-    """One of all the others."""
+    """A random choice of the other faults."""
     faults = (kill, freeze, roll, stall, kill_redis, kill_connections, flush_scripts)
     return await random.choice(faults)(workload, at, random, scale)
 

@@ -228,7 +228,7 @@ def tally(result: Row, ledgers: Sequence[Ledger], known: References, *, durable:
 
 
 def counts(counter: Counter[str] | Counter[int]) -> str:
-    """As `code x times`."""
+    """A counter as text: `key x count`, separated by commas."""
     return ", ".join(f"{key} x {count}" for key, count in sorted(counter.items(), key=str))
 
 

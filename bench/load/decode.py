@@ -25,7 +25,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
-    """The body is complete."""
+    """Marks the end of a response's body."""
 
 
 Piece = Head | bytes | End
@@ -151,7 +151,7 @@ class SseDecoder:
 
 
 def request(method: str, path: str, host: str, body: bytes, headers: dict[str, str]) -> bytes:
-    """The bytes of a request."""
+    """Encode an HTTP/1.1 request with a JSON body."""
     fixed = {"host": host, "content-type": "application/json", "content-length": str(len(body))}
     lines = "".join(f"{name}: {value}\r\n" for name, value in {**fixed, **headers}.items())
     return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + body

@@ -23,7 +23,7 @@ class Length(msgspec.Struct, frozen=True):
     second: float = 0.0
 
     def draw(self, rng: random.Random) -> int:
-        """The next one."""
+        """Draw the next length, at least 1."""
         return max(1, round(DRAWS[self.kind](rng, self.first, self.second)))
 
 

@@ -33,7 +33,7 @@ class TurnObserver:
         await asyncio.wait({self.done})
 
     def observe(self, event: ParsedEvent, now: float) -> None:
-        """An event arrived at `now`."""
+        """Record an event that arrived at `now`."""
         self.id = event.id or self.id
         if event.kind is EventKind.TEXT:
             self.sample.stamps.append(now)

@@ -54,7 +54,7 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Outputs(msgspec.Struct, frozen=True):
-    """Where results go."""
+    """The files that results are written to."""
 
     json: Path | None = None
     html: Path | None = None

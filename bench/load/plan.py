@@ -38,7 +38,7 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 def sessions(shape: Shape, count: int, rng: random.Random) -> Iterator[Session]:
-    """Draw `count` of them."""
+    """Draw `count` sessions."""
     for index in range(count):
         yield Session(tuple(_asks(shape, index, rng)))
 

@@ -15,7 +15,7 @@ class Channel(Protocol):
         """Send a turn and return at its end. Raises TurnFailed where nothing can be sent."""
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection that carries this channel."""
 
 
 Open = Callable[[], Awaitable[list[Channel]]]  # one connection, with its channels. Raises OSError, TurnFailed.
@@ -52,7 +52,7 @@ class Pool:
             self._all.remove(channel)
 
     def close(self) -> None:
-        """Hang up everywhere."""
+        """Close all connections."""
         for channel in self._all:
             channel.close()
         self._all.clear()

@@ -40,7 +40,7 @@ def details(samples: list[Sample], began: float) -> dict[str, Any]:
 
 
 def line(result: dict[str, Any]) -> str:
-    """The run in one line."""
+    """A summary of the run in one line."""
     parts = [
         f"{result['completed']} of {result['completed'] + result['failed']} answers in {result['duration']:.1f} s",
         f"{result['output_throughput']:,.0f} tokens/s",

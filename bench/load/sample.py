@@ -46,7 +46,7 @@ class Sample(msgspec.Struct):
 
     @property
     def stall(self) -> float:
-        """The longest of them."""
+        """The longest of these gaps; 0 where there is none."""
         return max(self.gaps, default=0.0)
 
 

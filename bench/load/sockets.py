@@ -48,7 +48,7 @@ class Socket:
         self.wire.over.add_done_callback(self._over)
 
     def leave(self) -> None:
-        """A lane was given up."""
+        """Close the connection once none of its lanes is usable."""
         if not any(lane.usable for lane in self.lanes.values()):
             self.wire.abort()
 

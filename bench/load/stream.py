@@ -44,7 +44,7 @@ class HttpConnection(asyncio.Protocol):
         self._observer = None
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.usable = False
         if self._transport is not None:
             self._transport.close()
