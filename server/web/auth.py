@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 
-from server.protocol.errors import WireError, forbidden, unauthorized
+from server.protocol.errors import WireError, forbidden, invalid, unauthorized
 from server.settings import BadSetting
 from server.store.contracts import TicketStore
 from server.store.types import Ticket
@@ -69,11 +69,13 @@ class AccessRules:
         return any(hmac.compare_digest(_proof(id, digest), ticket.proof) for digest in own)
 
     def check_host(self, host: str | None) -> None:
-        """Refuse names that are not ours, so that a web page cannot reach a laptop by DNS rebinding. Raises 403.
+        """Refuse names that are not ours, so that no web page reaches a laptop by DNS rebinding. Raises WireError 403.
 
-        Addresses pass: rebinding needs a name.
+        Addresses pass: rebinding needs a name. Without any the error is 400 (RFC 9112, 3.2).
         """
-        name = _hostname(host or "")
+        if host is None:
+            raise invalid("The request has no Host header.")
+        name = _hostname(host)
         if (
             self._any_host
             or name in self._hosts
@@ -111,6 +113,17 @@ class Authenticator:
     def http_caller(self, headers: Mapping[str, str]) -> str:
         """The caller of an HTTP request that passed `OriginMiddleware`. Raises WireError 401."""
         return self._rules.caller(headers.get("authorization"))
+
+    def accepts(self, authorization: str | None) -> bool:
+        """Whether an `Authorization` header lets its sender in; without keys, everyone is let in.
+
+        The web server asks for each request before the application sees it, to tell strangers from callers.
+        """
+        try:
+            self._rules.caller(authorization)
+        except WireError:
+            return False
+        return True
 
     async def websocket_caller(self, headers: Mapping[str, str], ticket: str | None) -> str:
         """The caller of a handshake: a ticket counts where browsers cannot send headers.

@@ -27,6 +27,7 @@ class Program:
         self.root = root
         self.port = free_port()
         self.flags = flags
+        self.descriptors: int | None = None  # how many it may open; None: as many as this process
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -52,6 +53,8 @@ class Program:
             *self.flags,
         ]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        if self.descriptors is not None:
+            command = ["prlimit", f"--nofile={self.descriptors}", *command]
         with (self.folder / "output").open("ab") as output:
             self.process = subprocess.Popen(command, cwd=self.root, env=environment, stdout=output, stderr=output)
 

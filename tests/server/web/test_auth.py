@@ -96,7 +96,6 @@ class TestHosts:
     @pytest.mark.parametrize(
         "host",
         [
-            None,
             "",
             ":8000",
             "evil.tld",
@@ -112,10 +111,17 @@ class TestHosts:
             "::1",
         ],
     )
-    def test_foreign(self, host: str | None) -> None:
+    def test_foreign(self, host: str) -> None:
         with pytest.raises(WireError) as caught:
             AccessRules((), ("chat.example.com",), ()).check_host(host)
         assert (caught.value.status, caught.value.code) == (403, "host_not_allowed")
+
+    def test_no_host_at_all_is_a_bad_request(self) -> None:
+        """Whatever names are allowed: RFC 9112, 3.2."""
+        for names in ((), ("*",)):
+            with pytest.raises(WireError) as caught:
+                AccessRules((), names, ()).check_host(None)
+            assert (caught.value.status, caught.value.code) == (400, "invalid_request_error")
 
     def test_this_machine_s_own_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("socket.gethostname", lambda: "Workstation")
