@@ -6,6 +6,7 @@ import resource
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -24,6 +25,9 @@ from server.web.transport.http_protocol import ConnectionPolicy, HttpProtocol
 from server.web.transport.limits import ConnectionTable, LogThrottle, connection_limits
 from server.web.transport.sliced import SlicedWebSocketProtocol
 
+# Threads for long messages. Each that runs may keep the interpreter from the event loop for 5 ms at a time; one more is
+# for the engine, which loads in a thread.
+WORKERS = 3
 HEALTH_SECONDS = 0.5  # between two checks of the engine
 FULL_COLLECTION_AFTER = 100  # collections of the middle generation
 OVERDUE_AFTER = 10  # of them, as Python has it: then a node on which nothing runs collects everything
@@ -58,6 +62,7 @@ class Server(uvicorn.Server):
 
 async def run(settings: Settings, engine: Engine, telemetry: Telemetry, listener: socket.socket) -> int:
     """Serve until a signal comes or the engine fails. The exit status. Raises StoreError, BadSetting."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKERS, thread_name_prefix="work"))
     async with running(settings, engine, telemetry) as parts:
         server = Server(config(parts, settings))
         serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -85,7 +85,7 @@ def _only(tool: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
 
 def _length(message: dict[str, Any]) -> int:
     content = message.get("content") or ""
-    return len(content) if isinstance(content, str) else sum(len(part["text"]) for part in content)
+    return len(content) if isinstance(content, str) else sum(len(str(part.get("text"))) for part in content)
 
 
 def _check_message(message: dict[str, Any]) -> None:
