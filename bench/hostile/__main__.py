@@ -1,0 +1,92 @@
+"""The command: `python -m bench.hostile`."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import msgspec
+import uvloop
+
+from bench.faults.table import circumstances
+from bench.hostile.alone import alone
+from bench.hostile.corpus.catalogue import CATALOGUE
+from bench.hostile.node import ROOT, probed_node
+from bench.hostile.table import render, summary
+from bench.hostile.trial import Pace, Trial
+from bench.hostile.verdict import Documented, Row, Targets, documented, missed
+
+WARM = 3.0  # seconds of polite talk before memory is looked at
+USUAL = Pace()
+SHORT = Pace(seconds=0.0, rest=0.0, control=False, again=0, most=3)
+SHORT_TARGETS = Targets(callback=1.0, polite=None, memory=None)  # of a machine that does other things too
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
+    text = "\n".join(f"  {family.name:14} {family.what}" for family in CATALOGUE)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.hostile",
+        description="Throw hostile input at a node while ten polite clients talk to it, and say what they felt.",
+        epilog=f"families:\n{text}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--engine", choices=["scripted", "vllm"], action="append", help="both, if none is named")
+    parser.add_argument("--only", metavar="FAMILY", action="append", choices=[family.name for family in CATALOGUE])
+    parser.add_argument("--input", metavar="WORDS", default="", help="inputs whose name contains this")
+    parser.add_argument("--short", action="store_true", help="three inputs of each family, no control: what tests run")
+    parser.add_argument("--alone", action="store_true", help="one input after the other: which one is it?")
+    parser.add_argument("--seconds", type=float, default=USUAL.seconds, help="of each family, at least")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", action="store_true", help="leave what the programs wrote in /tmp/tl-*")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="the rows, with every outcome")
+    return parser.parse_args()
+
+
+async def run(asked: argparse.Namespace) -> dict[str, list[Row]]:
+    """One engine after the other. SIGTERM ends it politely: nothing that was started stays."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    known = documented((ROOT / "docs" / "protocol.md").read_text())
+    engines = asked.engine or (["scripted"] if asked.short else ["scripted", "vllm"])
+    rows = {engine: await _engine(engine, asked, known) for engine in engines}
+    print(circumstances([]))
+    return rows
+
+
+async def _engine(engine: str, asked: argparse.Namespace, known: Documented) -> list[Row]:
+    pace = SHORT if asked.short else msgspec.structs.replace(USUAL, seconds=asked.seconds)
+    targets = SHORT_TARGETS if asked.short else Targets()
+    names = asked.only or [family.name for family in CATALOGUE]
+    async with probed_node(engine, keep=asked.keep) as node:
+        if asked.alone:
+            await alone(node, names, asked.seed, asked.input)
+            return []
+        trial = Trial(node, pace, targets, asked.seed, asked.input)
+        async with trial.company():
+            await asyncio.sleep(WARM)
+            start, rows = node.used().serving_rss, []
+            for name in names:
+                began = perf_counter()
+                rows.append(await trial.family(name))
+                print(f"{engine} {name}: {perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+            stays = node.used().serving_rss - start
+    print(f"{engine}\n{render(rows, targets, known)}\n{summary(rows, stays, targets)}\n", flush=True)
+    return rows
+
+
+def main() -> int:
+    """The exit status: 0 if every promise was kept."""
+    asked = arguments()
+    rows = uvloop.run(run(asked))
+    if asked.json:
+        asked.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows)))
+    targets = SHORT_TARGETS if asked.short else Targets()
+    return 1 if any(any(missed(row, targets)) for every in rows.values() for row in every) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
