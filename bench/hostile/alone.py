@@ -7,7 +7,7 @@ from bench.hostile.deliver import deliver
 from bench.hostile.ground import make_ground
 from bench.hostile.node import ProbedNode
 
-AFTERWARDS = 0.3  # seconds of the loop after the last answer that are still an input's
+AFTERWARDS = 0.1  # seconds of the loop after the last answer that are still an input's
 
 
 async def alone(node: ProbedNode, families: list[str], seed: int, only: str) -> None:

@@ -58,10 +58,12 @@ class ProbedNode:
         return look([process.pid]) if process is not None and process.returncode is None else Split()
 
     async def probe(self, word: str) -> Reading:
-        """`read` or `reset`; an empty reading of a node that is gone."""
+        """`read` or `reset`; an empty reading of a node that is gone. Raises OSError if a living one is silent."""
         try:
-            return await asyncio.to_thread(ask, self._probe, word)
+            return await asyncio.to_thread(ask, self._probe, word, PATIENCE)
         except OSError:
+            if self.program.process is not None and self.program.process.returncode is None:
+                raise
             return Reading()
 
     def errors(self) -> list[str]:

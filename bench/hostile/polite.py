@@ -75,7 +75,7 @@ class Polite:
 
 
 def worse(hostile: Sequence[Figures], control: Sequence[Figures]) -> tuple[float, float]:
-    """By how much they waited longer for the first text and between two: the median of pairs, in seconds; 0 without a control."""
-    pairs = list(zip(hostile, control, strict=False))
+    """By how much they waited longer for the first text and between two: the median of pairs, in seconds."""
+    pairs = list(zip(hostile, control, strict=False))  # none without a control
     ttft = percentile([one.ttft - other.ttft for one, other in pairs], 50)
     return ttft, percentile([one.gap - other.gap for one, other in pairs], 50)

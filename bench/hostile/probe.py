@@ -150,8 +150,10 @@ def short(frame: FrameType) -> str:
     """The innermost call of our own code, and the innermost of all."""
     places = [place for place in traceback.extract_stack(frame) if place.filename != __file__]
     own = [place for place in places if any(folder in place.filename for folder in OWN)]
-    shown = dict.fromkeys((own or places)[-1:] + places[-1:])
-    return " > ".join(f"{'/'.join(Path(place.filename).parts[-2:])} {place.name}" for place in shown)
+    shown = [
+        f"{'/'.join(Path(place.filename).parts[-2:])} {place.name}" for place in (own or places)[-1:] + places[-1:]
+    ]
+    return " > ".join(dict.fromkeys(shown))
 
 
 def ask(path: Path, word: str, seconds: float = 10.0) -> Reading:

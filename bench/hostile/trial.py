@@ -17,6 +17,7 @@ from bench.hostile.probe import Reading
 from bench.hostile.throw import Order
 from bench.hostile.verdict import Row, Targets
 
+NO_CHANCE = 5  # times the promise: nobody needs a second look at what is so much worse
 LINGER = 0.5  # seconds after the last answer that still belong to a run
 
 
@@ -92,7 +93,8 @@ class Trial:
     def _is_worse(self, hostile: list[Thrown], control: list[Thrown]) -> bool:
         if self.targets.polite is None or not control:
             return False
-        return max(worse([run.figures for run in hostile], [run.figures for run in control])) > self.targets.polite
+        more = max(worse([run.figures for run in hostile], [run.figures for run in control]))
+        return self.targets.polite < more < self.targets.polite * NO_CHANCE
 
     async def _throw(self, name: str, *, control: bool) -> Thrown:
         """Let a sender do its work, and look at the loop and at the polite clients meanwhile."""

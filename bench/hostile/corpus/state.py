@@ -36,11 +36,11 @@ def lanes(ground: Ground, random: Random) -> Iterator[Input]:
     yield spoken("500 lanes", [create(stream_id=f"l{n}", max_output_tokens=1) for n in range(500)], runs=True)
     yield spoken("1,000 turns in one lane", [create(max_output_tokens=1)] * 1000, runs=True)
     big = create(input="Hi", max_output_tokens=1, padding="x" * (LIMIT // 4))
-    yield spoken("64 messages of 256 KiB wait", [create(max_output_tokens=128), *[big] * 64], runs=True)
+    yield spoken("64 messages of 256 KiB wait", [create(max_output_tokens=64), *[big] * 64], runs=True)
     whole = create(input="a " * (ROOM // 2))
-    yield spoken("64 messages of 1 MiB wait", [create(max_output_tokens=128), *[whole] * 64], runs=True, wait=60.0)
-    tiny = body(input='"Hi"', unknown=listed("[]", LIMIT // 4))
-    yield spoken("64 messages of small objects wait", [create(max_output_tokens=128), *[tiny] * 64], runs=True)
+    yield spoken("64 messages of 1 MiB wait", [create(max_output_tokens=64), *[whole] * 64], runs=True, wait=60.0)
+    tiny = body(unknown=listed("[]", LIMIT // 4), max_output_tokens="1")
+    yield spoken("64 messages of small objects wait", [create(max_output_tokens=64), *[tiny] * 64], runs=True)
     names = [create(stream_id="".join(random.choices("abc", k=256)), max_output_tokens=1) for _ in range(100)]
     yield spoken("long names", names, runs=True)
     warm = [create(generate=False, stream_id=f"l{n % 32}") for n in range(200)]
