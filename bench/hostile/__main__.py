@@ -10,6 +10,7 @@ from time import perf_counter
 import msgspec
 import uvloop
 
+from bench.faults.cluster import versions
 from bench.faults.table import circumstances
 from bench.hostile.alone import alone
 from bench.hostile.corpus.catalogue import CATALOGUE
@@ -18,9 +19,8 @@ from bench.hostile.table import render, summary
 from bench.hostile.trial import Pace, Trial
 from bench.hostile.verdict import Documented, Row, Targets, documented, missed
 
-WARM = 3.0  # seconds of polite talk before memory is looked at
 USUAL = Pace()
-SHORT = Pace(seconds=0.0, rest=0.0, control=False, again=0, most=3)
+SHORT = Pace(warm=0.5, seconds=0.0, linger=0.1, rest=0.0, control=False, again=0, most=3)
 SHORT_TARGETS = Targets(callback=1.0, polite=None, memory=None)  # of a machine that does other things too
 
 
@@ -53,7 +53,7 @@ async def run(asked: argparse.Namespace) -> dict[str, list[Row]]:
     known = documented((ROOT / "docs" / "protocol.md").read_text())
     engines = asked.engine or (["scripted"] if asked.short else ["scripted", "vllm"])
     rows = {engine: await _engine(engine, asked, known) for engine in engines}
-    print(circumstances([]))
+    print(circumstances(await versions(), "bench.hostile"))
     return rows
 
 
@@ -67,7 +67,7 @@ async def _engine(engine: str, asked: argparse.Namespace, known: Documented) -> 
             return []
         trial = Trial(node, pace, targets, asked.seed, asked.input)
         async with trial.company():
-            await asyncio.sleep(WARM)
+            await asyncio.sleep(pace.warm)
             start, rows = node.used().serving_rss, []
             for name in names:
                 began = perf_counter()

@@ -17,13 +17,14 @@ import uvloop
 from bench.hostile.corpus.catalogue import inputs
 from bench.hostile.corpus.family import Ground
 from bench.hostile.deliver import deliver
-from bench.hostile.inputs import Input, harmless
+from bench.hostile.inputs import LIMIT, Input, harmless
 from bench.hostile.outcome import Outcome
 
 RATE = 8.0  # inputs a second, at most
 BANDWIDTH = 3e6  # bytes a second, at most
 NICE = 19
 SHORT_WAIT = 5.0  # seconds for answers in a short run, and of pauses in its inputs
+SHORT_SIZE = 4 * LIMIT  # bytes of an input in a short run
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -43,9 +44,13 @@ def chosen(order: Order) -> list[Input]:
     """The inputs in their order."""
     found = inputs(order.family, order.ground, order.seed, order.only)
     if order.most:
-        brief = [each for each in found if sum(piece.pause for piece in each.pieces) < SHORT_WAIT]
+        brief = [each for each in found if each.size <= SHORT_SIZE and _pauses(each) < SHORT_WAIT]
         found = [msgspec.structs.replace(each, wait=min(each.wait, SHORT_WAIT)) for each in brief[: order.most]]
     return found
+
+
+def _pauses(each: Input) -> float:
+    return sum(piece.pause for piece in each.pieces)
 
 
 def timed(given: Sequence[Input], seconds: float) -> list[tuple[float, Input]]:

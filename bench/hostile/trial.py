@@ -18,13 +18,14 @@ from bench.hostile.throw import Order
 from bench.hostile.verdict import Row, Targets
 
 NO_CHANCE = 5  # times the promise: nobody needs a second look at what is so much worse
-LINGER = 0.5  # seconds after the last answer that still belong to a run
 
 
 class Pace(msgspec.Struct, frozen=True):
     """How long a run takes."""
 
+    warm: float = 3.0  # seconds of polite talk before memory is looked at
     seconds: float = 10.0  # of a family, at least
+    linger: float = 0.5  # after the last answer, which still belong to a run
     rest: float = 10.0  # after it, before its memory is looked at
     control: bool = True
     again: int = 2  # further pairs where the polite ones were worse off: one pair may be chance
@@ -109,9 +110,9 @@ class Trial:
         await self.node.probe("reset")
         began = perf_counter()
         said, _ = await sender.communicate(b"go\n")
-        await asyncio.sleep(LINGER)
+        await asyncio.sleep(self.pace.linger)
         loop = await self.node.probe("read")
-        figures = self._polite.figures(began, perf_counter() - LINGER)
+        figures = self._polite.figures(began, perf_counter() - self.pace.linger)
         return Thrown(msgspec.json.decode(said, type=list[Outcome]), figures, loop)
 
     async def _revive(self) -> None:

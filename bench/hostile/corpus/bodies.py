@@ -118,7 +118,7 @@ def metadata(ground: Ground, random: Random) -> Iterator[Input]:
         {"k": None},
     )
     for value in values:
-        name = f"{type(value).__name__} of {len(value)}"
+        name = f"{str(value)[:20]} of {len(value)}"
         yield posted(f"{name} for a new conversation", "/v1/conversations", {"metadata": value})
         yield posted(f"{name} for a conversation", f"/v1/conversations/{ground.conversation}", {"metadata": value})
 

@@ -151,18 +151,18 @@ def pipeline(ground: Ground, random: Random) -> Iterator[Input]:
 
 def compressed(ground: Ground, random: Random) -> Iterator[Input]:
     """Bodies that say they are compressed, and frames that are."""
-    bomb = gzip.compress(b" " * (64 * LIMIT))
+    bomb = gzip.compress(b" " * (64 * LIMIT), mtime=0)
     chat = encoded(create())
     bodies = {
-        "gzip": gzip.compress(chat),
+        "gzip": gzip.compress(chat, mtime=0),
         "gzip bomb": bomb,
-        "gzip bomb in a bomb": gzip.compress(bomb),
+        "gzip bomb in a bomb": gzip.compress(bomb, mtime=0),
         "deflate": zlib.compress(chat),
         "br": random.randbytes(1000),
         "zstd": b"\x28\xb5\x2f\xfd" + random.randbytes(1000),
         "identity": chat,
         "nonsense": chat,
-        "gzip, gzip": gzip.compress(gzip.compress(chat)),
+        "gzip, gzip": gzip.compress(gzip.compress(chat, mtime=0), mtime=0),
     }
     for name, body in bodies.items():
         encoding = name.removesuffix(" bomb").removesuffix(" bomb in a") if "bomb" in name else name

@@ -48,6 +48,29 @@ VALUES = ("", "null", "0", '"a"', "[]", "{}", "true", '{"":""}', "{", "\x00", "[
 KINDS: tuple[Any, ...] = (None, 0, -1, 2**63, 1.5, "", "a", [], {}, True)
 EVENTS = ("response.create", "throughline:resume", "throughline:cancel", "response.steer")
 
+LINES: dict[str, list[tuple[str, str]]] = {
+    "200 of them": [(f"x-{number}", "a") for number in range(200)],
+    "5,000 of them": [(f"x-{number}", "a") for number in range(5000)],
+    "one of 60,000": [("x-long", "a" * HEAD)],
+    "one of a million": [("x-long", "a" * (1 << 20))],
+    "a name of 60,000": [("x" * HEAD, "a")],
+    "200 cookies": [("cookie", "a=b; " * 200)] * 40,
+    "a long traceparent": [("traceparent", "00-" + "a" * HEAD)],
+    "a long origin": [("origin", "http://" + "a" * HEAD)],
+    "an odd origin": [("origin", "http://[::1")],
+    "a long authorization": [("authorization", "Bearer " + "k" * HEAD)],
+    "bytes above 127": [("x-odd", "\xff\xfe\x80")],
+    "a control character": [("x-odd", "a\x01b")],
+    "a forwarded address": [("x-forwarded-for", "1.2.3.4, " * 3000), ("x-forwarded-proto", "wss")],
+    "a host of another": [("host", "evil.example")],
+    "two hosts": [("host", "localhost"), ("host", "evil.example")],
+    "a long host": [("host", "a" * HEAD)],
+    "a folded line": [("x-fold", "a\r\n b")],
+    "no colon": [("x-none\r\nnothing", "a")],
+    "expect": [("expect", "100-continue")],
+    "1,000 protocols": [("sec-websocket-protocol", "a, " * 1000)],
+}
+
 
 def ids(ground: Ground, random: Random) -> Iterator[Input]:
     """In every place an id goes: as long as a message may be, and odd."""
@@ -60,7 +83,7 @@ def ids(ground: Ground, random: Random) -> Iterator[Input]:
         yield said(f"resume on lane: {name}", {"type": "throughline:resume", "response_id": "r", "stream_id": id})
         yield said(f"cancel: {name}", {"type": "throughline:cancel", "response_id": id})
         yield said(f"steer: {name}", {"type": "response.steer", "previous_response_id": id, "input": "a"})
-        yield posted(f"previous_response_id: {name}", "/v1/responses", create(previous_response_id=id))
+        yield posted(f"previous_response_id (POST): {name}", "/v1/responses", create(previous_response_id=id))
         items = [{"role": "user", "content": "a", "id": id}]
         yield said(f"id of an item: {name}", create(input=items), runs=True)
         call = {"type": "function_call", "call_id": id, "name": "f", "arguments": "{}"}
@@ -76,29 +99,7 @@ def ids(ground: Ground, random: Random) -> Iterator[Input]:
 
 def headers(ground: Ground, random: Random) -> Iterator[Input]:
     """Of a handshake and of a request: many, long, odd, contradictory."""
-    lines: dict[str, list[tuple[str, str]]] = {
-        "200 of them": [(f"x-{number}", "a") for number in range(200)],
-        "5,000 of them": [(f"x-{number}", "a") for number in range(5000)],
-        "one of 60,000": [("x-long", "a" * HEAD)],
-        "one of a million": [("x-long", "a" * (1 << 20))],
-        "a name of 60,000": [("x" * HEAD, "a")],
-        "200 cookies": [("cookie", "a=b; " * 200)] * 40,
-        "a long traceparent": [("traceparent", "00-" + "a" * HEAD)],
-        "a long origin": [("origin", "http://" + "a" * HEAD)],
-        "an odd origin": [("origin", "http://[::1")],
-        "a long authorization": [("authorization", "Bearer " + "k" * HEAD)],
-        "bytes above 127": [("x-odd", "\xff\xfe\x80")],
-        "a control character": [("x-odd", "a\x01b")],
-        "a forwarded address": [("x-forwarded-for", "1.2.3.4, " * 3000), ("x-forwarded-proto", "wss")],
-        "a host of another": [("host", "evil.example")],
-        "two hosts": [("host", "localhost"), ("host", "evil.example")],
-        "a long host": [("host", "a" * HEAD)],
-        "a folded line": [("x-fold", "a\r\n b")],
-        "no colon": [("x-none\r\nnothing", "a")],
-        "expect": [("expect", "100-continue")],
-        "1,000 protocols": [("sec-websocket-protocol", "a, " * 1000)],
-    }
-    for name, pairs in lines.items():
+    for name, pairs in LINES.items():
         yield Input(f"{name} (handshake)", (Piece(handshake(headers=pairs)),), answers=1)
         yield asked(f"{name} (GET)", "/v1/models", headers=pairs)
         yield Input(f"{name} (POST)", (Piece(http("POST", "/v1/responses", b"{}", pairs)),))
@@ -148,7 +149,7 @@ def urls(ground: Ground, random: Random) -> Iterator[Input]:
     for count in (100, 3000):
         group = f"resume={ground.response}&starting_after=3&stream_id=a"
         yield framed(f"{count} resumes", b"", target=f"/v1/responses?{'&'.join([group] * count)[:HEAD]}")
-        yield framed(f"{count} empty resumes", b"", target=f"/v1/responses?{'resume=&' * count}")
+        yield framed(f"{count} empty resumes", b"", target=f"/v1/responses?{'resume=&' * count}", answers=0)
     yield framed("a long lane", b"", target=f"/v1/responses?resume={ground.response}&stream_id=" + "l" * HEAD)
     yield framed("an odd position", b"", target=f"/v1/responses?resume={ground.response}&starting_after=-1e9")
     yield framed("20,000 parameters (socket)", frame(b"{}"), target="/v1/responses?" + "a=b&" * 15_000)
