@@ -33,7 +33,7 @@ class Row(msgspec.Struct):
 
     @property
     def clean(self) -> bool:
-        """Nothing went wrong."""
+        """Whether nothing was lost, repeated, changed, failed, broken or otherwise wrong."""
         return not (self.lost or self.repeated or self.changed or self.failed or self.broken or self.wrong)
 
 

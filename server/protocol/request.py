@@ -4,6 +4,7 @@ Every field of the public `response.create` either works, or is refused by name 
 the public protocol does not know are tolerated, since clients add their own. Source: the Responses API reference.
 """
 
+import codecs
 import hashlib
 import math
 import re
@@ -144,16 +145,29 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def parse_object(raw: str | bytes) -> dict[str, Any]:
-    """One JSON object. Raises WireError."""
+    """One JSON object, with or without a byte order mark in front of it. Raises WireError."""
+    text = raw.removeprefix("\ufeff") if isinstance(raw, str) else raw.removeprefix(codecs.BOM_UTF8)
     try:
-        value = orjson.loads(raw)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise invalid(f"The message is not valid JSON: {error}") from None
+        reason = _encoding_fault(text) if isinstance(text, bytes) else None
+        raise invalid(f"The message is not valid JSON: {reason or error}") from None
     if not isinstance(value, dict):
         raise invalid("The message must be a JSON object.")
     if _nested_deeper(value, DEPTH):
         raise invalid(f"The message nests deeper than {DEPTH} levels.")
     return value
+
+
+def _encoding_fault(text: bytes) -> str | None:
+    """What is wrong with the encoding of what is no JSON: that is UTF-8 (RFC 8259, 8.1), whatever headers say."""
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in text[:4]:
+        return "it must be in UTF-8, and looks like UTF-16 or UTF-32."
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return f"it must be in UTF-8, and byte {error.start} is not."
+    return None
 
 
 def _nested_deeper(value: dict[str, Any] | list[Any], levels: int) -> bool:

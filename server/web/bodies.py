@@ -5,17 +5,18 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 
 from server.protocol import errors
-from server.protocol.errors import WireError
+from server.web.content_coding import coding_of, decoded, too_large
 
 
 async def read_body(http: HttpRequest, limit: int) -> bytes:
-    """The body, at most `limit` bytes. Raises WireError 413."""
+    """The body, at most `limit` bytes, as it came and as it was meant. Raises WireError 400, 413, 415."""
+    coding = coding_of(http.headers.getlist("content-encoding"))
     body = bytearray()
     async for chunk in http.stream():
         body += chunk
         if len(body) > limit:
-            raise WireError(413, "request_too_large", f"The body is larger than {limit} bytes.")
-    return bytes(body)
+            raise too_large(limit)
+    return bytes(body) if coding is None else await decoded(bytes(body), coding, limit)
 
 
 def page(http: HttpRequest, items: list[dict[str, Any]]) -> dict[str, Any]:

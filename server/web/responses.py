@@ -19,7 +19,7 @@ from server.store.types import TurnRef
 from server.turns.prompt import TurnRequest
 from server.web.auth import Authenticator
 from server.web.bodies import page, read_body
-from server.web.sse import event_stream
+from server.web.sse import empty_stream, event_stream
 
 T = TypeVar("T")
 
@@ -75,7 +75,8 @@ class Responses:
         """A response as it is now, or its events from a position."""
         ref = self._ref(http)
         if http.query_params.get("stream") == "true":
-            return event_stream(await self._service.replay(ref, position(http.query_params.get("starting_after"))))
+            subscription = await self._service.replay(ref, position(http.query_params.get("starting_after")))
+            return event_stream(subscription) if http.method == "GET" else empty_stream()  # HEAD
         return Response(await self._service.response(ref), media_type="application/json")
 
     async def cancel(self, http: HttpRequest) -> Response:
@@ -109,7 +110,7 @@ class Responses:
 
     async def ticket(self, http: HttpRequest) -> Response:
         """A single-use ticket, for browsers, which cannot send headers on a WebSocket."""
-        return JSONResponse(await self._authenticator.make_ticket(self._authenticator.http_caller(http.headers)))
+        return JSONResponse(await self._authenticator.make_ticket(http.headers))
 
     async def upgrade_required(self, http: HttpRequest) -> Response:
         """A plain GET where a WebSocket is meant."""

@@ -30,6 +30,7 @@ from server.turns.prompt import TurnRequest
 from server.turns.spec import unpack
 from server.turns.subscription import TurnSubscription
 from server.web.auth import Authenticator
+from server.web.errors import http_headers
 from server.web.periodic import PeriodicChecker
 from server.web.transport.outbound import LINK, Job, Link, Message, OutboundBuffer, PeerGone
 
@@ -132,7 +133,7 @@ async def refuse(send: SendMessage, error: WireError) -> None:
         "headers": [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
-            *((name.encode(), value.encode()) for name, value in error.headers.items()),
+            *((name.encode(), value.encode()) for name, value in http_headers(error).items()),
         ],
     }
     await send(start)

@@ -144,3 +144,8 @@ class Keys:
     def ticket(ticket: str) -> str:
         """String: the caller that a single-use ticket was made for. The ticket is a secret: only its digest shows."""
         return f"tl:ticket:{digest(ticket)}"
+
+    @staticmethod
+    def ticket_proof(ticket: str) -> str:
+        """String: what binds the ticket to a credential, in the same slot of a cluster."""
+        return f"tl:ticket-proof:{{{Keys.ticket(ticket)}}}"

@@ -317,6 +317,28 @@ class DeleteItem(LuaCall[list[bytes]], frozen=True, kw_only=True):
     id: str
 
 
+# -- tickets ---------------------------------------------------------------------------------------------------------
+
+
+@lua_script()
+class PutTicket(LuaCall[int], frozen=True, kw_only=True):
+    """`TicketStore.put_ticket`."""
+
+    ticket: Key
+    proof: Key
+    caller: str
+    proven: str
+    seconds: int
+
+
+@lua_script()
+class TakeTicket(LuaCall[list[bytes] | None], frozen=True, kw_only=True):
+    """`TicketStore.take_ticket`."""
+
+    ticket: Key
+    proof: Key
+
+
 # -- the registry of nodes -------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from server.log.subscriber import LogSubscriber
 from server.store.errors import PositionLost, StoreDown, StoreError, StoreFull
 from server.store.redis.keys import Lifetimes
 from server.store.redis.store import RedisStore, connect
-from server.store.types import Checkpoint, WriteStatus
+from server.store.types import Checkpoint, Ticket, WriteStatus
 from tests.redis_server import Server
 from tests.server.log.stalls import stall_changes
 from tests.server.log.test_subscriber import SHORT, everything
@@ -95,9 +95,19 @@ async def test_listing_unfinished_turns_renews_what_they_continue(redis: RedisSt
 
 async def test_key_names_show_neither_caller_nor_idempotency_key_nor_ticket(redis: RedisStore) -> None:
     await redis.create(new(caller="canary@example.com", idempotency_key="canary-key"))
-    await redis.put_ticket("canary-ticket", ALICE, 60)
+    await redis.put_ticket("canary-ticket", Ticket(ALICE, "canary-proof"), 60)
     for key in await redis._client.call("KEYS", "*"):
         assert b"canary" not in key
+
+
+async def test_tickets_are_shared_with_the_release_before(redis: RedisStore) -> None:
+    """It has the caller alone, in a key that both read."""
+    key = redis._keys.ticket("t")
+    await redis._client.call("SET", key, ALICE, "EX", 60)
+    assert await redis.take_ticket("t") == Ticket(ALICE, "")
+    await redis.put_ticket("t", Ticket(ALICE, "proof"), 60)
+    assert await redis._client.call("GETDEL", key) == ALICE.encode()
+    assert await redis.take_ticket("t") is None
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------
