@@ -15,9 +15,10 @@ from bench.faults.table import circumstances
 from bench.hostile.alone import alone
 from bench.hostile.corpus.catalogue import CATALOGUE
 from bench.hostile.node import ROOT, probed_node
+from bench.hostile.sender import running_sender
 from bench.hostile.table import render, summary
 from bench.hostile.trial import Pace, Trial
-from bench.hostile.verdict import Documented, Row, Targets, documented, missed
+from bench.hostile.verdict import Run, Targets, documented, kept
 
 USUAL = Pace()
 SHORT = Pace(warm=0.5, seconds=0.0, linger=0.1, rest=0.0, control=False, again=0, most=3)
@@ -45,47 +46,50 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def run(asked: argparse.Namespace) -> dict[str, list[Row]]:
-    """One engine after the other. SIGTERM ends it politely: nothing that was started stays."""
+async def run(asked: argparse.Namespace) -> bool:
+    """One engine after the other; whether every promise was kept. SIGTERM ends it: nothing that was started stays."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    known = documented((ROOT / "docs" / "protocol.md").read_text())
     engines = asked.engine or (["scripted"] if asked.short else ["scripted", "vllm"])
-    rows = {engine: await _engine(engine, asked, known) for engine in engines}
-    print(circumstances(await versions(), "bench.hostile"))
-    return rows
-
-
-async def _engine(engine: str, asked: argparse.Namespace, known: Documented) -> list[Row]:
-    pace = SHORT if asked.short else msgspec.structs.replace(USUAL, seconds=asked.seconds)
+    if asked.alone:
+        for engine in engines:
+            async with probed_node(engine, keep=asked.keep) as node:
+                await alone(node, names(asked), asked.seed, asked.input)
+        return True
     targets = SHORT_TARGETS if asked.short else Targets()
-    names = asked.only or [family.name for family in CATALOGUE]
-    async with probed_node(engine, keep=asked.keep) as node:
-        if asked.alone:
-            await alone(node, names, asked.seed, asked.input)
-            return []
-        trial = Trial(node, pace, targets, asked.seed, asked.input)
+    runs = {engine: await _engine(engine, asked, targets) for engine in engines}
+    print(circumstances(await versions(), "bench.hostile"))
+    if asked.json:
+        asked.json.write_bytes(msgspec.json.format(msgspec.json.encode(runs)))
+    return all(kept(run, targets) for run in runs.values())
+
+
+def names(asked: argparse.Namespace) -> list[str]:
+    """Families."""
+    return asked.only or [family.name for family in CATALOGUE]
+
+
+async def _engine(engine: str, asked: argparse.Namespace, targets: Targets) -> Run:
+    pace = SHORT if asked.short else msgspec.structs.replace(USUAL, seconds=asked.seconds)
+    done = Run([], 0)
+    async with probed_node(engine, keep=asked.keep) as node, running_sender() as sender:
+        trial = Trial(node, sender, pace, targets, asked.seed, asked.input)
         async with trial.company():
-            await asyncio.sleep(pace.warm)
-            start, rows = node.used().serving_rss, []
-            for name in names:
+            start = node.used().serving_rss
+            for name in names(asked):
                 began = perf_counter()
-                rows.append(await trial.family(name))
+                done.rows.append(await trial.family(name))
                 print(f"{engine} {name}: {perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
-            stays = node.used().serving_rss - start
-    print(f"{engine}\n{render(rows, targets, known)}\n{summary(rows, stays, targets)}\n", flush=True)
-    return rows
+            done.stays = node.used().serving_rss - start
+    known = documented((ROOT / "docs" / "protocol.md").read_text())
+    print(f"{engine}\n{render(done.rows, targets, known)}\n{summary(done, targets)}\n", flush=True)
+    return done
 
 
 def main() -> int:
     """The exit status: 0 if every promise was kept."""
-    asked = arguments()
-    rows = uvloop.run(run(asked))
-    if asked.json:
-        asked.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows)))
-    targets = SHORT_TARGETS if asked.short else Targets()
-    return 1 if any(any(missed(row, targets)) for every in rows.values() for row in every) else 0
+    return 0 if uvloop.run(run(arguments())) else 1
 
 
 if __name__ == "__main__":

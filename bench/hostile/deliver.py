@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from bench.hostile.inputs import Input
 from bench.hostile.outcome import Outcome
-from bench.load.decode import Answers, BadHttp, End, Head
+from bench.load.decode import BadHttp, End, Head, ResponseDecoder
 from bench.wire import ABNORMAL, Refused, Wire
 
 HOST = "127.0.0.1"
@@ -92,7 +92,7 @@ class _Peer(asyncio.Protocol):
         self.over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._outcome = outcome
         self._enough = enough
-        self._answers = Answers()
+        self._answers = ResponseDecoder()
         self._status = 0  # of the answer under way
         self._body = b""
 

@@ -8,7 +8,7 @@ import orjson
 from bench.faults.cluster import HOST
 from bench.hostile.corpus.family import Ground
 from bench.hostile.inputs import http
-from bench.load.decode import Answers, End, Head
+from bench.load.decode import End, Head, ResponseDecoder
 
 EVENTS = 100  # of the response that is resumed
 LARGE = 200_000  # characters of each item of the long history
@@ -37,7 +37,7 @@ async def post(port: int, path: str, body: Any) -> dict[str, Any]:
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         writer.write(http("POST", path, orjson.dumps(body)))
-        answers, said, status = Answers(), b"", 0
+        answers, said, status = ResponseDecoder(), b"", 0
         while data := await reader.read(65536):
             for part in answers.feed(data):
                 if isinstance(part, Head):

@@ -16,7 +16,7 @@ from bench.faults.cluster import HOST, START, free_ports
 from bench.faults.process import NotReady, Program
 from bench.faults.redis import Redis
 from bench.hostile.probe import Reading, ask
-from bench.processes import Split, look
+from bench.processes import ResourceUsage, usage
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 10.0  # seconds in which a node that lives says so
@@ -52,10 +52,10 @@ class ProbedNode:
             return False
         return True
 
-    def used(self) -> Split:
+    def used(self) -> ResourceUsage:
         """CPU and memory of its processes; nothing once it is gone."""
         process = self.program.process
-        return look([process.pid]) if process is not None and process.returncode is None else Split()
+        return usage([process.pid]) if process is not None and process.returncode is None else ResourceUsage()
 
     async def probe(self, word: str) -> Reading:
         """`read` or `reset`; an empty reading of a node that is gone. Raises OSError if a living one is silent."""

@@ -7,9 +7,9 @@ from time import perf_counter
 import msgspec
 
 from bench.load.metrics import percentile
+from bench.load.observer import TurnFailed, TurnObserver
 from bench.load.sample import Sample
 from bench.load.sockets import Lane, open_lanes
-from bench.load.watch import Failed, Watch
 
 STREAMS = 10
 PERIOD = 1.0  # seconds between two questions of one stream
@@ -61,14 +61,14 @@ class Polite:
 
     async def _ask(self, lane: Lane | None, sample: Sample, text: str) -> Lane | None:
         """One question; the lane for the next one, if it is still good."""
-        watch = Watch(sample)
+        observer = TurnObserver(sample)
         body = {"type": "response.create", "input": text, "store": False}
         try:
             async with asyncio.timeout(PATIENCE):
                 lane = lane or (await open_lanes(self._url, 1, {}))[0]
-                await lane.ask(body | {"max_output_tokens": TOKENS, "ignore_eos": True}, watch)
-        except (Failed, OSError, TimeoutError) as error:
-            watch.fail(type(error).__name__, perf_counter())
+                await lane.ask(body | {"max_output_tokens": TOKENS, "ignore_eos": True}, observer)
+        except (TurnFailed, OSError, TimeoutError) as error:
+            observer.fail(type(error).__name__, perf_counter())
             if lane is not None:
                 lane.close()
         return lane if lane is not None and lane.usable else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench.hostile.verdict import Documented, Row, Targets, missed, named, notes
+from bench.hostile.verdict import Documented, Row, Run, Targets, missed, named, notes
 
 COLUMNS = (
     "family",
@@ -33,8 +33,9 @@ def render(rows: Sequence[Row], targets: Targets, known: Documented) -> str:
     return "\n".join(text)
 
 
-def summary(rows: Sequence[Row], stays: int, targets: Targets) -> str:
-    """All families together, promise by promise; `stays` is the node's memory at the end over that at the start."""
+def summary(run: Run, targets: Targets) -> str:
+    """All families together, promise by promise."""
+    rows, stays = run.rows, run.stays
     callback = max(row.loop.callback for row in rows)
     worst = max(max(row.ttft, row.gap) for row in rows)
     dead = sum(not row.alive for row in rows)

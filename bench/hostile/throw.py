@@ -1,7 +1,7 @@
 """`python -m bench.hostile.throw`: the sender, a process of its own that yields to everybody else.
 
-Builds what it sends, says `ready`, waits for a line, throws one input after the other at its time, and prints what
-became of them as JSON.
+Takes an order, builds what it sends, says `ready`, waits for a line, throws one input after the other at its time, and
+says what became of them as JSON.
 """
 
 import asyncio
@@ -75,15 +75,16 @@ async def throw(plan: Sequence[tuple[float, Input]], port: int) -> list[Outcome]
 
 
 def main() -> None:
-    """Obey one order, which is the only argument."""
+    """Obey orders, one a line, each followed by a line that says when; answer each line with one."""
     os.nice(NICE)
-    order = msgspec.json.decode(sys.argv[1], type=Order)
-    plan = timed(chosen(order), order.seconds)
-    if order.control:
-        plan = [(at, harmless(each)) for at, each in plan]
-    print("ready", flush=True)
-    sys.stdin.readline()
-    sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(throw(plan, order.port))))
+    for line in sys.stdin:
+        order = msgspec.json.decode(line, type=Order)
+        plan = timed(chosen(order), order.seconds)
+        if order.control:
+            plan = [(at, harmless(each)) for at, each in plan]
+        print("ready", flush=True)
+        sys.stdin.readline()
+        print(msgspec.json.encode(uvloop.run(throw(plan, order.port))).decode(), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """One family against one node: the control, the hostile inputs, and what stays afterwards."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import perf_counter
@@ -10,10 +9,11 @@ import msgspec
 
 from bench.hostile.corpus.family import Ground
 from bench.hostile.ground import make_ground
-from bench.hostile.node import ROOT, ProbedNode
+from bench.hostile.node import ProbedNode
 from bench.hostile.outcome import Outcome
 from bench.hostile.polite import Figures, Polite, worse
 from bench.hostile.probe import Reading
+from bench.hostile.sender import Sender
 from bench.hostile.throw import Order
 from bench.hostile.verdict import Row, Targets
 
@@ -43,8 +43,9 @@ class Thrown(msgspec.Struct, frozen=True):
 class Trial:
     """A node under trial with its polite clients. A node that died is started again for the next family."""
 
-    def __init__(self, node: ProbedNode, pace: Pace, targets: Targets, seed: int, only: str) -> None:
+    def __init__(self, node: ProbedNode, sender: Sender, pace: Pace, targets: Targets, seed: int, only: str) -> None:
         self.node = node
+        self.sender = sender
         self.pace = pace
         self.targets = targets
         self.seed = seed
@@ -57,6 +58,7 @@ class Trial:
         """Make the ground, and let the polite clients talk for as long as the block lasts."""
         self.ground = await make_ground(self.node.port)
         talking = asyncio.create_task(self._polite.run())
+        await asyncio.sleep(self.pace.warm)
         try:
             yield
         finally:
@@ -102,18 +104,14 @@ class Trial:
         order = Order(
             name, self.node.port, self.ground, self.seed, self.only, self.pace.most, self.pace.seconds, control
         )
-        words = [sys.executable, "-m", "bench.hostile.throw", msgspec.json.encode(order).decode()]
-        pipe = asyncio.subprocess.PIPE
-        sender = await asyncio.create_subprocess_exec(*words, cwd=ROOT, stdin=pipe, stdout=pipe)
-        assert sender.stdout is not None
-        await sender.stdout.readline()
+        await self.sender.prepare(order)
         await self.node.probe("reset")
         began = perf_counter()
-        said, _ = await sender.communicate(b"go\n")
+        outcomes = await self.sender.throw()
         await asyncio.sleep(self.pace.linger)
         loop = await self.node.probe("read")
         figures = self._polite.figures(began, perf_counter() - self.pace.linger)
-        return Thrown(msgspec.json.decode(said, type=list[Outcome]), figures, loop)
+        return Thrown(outcomes, figures, loop)
 
     async def _revive(self) -> None:
         await self.node.program.end()

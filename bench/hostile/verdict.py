@@ -62,6 +62,19 @@ class Row(msgspec.Struct):
         return [kind for figures in self.polite for kind in figures.failed]
 
 
+class Run(msgspec.Struct):
+    """All families against one engine."""
+
+    rows: list[Row]
+    stays: int  # bytes of the node's memory at the end, over those at the start
+
+
+def kept(run: Run, targets: Targets) -> bool:
+    """Whether every promise was."""
+    fits = targets.memory is None or run.stays <= targets.memory
+    return fits and not any(any(missed(row, targets)) for row in run.rows)
+
+
 def documented(page: str) -> Documented:
     """From the tables of `docs/protocol.md`."""
     errors = page.partition("## Errors")[2]

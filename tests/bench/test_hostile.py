@@ -24,7 +24,7 @@ def test_a_node_lives_and_answers_whatever_it_is_sent(tmp_path: Path) -> None:
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     print(run.stdout, run.stderr)
     assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
-    rows = {row["family"]: row for row in json.loads((tmp_path / "rows.json").read_text())["scripted"]}
+    rows = {row["family"]: row for row in json.loads((tmp_path / "rows.json").read_text())["scripted"]["rows"]}
     assert set(rows) == {family.name for family in CATALOGUE}
     for row in rows.values():
         assert row["outcomes"], f"nothing of {row['family']} was sent"

@@ -7,7 +7,7 @@ from bench.hostile.outcome import Outcome
 from bench.hostile.polite import Figures
 from bench.hostile.probe import Reading
 from bench.hostile.table import render, summary
-from bench.hostile.verdict import Documented, Row, Targets, documented, missed, named, notes
+from bench.hostile.verdict import Documented, Row, Run, Targets, documented, kept, missed, named, notes
 
 KNOWN = Documented(frozenset({"invalid_type", "server_error"}), frozenset({"1009"}))
 USUAL = Targets()
@@ -116,7 +116,15 @@ def test_a_miss_is_explained() -> None:
 
 
 def test_all_promises_are_summed_up() -> None:
-    assert "MISSED" not in summary([row()], 0, USUAL)
-    assert "deaths 1, promised none: MISSED" in summary([row(alive=False)], 0, USUAL)
-    assert "longest callback 51 ms, promised 50 ms: MISSED" in summary([row(loop=Reading(callback=0.051))], 0, USUAL)
-    assert "+ 60 MB" in summary([row()], 60_000_000, USUAL)
+    assert "MISSED" not in summary(Run([row()], 0), USUAL)
+    assert "deaths 1, promised none: MISSED" in summary(Run([row(alive=False)], 0), USUAL)
+    assert "longest callback 51 ms, promised 50 ms: MISSED" in summary(
+        Run([row(loop=Reading(callback=0.051))], 0), USUAL
+    )
+    assert "+ 60 MB" in summary(Run([row()], 60_000_000), USUAL)
+
+
+def test_a_run_is_kept_if_every_family_and_the_memory_of_all_are() -> None:
+    assert kept(Run([row()], 0), USUAL)
+    assert not kept(Run([row(), row(alive=False)], 0), USUAL)
+    assert not kept(Run([row()], 60_000_000), USUAL)
