@@ -65,7 +65,9 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
     Raises StoreError, BadSetting.
     """
     rules = AccessRules(settings.api_keys, settings.allowed_hosts, settings.allowed_origins)
-    config = NodeConfig(settings.served_name, settings.max_queue, exclusive=not settings.redis_url)
+    exclusive = not settings.redis_url
+    turn_bytes = settings.max_held_bytes // 2
+    config = NodeConfig(settings.served_name, settings.max_queue, turn_bytes, exclusive=exclusive)
     async with AsyncExitStack() as stack:
         store = await _open_store(stack, settings)
         policy = CommitPolicy(merge_seconds=settings.merge_ms / 1000)
@@ -74,7 +76,8 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
         node = Node(engine, store, journal, telemetry, config)
         service = TurnService(node, store, subscriber)
         authenticator = Authenticator(rules, store)
-        sockets = WebSocketEndpoint(authenticator, service, telemetry.gauges)
+        held_bytes = settings.max_held_bytes // 4
+        sockets = WebSocketEndpoint(authenticator, service, telemetry.gauges, held_bytes=held_bytes)
         reconciler = Reconciler(node.resources, node.scheduler, node.detector, node.presence, node.cluster_changed)
         stack.push_async_callback(engine.close)
         stack.push_async_callback(node.close)

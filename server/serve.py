@@ -19,10 +19,11 @@ from server.node.node import Node
 from server.settings import Settings
 from server.telemetry.instruments import Telemetry
 from server.web.auth import OPEN_PATHS
+from server.web.cors import answer_headers
 from server.web.transport.addresses import ClientAddresses
 from server.web.transport.http_protocol import ConnectionPolicy, HttpProtocol
 from server.web.transport.limits import ConnectionTable, LogThrottle, connection_limits
-from server.web.transport.protocols import WebSocketProtocol
+from server.web.transport.sliced import SlicedWebSocketProtocol
 
 HEALTH_SECONDS = 0.5  # between two checks of the engine
 FULL_COLLECTION_AFTER = 100  # collections of the middle generation
@@ -98,7 +99,7 @@ def config(parts: RunningNode, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         parts.app,
         http=make_http,
-        ws=WebSocketProtocol,
+        ws=SlicedWebSocketProtocol,
         ws_max_size=settings.max_message_bytes,
         ws_ping_interval=20.0,
         ws_ping_timeout=20.0,
@@ -121,6 +122,7 @@ def connection_policy(parts: RunningNode, settings: Settings) -> ConnectionPolic
         parts.sockets.authenticator.accepts,
         frozenset(path.encode() for path in OPEN_PATHS),
         LogThrottle(),
+        partial(answer_headers, parts.sockets.authenticator.rules.names_origin),
     )
 
 

@@ -87,6 +87,13 @@ TABLE: tuple[Setting, ...] = (
     Setting("MAX_QUEUE", "256", "Turns that may wait for a slot on this node.", "number 0-100000"),
     Setting("MAX_MESSAGE_BYTES", "1048576", "Largest WebSocket message and HTTP body.", "number 1024-268435456"),
     Setting(
+        "MAX_HELD_BYTES",
+        "1073741824",
+        "Memory for what clients sent and what is not done with: half of it for turns that run or wait, a quarter for"
+        " messages that wait in lanes, a quarter for `store: false` chains. One caller may have half of each.",
+        "number 1048576-1099511627776",
+    ),
+    Setting(
         "DRAIN_SECONDS",
         "30",
         "How long a stopping node lets answers finish that no other node takes over.",
@@ -138,6 +145,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_unauthenticated_per_address: int
     max_queue: int
     max_message_bytes: int
+    max_held_bytes: int
     drain_seconds: int
     session_days: int
     log_minutes: int
@@ -255,6 +263,6 @@ def _url(row: Setting, value: str) -> str:
 
 def _number(row: Setting, value: str) -> int:
     low, high = map(int, row.kind.removeprefix("number ").split("-"))
-    if not re.fullmatch(r"[0-9]{1,12}", value) or not low <= int(value) <= high:
+    if not re.fullmatch(r"[0-9]{1,13}", value) or not low <= int(value) <= high:
         raise BadSetting(row.name, f"'{value}' is not a whole number from {low} to {high}")
     return int(value)

@@ -98,7 +98,7 @@ VLLM: list[Part] = [
     *parts(PARSERS, "vllm.parser:ParserManager", "get_parser"),
     *parts(PARSERS, "vllm.parser:Parser", "adjust_request set_prompt_token_ids parse_delta reasoning_parser"),
     *parts(PARSERS, "vllm.reasoning:ReasoningParser", "extract_content_ids"),
-    *parts(RENDERING, "vllm.renderers:BaseRenderer", "render_chat render_chat_async"),
+    *parts(RENDERING, "vllm.renderers:BaseRenderer", "render_chat"),
     *parts(SAMPLING, PARAMS, "verify skip_clone"),
     *parts(SAMPLING, "vllm.config:ModelConfig", "get_diff_sampling_param max_logprobs max_model_len"),
     *parts(MODEL, LLM, "engine_core errored output_processor shutdown vllm_config"),

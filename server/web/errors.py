@@ -5,12 +5,13 @@ from typing import Any
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from engine.base import EngineError
 from server.node.errors import is_fault, wire_error
 from server.protocol.errors import WireError, envelope
 from server.store.errors import StoreError
+from server.web.bodies import JsonResponse
 from server.web.content_coding import ACCEPTED
 
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -28,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 def json_error(error: WireError) -> Response:
     """The official error body, with the error's own headers."""
-    return JSONResponse(envelope(error), error.status, http_headers(error))
+    return JsonResponse(envelope(error), error.status, http_headers(error))
 
 
 def http_headers(error: WireError) -> dict[str, str]:
