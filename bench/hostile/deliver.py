@@ -14,6 +14,7 @@ HOST = "127.0.0.1"
 HELD = 3.0  # seconds that a connection is held open from which nothing is due
 CONNECT = 10.0  # seconds
 SWITCHING = 101
+BODY = 4 << 20  # bytes of an answer that are kept: some repeat what they were sent
 
 
 async def deliver(given: Input, port: int) -> Outcome:
@@ -62,7 +63,7 @@ async def _over_http(given: Input, port: int, outcome: Outcome) -> None:
         await _write(given, peer.transport)
         await _until(given, enough, peer.over)
     finally:
-        peer.transport.abort()
+        peer.leave()
 
 
 async def _write(given: Input, transport: asyncio.Transport) -> None:
@@ -95,12 +96,13 @@ class _Peer(asyncio.Protocol):
         self._answers = ResponseDecoder()
         self._status = 0  # of the answer under way
         self._body = b""
+        self._left = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._status == SWITCHING:
+        if self._left or self._status == SWITCHING:
             return
         try:
             for part in self._answers.feed(data):
@@ -120,9 +122,15 @@ class _Peer(asyncio.Protocol):
         self._outcome.closed = self._outcome.closed or "eof"
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._outcome.closed = self._outcome.closed or ("eof" if error is None else "reset")
+        if not self._left:
+            self._outcome.closed = self._outcome.closed or ("eof" if error is None else "reset")
         if not self.over.done():
             self.over.set_result(0)
+
+    def leave(self) -> None:
+        """Hang up: what comes after this is our own doing."""
+        self._left = True
+        self.transport.abort()
 
     def _take(self, part: Head | bytes | End) -> None:
         if isinstance(part, Head):
@@ -130,7 +138,7 @@ class _Peer(asyncio.Protocol):
             if part.status == SWITCHING:
                 self._finish(part.status)
         elif isinstance(part, bytes):
-            self._body = (self._body + part)[:65536]
+            self._body = (self._body + part)[:BODY]
         else:
             self._finish(self._status)
 

@@ -1,6 +1,7 @@
 """Clients who behave: short chats at a steady pace, each on a socket of its own, while something else happens."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from time import perf_counter
 
@@ -33,6 +34,7 @@ class Polite:
         self._url = url
         self._streams = streams
         self._samples: list[Sample] = []
+        self._latest: dict[int, Sample] = {}  # of each stream
 
     async def run(self) -> None:
         """Until it is cancelled. A stream whose socket ends opens another."""
@@ -42,21 +44,37 @@ class Polite:
                 group.create_task(self._stream(began + PERIOD * index / self._streams, index))
 
     def figures(self, began: float, ended: float) -> Figures:
-        """Of the questions that were due in this time and are answered by now."""
+        """Of the questions that were due in this time. One that still waits counts with what it has waited by now."""
         samples = [sample for sample in self._samples if began <= sample.intended < ended]
         good = [sample for sample in samples if sample.error is None]
         gaps = [gap for sample in good for gap in sample.gaps]
-        ttfts = [sample.ttft for sample in good]
+        ttfts = [sample.ttft if sample.stamps or sample.ended else perf_counter() - sample.intended for sample in good]
         failed = [sample.error for sample in samples if sample.error is not None]
         return Figures(len(samples), percentile(ttfts, 99), percentile(gaps, 99), failed)
+
+    async def settled(self, seconds: float) -> None:
+        """Wait until nobody is behind any more, or for so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._behind():  # noqa: ASYNC110 - time alone may change it
+                    await asyncio.sleep(PERIOD / 10)
+
+    def _behind(self) -> bool:
+        """Whether somebody was due to ask and has not, or waits for longer than until the next question."""
+        lately = perf_counter() - PERIOD
+        return len(self._latest) < self._streams or any(
+            sample.intended < lately - PERIOD or (sample.intended < lately and not sample.ended)
+            for sample in self._latest.values()
+        )
 
     async def _stream(self, due: float, index: int) -> None:
         lane: Lane | None = None
         while True:
             await asyncio.sleep(max(0.0, due - perf_counter()))
             sample = Sample(due, perf_counter(), [])
-            lane = await self._ask(lane, sample, f"Count from {index} to {index + 9}.")
             self._samples.append(sample)
+            self._latest[index] = sample
+            lane = await self._ask(lane, sample, f"Count from {index} to {index + 9}.")
             due += PERIOD
 
     async def _ask(self, lane: Lane | None, sample: Sample, text: str) -> Lane | None:

@@ -17,6 +17,7 @@ from bench.hostile.sender import Sender
 from bench.hostile.throw import Order
 from bench.hostile.verdict import Row, Targets
 
+SETTLE = 120.0  # seconds for the polite clients to get over what was before
 NO_CHANCE = 5  # times the promise: nobody needs a second look at what is so much worse
 
 
@@ -105,6 +106,7 @@ class Trial:
             name, self.node.port, self.ground, self.seed, self.only, self.pace.most, self.pace.seconds, control
         )
         await self.sender.prepare(order)
+        await self._polite.settled(SETTLE)
         await self.node.probe("reset")
         began = perf_counter()
         outcomes = await self.sender.throw()
