@@ -234,8 +234,11 @@ class Engine(Protocol):
         """Apply the chat template to chat messages (role, content, tool_calls). Raises BadRequest."""
         ...
 
-    def admit(self, prompt: Prompt, params: Params) -> Params:
-        """Check everything that could fail later and fill in `max_tokens`. Raises BadRequest."""
+    async def admit(self, prompt: Prompt, params: Params) -> Params:
+        """Check everything that could fail later and fill in `max_tokens`. Raises BadRequest.
+
+        It waits for a schema to be compiled away from the event loop, where there is one, and not for long.
+        """
         ...
 
     def generate(

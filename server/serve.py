@@ -20,6 +20,7 @@ from server.node.node import Node
 from server.settings import Settings
 from server.telemetry.instruments import Telemetry
 from server.web.auth import OPEN_PATHS
+from server.web.cors import answer_headers
 from server.web.transport.addresses import ClientAddresses
 from server.web.transport.http_protocol import ConnectionPolicy, HttpProtocol
 from server.web.transport.limits import ConnectionTable, LogThrottle, connection_limits
@@ -126,6 +127,7 @@ def connection_policy(parts: RunningNode, settings: Settings) -> ConnectionPolic
         parts.sockets.authenticator.accepts,
         frozenset(path.encode() for path in OPEN_PATHS),
         LogThrottle(),
+        partial(answer_headers, parts.sockets.authenticator.rules.names_origin),
     )
 
 

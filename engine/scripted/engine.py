@@ -23,10 +23,12 @@ from engine.base import (
 )
 from engine.offload import offloaded
 from engine.ranges import check_ranges, tokens_left
+from engine.schema import check_params
 from engine.scripted.clock import StepClock
 from engine.scripted.decoder import ScriptDecoder
+from engine.scripted.example import example
 from engine.scripted.generation import ScriptedGeneration
-from engine.scripted.script import Levers, Script, estimated_size, instance, write
+from engine.scripted.script import Levers, Script, estimated_size, write
 
 CACHE_BLOCK = 16  # tokens
 CACHE_BLOCKS = 1 << 16  # after which the prefix cache is emptied
@@ -62,14 +64,16 @@ class ScriptedEngine:
         except (KeyError, TypeError, AttributeError) as error:
             raise BadRequest(f"a message without {error}") from error
 
-    def admit(self, prompt: Prompt, params: Params) -> Params:
+    async def admit(self, prompt: Prompt, params: Params) -> Params:
         check_ranges(params)
         try:
             Levers().over(prompt.token_ids)
-            instance((params.format and params.format.schema) or {})
         except ValueError as error:
-            raise BadParameter("text.format.schema" if params.format else "input", str(error)) from error
+            raise BadParameter("input", str(error)) from error
         _check_tool_choice(params)
+        check_params(params)
+        if params.format is not None:
+            example(params.format.schema or {})
         return msgspec.structs.replace(params, max_tokens=tokens_left(prompt, params, self.model.context))
 
     async def generate(

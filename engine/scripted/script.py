@@ -20,6 +20,7 @@ from functools import cached_property
 from typing import Any
 
 from engine.base import Channel, Params, ToolCall
+from engine.scripted.example import example
 
 END = 256
 SYLLABLES = tuple(
@@ -115,7 +116,7 @@ class Script:
         self._reasoning = levers.reasoning or 0  # tokens before everything else
         self._calls = tuple(token for index, name in enumerate(names) for token in self._call(index, name))
         is_shaped = params.format is not None and not names
-        self._json = json.dumps(instance(params.format.schema or {})).encode() if params.format and is_shaped else b""
+        self._json = json.dumps(example(params.format.schema or {})).encode() if params.format and is_shaped else b""
         chatty = not (levers.call or params.format or _forced(params))
         length = 40 + self._seed % 100 if levers.tokens is None else levers.tokens
         fixed = self._reasoning + len(self._calls) + len(self._json)
@@ -161,18 +162,3 @@ def _forced(params: Params) -> list[str]:
     if params.tool_choice == "required":
         return [str(params.tools[0]["name"])]
     return []
-
-
-def instance(schema: Mapping[str, Any]) -> Any:
-    """A value that fits a plain schema. Raises ValueError for a type that does not exist."""
-    if "enum" in schema:
-        return schema["enum"][0]
-    kind = schema.get("type", "object")
-    if kind == "object":
-        return {name: instance(part) for name, part in schema.get("properties", {}).items()}
-    if kind == "array":
-        return [instance(schema.get("items", {"type": "string"}))]
-    simple: dict[str, Any] = {"string": "ka lo", "integer": 7, "number": 0.5, "boolean": True, "null": None}
-    if kind not in simple:
-        raise ValueError(f"no such type: {kind}")
-    return simple[kind]

@@ -10,11 +10,12 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.output_processor import RequestOutputCollector
 
-from engine.base import Channel, Chunk, ChunkSink, Delta, Logprob, Prompt
+from engine.base import Channel, Chunk, ChunkSink, Delta, Finish, Logprob, Prompt
 from engine.vllm.decode import finish_of, logprobs_of
 from engine.vllm.errors import translated
 from engine.vllm.merging import HeldTokens, MergeTimer
 from engine.vllm.request import abort, engine_input
+from engine.vllm.whole import WholeAnswer
 
 
 class DirectGeneration:
@@ -25,13 +26,20 @@ class DirectGeneration:
     """
 
     def __init__(
-        self, llm: AsyncLLM, sampling: SamplingParams, top_logprobs: int, sink: ChunkSink | None, merges: MergeTimer
+        self,
+        llm: AsyncLLM,
+        sampling: SamplingParams,
+        top_logprobs: int,
+        sink: ChunkSink | None,
+        merges: MergeTimer,
+        whole: WholeAnswer | None = None,
     ) -> None:
         self._llm = llm
         self._sampling = sampling
         self._top_logprobs = top_logprobs
         self._sink = sink
         self._merges = merges
+        self._whole = whole  # of an answer that follows a grammar
         self._held: HeldTokens | None = None  # set once the request was added
         self._pending: tuple[Logprob, ...] = ()  # of tokens whose text is held back
         self._collect: Callable[[Any], None] | None = None  # vLLM's own `put`: hands an output to the iterator
@@ -121,4 +129,8 @@ class DirectGeneration:
         if text:
             self._pending = ()
         ids, finish = tuple(completion.token_ids), finish_of(completion.finish_reason)
+        if self._whole is not None:
+            self._whole.add(deltas)
+            if finish is Finish.STOP and not isinstance(completion.stop_reason, str):
+                self._whole.check()
         return Chunk(ids, deltas, finish, output.num_cached_tokens or 0)

@@ -73,8 +73,8 @@ class VllmEngine:
     async def render(self, messages: list[dict[str, Any]], params: Params, salt: str | None) -> Prompt:
         return await self._running().render(messages, params, salt)
 
-    def admit(self, prompt: Prompt, params: Params) -> Params:
-        return self._running().admit(prompt, params)
+    async def admit(self, prompt: Prompt, params: Params) -> Params:
+        return await self._running().admit(prompt, params)
 
     def generate(
         self, id: str, prompt: Prompt, params: Params, said: Said, sink: ChunkSink | None = None

@@ -16,6 +16,7 @@ from vllm.v1.executor import Executor
 from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
 from engine.base import EngineError
+from engine.vllm.backend import grammar_backend
 from engine.vllm.process import on_cpu
 
 MAX_CPU_CACHE = 4 << 30  # bytes; more is an explicit --kv-cache-memory-bytes
@@ -24,9 +25,11 @@ MAX_CPU_CACHE = 4 << 30  # bytes; more is an explicit --kv-cache-memory-bytes
 def launch(args: Namespace) -> AsyncLLM:
     """Start the engine's processes and wait until the model is loaded. Raises EngineError."""
     try:
-        compact = args.structured_outputs_config == StructuredOutputsConfig()
+        untouched = args.structured_outputs_config == StructuredOutputsConfig()
         config = AsyncEngineArgs.from_cli_args(args).create_engine_config()
-        if compact:
+        if config.structured_outputs_config.backend == "auto":
+            config.structured_outputs_config.backend = grammar_backend(config, args.tool_call_parser)
+        if untouched:
             # No schema keeps a small model from writing white space until its tokens are used up.
             config.structured_outputs_config.disable_any_whitespace = True
         executor = _size_for_cpu(config, args) if on_cpu() else Executor.get_class(config)

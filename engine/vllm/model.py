@@ -3,15 +3,15 @@
 import asyncio
 from argparse import Namespace
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
-import msgspec
-from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from engine.base import BadParameter, Chunk, ChunkSink, EngineDead, Model, Params, Prompt, Said
 from engine.vllm.direct import DirectGeneration
+from engine.vllm.grammars import Grammars
 from engine.vllm.identity import renders_alike, version
 from engine.vllm.launch import launch, pids
 from engine.vllm.merging import MergeTimer
@@ -21,7 +21,9 @@ from engine.vllm.parsers import OutputParsers
 from engine.vllm.process import on_cpu
 from engine.vllm.rendering import ChatRenderer, template_arguments
 from engine.vllm.sampling import Sampling
+from engine.vllm.structure import Structure, Structures
 from engine.vllm.watchdog import Watchdog
+from engine.vllm.whole import WholeAnswer
 
 
 def load(model: str, name: str, options: Sequence[str], *, patience: float) -> "LoadedModel":
@@ -39,6 +41,7 @@ class LoadedModel:
         self._merges = MergeTimer()
         self._sampling = Sampling(llm)
         self._parsers = OutputParsers(llm, args.reasoning_parser, args.tool_call_parser)
+        self._structures = Structures(Grammars(llm), self._parsers)
         self._renderer = ChatRenderer(llm, args.chat_template, args.chat_template_content_format)
         self.model = Model(
             name=name,
@@ -52,26 +55,44 @@ class LoadedModel:
 
     async def render(self, messages: list[dict[str, Any]], params: Params, salt: str | None) -> Prompt:
         """See `ChatRenderer.render`."""
-        return await self._renderer.render(messages, params, salt, with_tools=self._offers_tools(params))
+        return await self._renderer.render(messages, params, salt, with_tools=self._parsers.offers(params))
 
-    def admit(self, prompt: Prompt, params: Params) -> Params:
-        """Check the tools, then everything that `Sampling` checks, with and without the parsers' grammar."""
+    async def admit(self, prompt: Prompt, params: Params) -> Params:
+        """Check the tools, then everything that `Sampling` checks, then the grammar."""
         self._check_tools(params)
         params = self._sampling.admit(prompt, params)
-        if self._needs_parser(params):
-            self._sampling.verify(self._parser_sampling(params), params.format)
+        await self._structures.get(params)
         return params
 
     def generate(
         self, id: str, prompt: Prompt, params: Params, said: Said, sink: ChunkSink | None
     ) -> AsyncGenerator[Chunk, None]:
         """A parsed generation where there is something to parse or to go on with, else a direct one."""
-        parses = self._needs_parser(params)
+        structure = self._structures.known(params)
+        if structure is None:
+            return self._generate_later(id, prompt, params, said, sink)
+        return self._generate(structure, id, prompt, params, said, sink)
+
+    async def _generate_later(
+        self, id: str, prompt: Prompt, params: Params, said: Said, sink: ChunkSink | None
+    ) -> AsyncGenerator[Chunk, None]:
+        """For a turn that another node admitted, or this one long ago: its grammar is compiled first."""
+        structure = await self._structures.get(params)
+        async with aclosing(self._generate(structure, id, prompt, params, said, sink)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def _generate(
+        self, structure: Structure, id: str, prompt: Prompt, params: Params, said: Said, sink: ChunkSink | None
+    ) -> AsyncGenerator[Chunk, None]:
+        parses = self._parsers.reads(params)
+        sampling = self._sampling.for_vllm(params, structure)
+        whole = None if structure.outputs is None else WholeAnswer()
         if not parses and not said.token_ids:
-            sampling = self._sampling.for_vllm(params)
-            return DirectGeneration(self._llm, sampling, params.top_logprobs, sink, self._merges).stream(id, prompt)
+            direct = DirectGeneration(self._llm, sampling, params.top_logprobs, sink, self._merges, whole)
+            return direct.stream(id, prompt)
         reader: DeltaReader = self._parsers.open(prompt, params) if parses else TextReader()
-        sampling = self._parser_sampling(params) if parses else self._sampling.for_vllm(params)
+        text_first = params.format is None and params.tool_choice == "auto"
         generation = ParsedGeneration(
             self._llm,
             prompt,
@@ -79,9 +100,10 @@ class LoadedModel:
             reader,
             said=said,
             top_logprobs=params.top_logprobs,
-            extra=self._reasoner_arguments(params, sampling),
+            extra=self._reasoner_arguments(params, structure),
+            whole=None if text_first else whole,
         )
-        return generation.stream(id, text_first=params.format is None and params.tool_choice == "auto")
+        return generation.stream(id, text_first=text_first)
 
     async def check(self) -> None:
         """Raise EngineDead for an engine that ended or hangs. Never waits."""
@@ -92,6 +114,7 @@ class LoadedModel:
     async def close(self) -> None:
         """End the engine. Generations that still run raise EngineDead."""
         self._watchdog.close()
+        self._structures.close()
         self._llm.output_processor.propagate_error(EngineDeadError())
         await asyncio.to_thread(self.shutdown)
 
@@ -99,24 +122,9 @@ class LoadedModel:
         """End the engine's processes; blocks meanwhile."""
         self._llm.shutdown()
 
-    def _offers_tools(self, params: Params) -> bool:
-        """Without a parser a call would be shown as text, so the model is not told of the tools."""
-        return self._parsers.tools and bool(params.tools) and params.tool_choice != "none"
-
-    def _needs_parser(self, params: Params) -> bool:
-        return self._parsers.reasoning or self._offers_tools(params)
-
-    def _parser_sampling(self, params: Params) -> SamplingParams:
-        """A parser may need special tokens in the text, and turns a forced call into a grammar."""
-        request = self._parsers.request(params)
-        sampling = self._sampling.for_vllm(msgspec.structs.replace(params, format=None))
-        sampling.skip_special_tokens = request.skip_special_tokens
-        sampling.structured_outputs = request.extract_structured_outputs()
-        return sampling
-
-    def _reasoner_arguments(self, params: Params, sampling: SamplingParams) -> dict[str, Any]:
+    def _reasoner_arguments(self, params: Params, structure: Structure) -> dict[str, Any]:
         """A grammar must wait for the end of the reasoning, which the engine's own parser finds."""
-        if not self._parsers.reasoning or sampling.structured_outputs is None:
+        if not self._parsers.reasoning or structure.outputs is None:
             return {}
         return {"reasoning_parser_kwargs": {"chat_template_kwargs": template_arguments(params)}}
 

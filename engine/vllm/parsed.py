@@ -12,6 +12,7 @@ from engine.unsaid import unsaid
 from engine.vllm.decode import Redecoder, finish_of, logprobs_of
 from engine.vllm.errors import translated
 from engine.vllm.request import abort, engine_input
+from engine.vllm.whole import WholeAnswer
 
 
 class DeltaReader(Protocol):
@@ -59,6 +60,7 @@ class ParsedGeneration:
         said: Said,
         top_logprobs: int = 0,
         extra: dict[str, Any] | None = None,
+        whole: WholeAnswer | None = None,
     ) -> None:
         self._llm = llm
         self._prompt = prompt
@@ -67,6 +69,7 @@ class ParsedGeneration:
         self._said = said
         self._top_logprobs = top_logprobs
         self._extra = extra or {}  # keyword arguments for AsyncLLM.generate
+        self._whole = whole  # of an answer that follows a grammar from its beginning
         self._pending: tuple[Logprob, ...] = ()  # of tokens whose text is held back
         self._redecoder = Redecoder(llm.get_tokenizer(), prompt, sampling)
 
@@ -105,8 +108,12 @@ class ParsedGeneration:
             new = self._reader.read(text, [token_id], self._pending, finished=reason is not None)
             self._pending = () if new else self._pending
             deltas += new
+            if self._whole is not None:
+                self._whole.add(new)
             if stopped:
                 return deltas, reason, count
+        if self._whole is not None and ended is Finish.STOP:
+            self._whole.check()
         return deltas, ended, len(ids)
 
     def _end_of_said(self) -> Finish | None:

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from pydantic import ValidationError
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.exceptions import VLLMValidationError
@@ -26,13 +27,33 @@ class OutputParsers:
     def __bool__(self) -> bool:
         return self._parser is not None
 
+    def offers(self, params: Params) -> bool:
+        """Without a parser a call would be shown as text, so the model is not told of the tools."""
+        return self.tools and bool(params.tools) and params.tool_choice != "none"
+
+    def reads(self, params: Params) -> bool:
+        """Whether there is anything in the text for a parser to find."""
+        return self.reasoning or self.offers(params)
+
     def request(self, params: Params) -> ResponsesRequest:
-        """The request as vLLM's parsers want to see it, adjusted by them: a forced call becomes a grammar."""
+        """The request as vLLM's parsers want to see it, adjusted by them. Raises BadParameter."""
         request = self._unadjusted(params)
         try:
             return self._new(request, params).adjust_request(request)
         except (VLLMValidationError, ValueError) as error:
             raise BadParameter("tools", str(error)) from error
+
+    def grammar_request(
+        self, params: Params, tools: tuple[dict[str, Any], ...], *, with_format: bool
+    ) -> ResponsesRequest:
+        """The request in which vLLM's parsers turn calls into a grammar. Raises BadParameter.
+
+        It has no format of its own: beside one, vLLM lets a model call only what a grammar describes whole, which is
+        asked for here as if a call were required.
+        """
+        strict = any(tool.get("strict") is True for tool in tools)
+        choice = "required" if with_format and strict and params.tool_choice == "auto" else params.tool_choice
+        return self.request(msgspec.structs.replace(params, format=None, tools=tools, tool_choice=choice))
 
     def open(self, prompt: Prompt, params: Params) -> "ChannelReader":
         """The reader for a new generation."""

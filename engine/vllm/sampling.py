@@ -1,15 +1,15 @@
 """Params as vLLM's SamplingParams, checked in every way in which vLLM could refuse them later."""
 
-import json
 from typing import Any
 
 import msgspec
 from vllm.exceptions import VLLMValidationError
-from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from engine.base import BadParameter, Format, Params, Prompt
+from engine.base import BadParameter, Params, Prompt
 from engine.ranges import check_ranges, tokens_left
+from engine.vllm.structure import PLAIN, Structure
 
 DEFAULTABLE = (
     "temperature",
@@ -20,6 +20,16 @@ DEFAULTABLE = (
     "frequency_penalty",
     "repetition_penalty",
 )
+
+
+class CheckedSamplingParams(SamplingParams):  # type: ignore[misc]
+    """Parameters that `Sampling.admit` and `Structures` have checked, away from the event loop.
+
+    vLLM would check them again as it takes the request, on the event loop, and compile the grammar for that.
+    """
+
+    def verify(self, *_: Any, **__: Any) -> None:
+        """Pass."""
 
 
 class Sampling:
@@ -40,38 +50,34 @@ class Sampling:
         if params.max_tokens is None:
             left = min(left, self._defaults.get("max_tokens", left))
         params = msgspec.structs.replace(params, max_tokens=left)
-        self.verify(self.for_vllm(params), params.format)
+        self._verify(self.for_vllm(params))
         return params
 
-    def for_vllm(self, params: Params) -> SamplingParams:
+    def for_vllm(self, params: Params, structure: Structure = PLAIN) -> SamplingParams:
         """The same as vLLM's own type. Raises BadParameter where vLLM finds something that `engine.ranges` did not."""
         try:
-            return SamplingParams(
+            return CheckedSamplingParams(
                 **self._chosen(params),
                 max_tokens=params.max_tokens,
                 seed=params.seed,
                 stop=list(params.stop),
                 ignore_eos=params.ignore_eos,
                 logprobs=params.top_logprobs if params.logprobs else None,
-                structured_outputs=_structured(params.format),
+                structured_outputs=structure.outputs,
+                skip_special_tokens=structure.skip_special_tokens,
                 output_kind=RequestOutputKind.DELTA,
                 skip_clone=True,  # made for one generation
             )
         except (VLLMValidationError, ValueError) as error:
-            raise _refused(error, params.format) from error
+            raise _refused(error) from error
 
-    def verify(self, sampling: SamplingParams, format: Format | None) -> None:
-        """What the engine would check once it has the request; a schema is compiled here for the first time."""
+    def _verify(self, sampling: SamplingParams) -> None:
+        """What vLLM would check once it has the request, but for the grammar."""
         config = self._llm.vllm_config
         try:
-            sampling.verify(
-                config.model_config,
-                config.speculative_config,
-                config.structured_outputs_config,
-                self._llm.get_tokenizer(),
-            )
+            SamplingParams.verify(sampling, config.model_config, config.speculative_config, None, None)
         except (VLLMValidationError, ValueError) as error:
-            raise _refused(error, format) from error
+            raise _refused(error) from error
 
     def _chosen(self, params: Params) -> dict[str, Any]:
         requested = ((name, getattr(params, name)) for name in DEFAULTABLE)
@@ -79,19 +85,9 @@ class Sampling:
         return {name: self._defaults[name] for name in DEFAULTABLE if name in self._defaults} | given
 
 
-def _refused(error: Exception, format: Format | None) -> BadParameter:
-    """vLLM names the parameter when it can; what it says of a schema it says without a name."""
+def _refused(error: Exception) -> BadParameter:
+    """vLLM names the parameter when it can."""
     name = getattr(error, "parameter", None)
-    if name is None and format is not None:
-        name = "text.format.schema"
     if name == "max_tokens":
         name = "max_output_tokens"
     return BadParameter(name or "input", str(error).partition(" (parameter=")[0])
-
-
-def _structured(format: Format | None) -> StructuredOutputsParams | None:
-    if format is None:
-        return None
-    if format.type == "json_object":
-        return StructuredOutputsParams(json_object=True)
-    return StructuredOutputsParams(json=json.dumps(format.schema or {}))

@@ -18,6 +18,8 @@ class Watchdog:
     Between two steps the loop answers within a millisecond. A step may be long (a model on a CPU that reads a long
     prompt), so that silence alone is no verdict there: a process that computes is not frozen. On a GPU the process
     waits for the device, and a device that hangs makes it wait for ever.
+
+    Silence counts only while our own event loop could have read an answer: what it was late by is not the engine's.
     """
 
     def __init__(self, probe: Callable[[], Awaitable[object]], pids: list[int], *, patience: float, busy: bool) -> None:
@@ -26,21 +28,25 @@ class Watchdog:
         self._patience = patience  # seconds without a sign of life
         self._busy = busy  # whether computing counts as one
         self._answer: asyncio.Future[object] | None = None  # to the latest probe
-        self._alive_at = 0.0  # monotonic time of the last sign of life
+        self._silence = 0.0  # seconds since the last sign of life
+        self._checked_at = 0.0  # monotonic time of the last check
         self._cpu_at = 0.0  # CPU seconds of the engine by then
 
     def check(self) -> None:
         """Raise EngineDead, with the processes killed, for an engine that is frozen. Never waits.
 
-        Call it about once a second.
+        Call it at least four times within the patience.
         """
+        now = time.monotonic()
+        self._silence += min(now - self._checked_at, self._patience / 4)
+        self._checked_at = now
         if self._answer is None or self._answer.done():
             self._answer = asyncio.ensure_future(self._probe())
             self._answer.add_done_callback(_ignore_error)
             self._note_life()
         elif self._busy and self._cpu_seconds() > self._cpu_at + PROGRESS:
             self._note_life()
-        elif time.monotonic() - self._alive_at > self._patience:
+        elif self._silence > self._patience:
             self._kill()  # vLLM then ends every generation on it, as of any engine that died
             raise EngineDead(f"the engine has not moved for {self._patience:g} s")
 
@@ -50,7 +56,7 @@ class Watchdog:
             self._answer.cancel()
 
     def _note_life(self) -> None:
-        self._alive_at = time.monotonic()
+        self._silence = 0.0
         self._cpu_at = self._cpu_seconds()
 
     def _kill(self) -> None:

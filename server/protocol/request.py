@@ -4,7 +4,6 @@ Every field of the public `response.create` either works, or is refused by name 
 the public protocol does not know are tolerated, since clients add their own. Source: the Responses API reference.
 """
 
-import codecs
 import hashlib
 import math
 import re
@@ -22,6 +21,7 @@ T = TypeVar("T")
 
 DEPTH = 100  # levels of nesting; orjson reads more than it can write, and what is read here is written later
 VALUE_BYTES = 64  # of one member of an object or a list in memory, about
+BYTE_ORDER_MARK = "\ufeff".encode()
 LANE_PATTERN = r"[A-Za-z0-9_.\-]{1,256}"
 
 # Fields of the public API that have no meaning here, with the values that ask for nothing.
@@ -155,7 +155,7 @@ def memory_size(raw: str | bytes) -> int:
 
 def parse_object(raw: str | bytes) -> dict[str, Any]:
     """One JSON object, with or without a byte order mark in front of it. Raises WireError."""
-    text = raw.removeprefix("\ufeff") if isinstance(raw, str) else raw.removeprefix(codecs.BOM_UTF8)
+    text = raw.removeprefix("\ufeff") if isinstance(raw, str) else raw.removeprefix(BYTE_ORDER_MARK)
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -181,7 +181,7 @@ def nests_deeper(value: dict[str, Any] | list[Any], levels: int) -> bool:
 
 def _encoding_fault(text: bytes) -> str | None:
     """What is wrong with the encoding of what is no JSON: that is UTF-8 (RFC 8259, 8.1), whatever headers say."""
-    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in text[:4]:
+    if text.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in text[:4]:
         return "it must be in UTF-8, and looks like UTF-16 or UTF-32."
     try:
         text.decode()

@@ -114,7 +114,7 @@ class Rendering:
         prompt = await self._engine.render(messages, self._params, self._caller)
         if not prompt.token_ids:
             raise errors.invalid("The input renders to an empty prompt.", "input")
-        return prompt, self._engine.admit(prompt, self._params)
+        return prompt, await self._engine.admit(prompt, self._params)
 
     def _messages(self, dropped: int) -> list[dict[str, Any]]:
         return to_messages(self._request.instructions, self._items[dropped:])

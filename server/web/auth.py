@@ -114,6 +114,11 @@ class Authenticator:
         """The caller of an HTTP request that passed `OriginMiddleware`. Raises WireError 401."""
         return self._rules.caller(headers.get("authorization"))
 
+    @property
+    def rules(self) -> AccessRules:
+        """What the settings say of callers, hosts and origins."""
+        return self._rules
+
     def accepts(self, authorization: str | None) -> bool:
         """Whether an `Authorization` header lets its sender in; without keys, everyone is let in.
 

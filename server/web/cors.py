@@ -5,6 +5,7 @@ gives a page that is allowed by name more than any other program has. Credential
 """
 
 import re
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +17,13 @@ EXPOSED = "retry-after, x-request-id, allow, accept-encoding"  # what scripts ma
 PREFLIGHT_SECONDS = 7200  # that a browser may remember an answer for; Chromium's limit
 MAX_REQUESTED = 4096  # characters of `Access-Control-Request-Headers`
 HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+([ \t]*,[ \t]*[A-Za-z0-9!#$%&'*+.^_`|~-]+)*")
+
+
+def answer_headers(is_named: Callable[[str], bool], origin: str | None) -> dict[str, str]:
+    """What lets the page of this origin read an answer; nothing for a page that is not allowed by name."""
+    if origin is None or not is_named(origin):
+        return {}
+    return {"access-control-allow-origin": origin, "access-control-expose-headers": EXPOSED, "vary": "Origin"}
 
 
 class CorsMiddleware:
@@ -32,8 +40,8 @@ class CorsMiddleware:
             return
         headers = Headers(scope=scope)
         origin = headers.get("origin")
-        allowed = origin is not None and self._rules.names_origin(origin)
-        if allowed and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+        readable = answer_headers(self._rules.names_origin, origin)
+        if readable and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
             await _answer_preflight(headers, send)
             return
 
@@ -41,9 +49,8 @@ class CorsMiddleware:
             if message["type"] == "http.response.start":
                 marked = MutableHeaders(scope=message)
                 marked.add_vary_header("Origin")
-                if allowed and origin is not None:
-                    marked.setdefault("access-control-allow-origin", origin)
-                    marked["access-control-expose-headers"] = EXPOSED
+                for name, value in readable.items():
+                    marked.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, send_marked)

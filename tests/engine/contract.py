@@ -53,7 +53,7 @@ BAD: Sequence[tuple[str, dict[str, Any]]] = [
     ("stop", {"stop": ("",)}),
     ("stop", {"stop": ("a",) * 17}),
     ("text.format.type", {"format": Format("xml")}),
-    ("text.format.schema", {"format": Format("json_schema", {"type": "nonsense"})}),
+    ("text.format.schema.type", {"format": Format("json_schema", {"type": "nonsense"})}),
     ("tool_choice", {"tool_choice": "required"}),
     ("tool_choice", {"tool_choice": {"type": "function", "name": "absent"}}),
 ]
@@ -119,7 +119,7 @@ class Asking:
         return f"{id(self)}-{self._last}"
 
     async def ask(self, prompt: Prompt, params: Params, said: Said | None = None) -> list[Chunk]:
-        admitted = self.engine.admit(prompt, params)
+        admitted = await self.engine.admit(prompt, params)
         return [chunk async for chunk in self.engine.generate(self.id(), prompt, admitted, said or Said())]
 
 
@@ -147,8 +147,10 @@ class EngineContract:
     async def test_max_tokens_is_filled_from_the_context(self, asking: Asking) -> None:
         prompt = await asking.prompt()
         context = asking.engine.model.context
-        assert asking.engine.admit(prompt, Params()).max_tokens == context - len(prompt.token_ids)
-        assert asking.engine.admit(prompt, Params(max_tokens=10**9)).max_tokens == context - len(prompt.token_ids)
+        assert (await asking.engine.admit(prompt, Params())).max_tokens == context - len(prompt.token_ids)
+        assert (await asking.engine.admit(prompt, Params(max_tokens=10**9))).max_tokens == context - len(
+            prompt.token_ids
+        )
 
     async def test_a_stop_string_ends_the_text_before_it(self, asking: Asking) -> None:
         prompt = await asking.prompt()
@@ -204,7 +206,7 @@ class EngineContract:
     @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
     async def test_pushed_and_yielded_chunks_are_the_whole_answer(self, asking: Asking, share: float) -> None:
         prompt = await asking.prompt("Tell me a story about a fox.")  # a long one
-        params = asking.engine.admit(prompt, greedy(60, logprobs=True))
+        params = await asking.engine.admit(prompt, greedy(60, logprobs=True))
         rng = random.Random(share)
         chunks: list[Chunk] = []
         pushed: list[Chunk] = []
@@ -231,7 +233,7 @@ class EngineContract:
 
     async def test_an_error_in_the_sink_fails_this_generation_alone(self, asking: Asking) -> None:
         prompt = await asking.prompt()
-        params = asking.engine.admit(prompt, greedy(40))
+        params = await asking.engine.admit(prompt, greedy(40))
 
         def fail(chunk: Chunk) -> bool:
             raise KeyError("a bug")
@@ -253,7 +255,8 @@ class EngineContract:
 
     async def test_closing_the_iterator_frees_the_slot(self, asking: Asking) -> None:
         prompt = await asking.prompt()
-        stream = asking.engine.generate(asking.id(), prompt, asking.engine.admit(prompt, greedy(900)), Said())
+        params = await asking.engine.admit(prompt, greedy(900))
+        stream = asking.engine.generate(asking.id(), prompt, params, Said())
         first = await anext(stream)
         assert self.unfinished(asking.engine) == (first.finish is None)
         await stream.aclose()
@@ -264,7 +267,7 @@ class EngineContract:
         prompt = await asking.prompt()
 
         async def consume() -> None:
-            params = asking.engine.admit(prompt, greedy(900))
+            params = await asking.engine.admit(prompt, greedy(900))
             async for _ in asking.engine.generate(asking.id(), prompt, params, Said()):
                 started.set()
 
@@ -277,7 +280,7 @@ class EngineContract:
     @pytest.mark.parametrize(("name", "values"), BAD, ids=lambda value: str(value)[:40])
     async def test_bad_parameters_are_named(self, asking: Asking, name: str, values: dict[str, Any]) -> None:
         with pytest.raises(BadParameter) as caught:
-            asking.engine.admit(await asking.prompt(), Params(**values))
+            await asking.engine.admit(await asking.prompt(), Params(**values))
         assert caught.value.name == name
         assert caught.value.reason
 
@@ -285,10 +288,10 @@ class EngineContract:
         context = asking.engine.model.context
         prompt = Prompt((await asking.prompt()).token_ids * context)
         with pytest.raises(PromptTooLong) as caught:
-            asking.engine.admit(Prompt(prompt.token_ids[:context]), Params())
+            await asking.engine.admit(Prompt(prompt.token_ids[:context]), Params())
         assert (caught.value.tokens, caught.value.limit) == (context, context)
         full = Prompt(prompt.token_ids[: context - 1])
-        assert asking.engine.admit(full, Params()).max_tokens == 1
+        assert (await asking.engine.admit(full, Params())).max_tokens == 1
 
     async def test_a_message_without_role_is_a_bad_request(self, asking: Asking) -> None:
         with pytest.raises(BadRequest):

@@ -38,6 +38,8 @@ class ConnectionPolicy(msgspec.Struct):
     accepts: Callable[[str | None], bool]  # whether an `Authorization` header holds valid credentials
     probes: frozenset[bytes]  # paths that are answered even if descriptors are scarce
     throttle: LogThrottle
+    # What lets the page of an origin read an answer: errors that no application sees are for it, too.
+    readable_by: Callable[[str | None], dict[str, str]] = lambda origin: {}
 
     @property
     def limits(self) -> ConnectionLimits:
@@ -338,11 +340,15 @@ class HttpProtocol(HttpToolsProtocol):
             self._leave()
             transport.abort()
             return
-        transport.write(answer(error, self.server_state.default_headers))
+        transport.write(answer(error, [*self.server_state.default_headers, *self._readable()]))
         if self.is_scarce:  # its descriptor is wanted at once
             transport.close()
             return
         RefusedConnection(transport, connections, self._leave)
+
+    def _readable(self) -> list[tuple[bytes, bytes]]:
+        origin = next((value.decode("latin-1") for name, value in self.headers or () if name == b"origin"), None)
+        return [(name.encode(), value.encode("latin-1")) for name, value in self.policy.readable_by(origin).items()]
 
     def _tell_application(self) -> None:
         """The client has left. uvicorn tells only the latest request, which may not have begun."""

@@ -98,7 +98,7 @@ async def test_levers_of_the_engine_win(engine: ScriptedEngine, asking: Asking) 
 
 async def test_a_lever_that_is_no_number_is_a_bad_request(asking: Asking) -> None:
     with pytest.raises(BadRequest):
-        asking.engine.admit(await asking.prompt("[tokens=many]"), Params())
+        await asking.engine.admit(await asking.prompt("[tokens=many]"), Params())
 
 
 async def test_levers_in_earlier_messages_are_ignored(engine: ScriptedEngine) -> None:

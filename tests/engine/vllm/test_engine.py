@@ -52,7 +52,7 @@ STORY = "Tell me a story about a fox."
 async def answer(asking: Asking, sink: ChunkSink, tokens: int = 60, **changes: Any) -> list[Chunk]:
     """The chunks that the iterator yields; the rest went to the sink."""
     prompt = await asking.prompt(STORY)
-    params = asking.engine.admit(prompt, greedy(tokens, **changes))
+    params = await asking.engine.admit(prompt, greedy(tokens, **changes))
     return [chunk async for chunk in asking.engine.generate(asking.id(), prompt, params, Said(), sink)]
 
 
@@ -134,7 +134,7 @@ async def test_renders_the_same_ids_from_parameters_that_were_kept(engine: VllmE
     assert engine.model.renders_alike
     params = Params(max_tokens=5, temperature=0.5, stop=("x",))
     prompt = await engine.render(user("Hello there."), params, "salt")
-    kept = msgspec.msgpack.decode(msgspec.msgpack.encode(engine.admit(prompt, params)), type=Params)
+    kept = msgspec.msgpack.decode(msgspec.msgpack.encode(await engine.admit(prompt, params)), type=Params)
     assert await engine.render(user("Hello there."), kept, "salt") == prompt
 
 
@@ -146,7 +146,7 @@ async def test_pictures_are_a_bad_request(engine: VllmEngine) -> None:
 async def test_a_forced_call_without_a_parser_is_unsupported(engine: VllmEngine, asking: Asking) -> None:
     params = Params(tools=({"type": "function", "name": "look"},), tool_choice="required")
     with pytest.raises(BadParameter) as caught:
-        engine.admit(await asking.prompt(), params)
+        await engine.admit(await asking.prompt(), params)
     assert caught.value.unsupported
 
 
@@ -164,7 +164,7 @@ async def test_characters_across_the_cut(engine: VllmEngine, asking: Asking) -> 
 async def test_the_loop_turns_while_a_schema_is_checked(engine: VllmEngine, asking: Asking) -> None:
     prompt, start = await asking.prompt(), time.perf_counter()
     with pytest.raises(BadParameter):
-        engine.admit(prompt, Params(tools=({"type": "web_search"},)))
+        await engine.admit(prompt, Params(tools=({"type": "web_search"},)))
     assert time.perf_counter() - start < 0.1
 
 

@@ -1,5 +1,6 @@
 """What a browser lets the pages of ALLOWED_ORIGINS read and send."""
 
+import asyncio
 from typing import Any
 
 import httpx2
@@ -115,6 +116,19 @@ async def test_errors_can_be_read(nodes: Nodes, monkeypatch: pytest.MonkeyPatch)
         assert answers[-1].headers["retry-after"]
         exposed = answers[-1].headers["access-control-expose-headers"].split(", ")
         assert {"retry-after", "x-request-id"} <= set(exposed)
+
+
+@pytest.mark.parametrize(("head", "status"), [(b"X: " + b"x" * 1_000_000, 431), (b"Content-Length: x", 400)])
+async def test_errors_that_no_application_sees_can_be_read(nodes: Nodes, head: bytes, status: int) -> None:
+    async with nodes(allowed_origins=APP) as served:
+        for origin in (APP, "https://evil.tld"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            begin = b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: " + origin.encode() + b"\r\n"
+            writer.write(begin + head + b"\r\n\r\n")
+            answer = await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+            assert int(answer.split()[1]) == status
+            assert (b"access-control-allow-origin: " + origin.encode() in answer) is (origin == APP)
 
 
 async def test_a_stream_can_be_read(nodes: Nodes) -> None:
