@@ -37,6 +37,10 @@ MODEL = "engine/vllm/model.py"
 LAUNCH = "engine/vllm/launch.py"
 RENDERING = "engine/vllm/rendering.py"
 SAMPLING = "engine/vllm/sampling.py"
+STRUCTURE = "engine/vllm/structure.py"
+BACKEND = "engine/vllm/backend.py"
+GRAMMARS = "engine/vllm/grammars.py"
+TRYOUT = "engine/vllm/tryout.py"
 
 
 def parts(used_in: str, owner: str, names: str) -> list[Part]:
@@ -105,16 +109,26 @@ VLLM: list[Part] = [
     *parts(MODEL, "vllm.v1.engine.core_client:AsyncMPClient", "is_sleeping_async"),
     *parts(MODEL, "vllm.v1.engine.output_processor:OutputProcessor", "propagate_error"),
     *parts(
-        MODEL,
+        STRUCTURE,
         "vllm.entrypoints.openai.responses.protocol:ResponsesRequest",
         "skip_special_tokens extract_structured_outputs",
+    ),
+    *parts(STRUCTURE, "vllm.sampling_params:StructuredOutputsParams", "_backend json structural_tag grammar"),
+    *parts(BACKEND, "vllm.tool_parsers.structural_tag_registry", "get_model_structural_tag"),
+    *parts(BACKEND, "vllm.v1.structured_output.backend_guidance:GuidanceBackend", "is_tokenizer_supported"),
+    *parts(BACKEND, "vllm.tool_parsers.hermes_tool_parser:Hermes2ProToolParser", "structural_tag_model"),
+    *parts(GRAMMARS, "vllm.v1.structured_output.backend_guidance", "serialize_guidance_grammar"),
+    *parts(GRAMMARS, "vllm.v1.structured_output.request", "get_structured_output_key"),
+    *parts(GRAMMARS, "vllm.config:StructuredOutputsConfig", "disable_any_whitespace disable_additional_properties"),
+    *parts(
+        TRYOUT, "llguidance:LLMatcher", "validate_grammar_with_warnings compute_bitmask compute_ff_tokens get_error"
     ),
     *parts(LAUNCH, "vllm.v1.engine.core_client:AsyncMPClient", "resources"),
     *parts(LAUNCH, "vllm.v1.engine.core_client:BackgroundResources", "engine_manager"),
     *parts(LAUNCH, "vllm.v1.engine.utils:CoreEngineProcManager", "processes"),
     *parts(LAUNCH, "vllm.config:CacheConfig", "kv_cache_memory_bytes block_size"),
     *parts(LAUNCH, "vllm.config:ParallelConfig", "distributed_executor_backend world_size"),
-    *parts(LAUNCH, "vllm.config:StructuredOutputsConfig", "disable_any_whitespace"),
+    *parts(LAUNCH, "vllm.config:StructuredOutputsConfig", "disable_any_whitespace backend"),
     *parts(LAUNCH, "vllm.envs", "VLLM_WORKER_MULTIPROC_METHOD"),
     *parts(PROCESS, "vllm.envs", "VLLM_RPC_BASE_PATH"),
 ]

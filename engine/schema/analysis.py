@@ -6,8 +6,8 @@ from typing import Any
 
 from engine.base import BadParameter
 from engine.schema.errors import under
+from engine.schema.limits import MAX_ALTERNATIVES, MAX_CROSSED, MAX_MEMBERS
 
-MAX_BRANCHES = 500  # that hold in one place, those of an allOf multiplied
 PREFIX = "#/$defs/"
 
 Definitions = Mapping[str, Any]  # by name; the schema itself is called ""
@@ -123,13 +123,20 @@ def _ends_as_array(schema: dict[str, Any], ending: Mapping[str, int]) -> bool:
 def check_branches(definitions: Definitions, paths: Mapping[str, str]) -> None:
     """Refuse what multiplies: alternatives of several schemas for one place, and one property described twice."""
     known: dict[str, float] = {}
+    members: dict[str, float] = {}
+    crossed = 0.0
     for name in _inner_first(definitions):
         for schema in _every_schema(definitions[name]):
-            if _branches(schema, known) > MAX_BRANCHES:
-                raise BadParameter(paths[name], f"combines to more than {MAX_BRANCHES} alternatives")
+            count = _branches(schema, known)
+            crossed += count if _multiplies(schema, known) else 0
+            if crossed > MAX_CROSSED or count > MAX_ALTERNATIVES:
+                raise BadParameter(paths[name], f"combines to more than {MAX_CROSSED} alternatives")
             if _is_tangled(schema, definitions):
                 raise BadParameter(paths[name], "describes a property that is not simple in two schemas for one place")
         known[name] = _branches(definitions[name], known)
+        members[name] = _members(definitions[name], members)
+        if members[name] > MAX_MEMBERS + MAX_ALTERNATIVES:
+            raise BadParameter(paths[name], f"combines more than {MAX_MEMBERS} schemas")
 
 
 def _inner_first(definitions: Definitions) -> list[str]:
@@ -166,6 +173,21 @@ def _branches(schema: Any, known: Mapping[str, float]) -> float:
     if "anyOf" in schema:
         count *= sum(_branches(part, known) for part in schema["anyOf"])
     return count
+
+
+def _members(schema: Any, known: Mapping[str, float]) -> float:
+    """How many schemas a library meets in this place, each as often as it is named."""
+    if not isinstance(schema, dict):
+        return 1
+    inner = sum(_members(part, known) for part in (*schema.get("allOf", ()), *schema.get("anyOf", ())))
+    return 1 + inner + (known.get(schema["$ref"].removeprefix(PREFIX), 1.0) if "$ref" in schema else 0)
+
+
+def _multiplies(schema: dict[str, Any], known: Mapping[str, float]) -> bool:
+    """Whether alternatives of several schemas meet in this place."""
+    factors = [_branches(part, known) for part in schema.get("allOf", ())]
+    factors += [sum(_branches(part, known) for part in schema["anyOf"])] if "anyOf" in schema else []
+    return sum(factor > 1 for factor in factors) > 1
 
 
 def _is_tangled(schema: dict[str, Any], definitions: Definitions) -> bool:

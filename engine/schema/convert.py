@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 from engine.schema import keywords
 from engine.schema.analysis import check_branches, check_ends, check_loops
 from engine.schema.errors import under, unenforceable, wrong
-from engine.schema.limits import MAX_ALTERNATIVES, MAX_BYTES, MAX_DEPTH, MAX_ITEMS, MAX_OPTIONAL, MAX_PROPERTIES
+from engine.schema.limits import (
+    MAX_ALTERNATIVES,
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_ITEMS,
+    MAX_MULTIPLE,
+    MAX_NESTING,
+    MAX_OPTIONAL,
+    MAX_PROPERTIES,
+)
 from engine.schema.overlap import exclude_each_other
 from engine.schema.references import References
 
@@ -45,7 +54,10 @@ def convert(schema: Any, path: str, *, prefix: str = "d") -> Converted:
         raise wrong(path, f"is not JSON: {error}") from error
     if size > MAX_BYTES:
         raise wrong(path, f"has {size} bytes, and may have {MAX_BYTES}")
-    return _Converter(schema, path, prefix).convert()
+    try:
+        return _Converter(schema, path, prefix).convert()
+    except RecursionError as error:
+        raise wrong(path, "is nested too deeply") from error
 
 
 class _Converter:
@@ -58,6 +70,9 @@ class _Converter:
         self._references = References(schema, path)
         self._properties = 0
         self._items = 0
+        self._multiples = 0
+        self._nesting = 0  # depth of the definitions that are done
+        self._depth = 0  # of the one at work
         self._names: dict[tuple[str, bool], str] = {}  # of definitions, by what they were and whether they are open
         self._waiting: list[tuple[str, bool]] = []
         self._definitions: dict[str, Any] = {}
@@ -73,6 +88,11 @@ class _Converter:
             pointer, is_open = self._waiting.pop()
             name = self._names[pointer, is_open]
             target, self._paths[name] = self._references.find(pointer, self._path)
+            self._nesting, self._depth = self._nesting + self._depth + 1, 0
+            if self._nesting > MAX_NESTING:
+                raise wrong(
+                    self._paths[name], f"the schema's definitions are more than {MAX_NESTING} schemas deep together"
+                )
             self._definitions[name] = self._node(target, self._paths[name], 0, open=is_open)
         definitions = {"": root, **self._definitions}
         check_loops(definitions, self._paths)
@@ -89,9 +109,16 @@ class _Converter:
             raise wrong(path, "must be an object or a boolean")
         if depth > MAX_DEPTH:
             raise wrong(path, f"is more than {MAX_DEPTH} schemas deep")
+        self._depth = max(self._depth, depth)
         schema = keywords.modern(schema, path)
         keywords.check_known(schema, path)
         made = keywords.scalars(schema, path)
+        self._multiples += keywords.digits(made.get("multipleOf", 0))
+        if self._multiples > MAX_MULTIPLE:
+            raise wrong(
+                under(path, "multipleOf"),
+                f"may be at most {MAX_MULTIPLE}, added up over the schema without decimal points",
+            )
         whole = not open and _is_combined(schema)
         inside = open or whole
         made |= self._object(schema, path, depth)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.schema.errors import under, unenforceable, wrong
-from engine.schema.limits import MAX_LENGTH, MAX_MULTIPLE, MAX_NUMBER
+from engine.schema.limits import MAX_LENGTH, MAX_NUMBER
 from engine.schema.pattern import PatternError, check_pattern
 
 TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
@@ -103,6 +103,8 @@ def scalars(schema: dict[str, Any], path: str) -> dict[str, Any]:
     made |= _format(schema, path)
     if made.get("type") == "integer":
         _round_bounds(made)
+    if "minimum" in made and "maximum" in made and made["minimum"] > made["maximum"]:
+        raise wrong(under(path, "minimum"), "is more than 'maximum'")
     return made
 
 
@@ -202,10 +204,12 @@ def _multiple(given: Any, path: str) -> int | float:
     value = _bound(given, path)
     if value <= 0:
         raise wrong(path, "must be more than 0")
-    digits = repr(value).replace(".", "").lstrip("0")
-    if int(digits) > MAX_MULTIPLE:
-        raise wrong(path, f"may be at most {MAX_MULTIPLE}, counted in its last decimal place")
     return value
+
+
+def digits(value: float) -> int:
+    """A number without its decimal point."""
+    return int(repr(value).replace(".", ""))
 
 
 def _format(schema: dict[str, Any], path: str) -> dict[str, str]:

@@ -1,11 +1,15 @@
 """Tries grammars out before the engine gets them, away from the event loop."""
 
-import asyncio
 import json
-from concurrent.futures import ThreadPoolExecutor
+import os
+import selectors
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-import llguidance
 import llguidance.hf
 from vllm.exceptions import VLLMValidationError
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
@@ -14,20 +18,21 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.structured_output.backend_guidance import serialize_guidance_grammar
 from vllm.v1.structured_output.request import get_structured_output_key
 
+from engine.vllm.tryout import TOO_COMPLEX, sentence
+
 GUIDANCE = "guidance"
-TOO_COMPLEX = "is too complex to follow"
-_LIMITS = ("fuel", "too many", "too large", "too complex", "exceeded", "panic", "items; max", "limit")
+ROOT = Path(__file__).parents[2]
 
 
 class Grammars:
-    """What the engine's one grammar library makes of a grammar; see `launch` for which one it is."""
+    """What the engine's one grammar library makes of a grammar; see `engine.vllm.backend` for which one it is."""
 
-    def __init__(self, llm: AsyncLLM) -> None:
+    def __init__(self, llm: AsyncLLM, *, patience: float) -> None:
         self._llm = llm
         self._config = llm.vllm_config.structured_outputs_config
         self.backend: str = self._config.backend
-        self._tokenizer: Any = _llguidance_tokenizer(llm) if self.backend == GUIDANCE else None
-        self.special = self._special_tokens()
+        self.special = _special_tokens(llm) if self.backend == GUIDANCE else {}
+        self._tryout = TryOutProcess(patience=patience)
 
     @property
     def flexible_whitespace(self) -> bool:
@@ -35,7 +40,10 @@ class Grammars:
         return not self._config.disable_any_whitespace
 
     def refusal(self, outputs: StructuredOutputsParams) -> str | None:
-        """Why this grammar cannot be followed; None for one that can. Compiles it, which may take long: blocks."""
+        """Why this grammar cannot be followed; None for one that can. Blocks while it is compiled.
+
+        Called from one thread at a time.
+        """
         if self.backend != GUIDANCE:
             return self._refusal_of_vllm(outputs)
         try:
@@ -44,27 +52,17 @@ class Grammars:
                 self._config.disable_any_whitespace,
                 self._config.disable_additional_properties,
             )
-            return self._refusal_of_llguidance(grammar)
         except (ValueError, KeyError, TypeError) as error:
-            return _sentence(str(error))
+            return sentence(str(error))
+        return self._tryout.refusal(grammar)
 
     def refusal_of_schema(self, schema: dict[str, Any]) -> str | None:
         """The same for an answer in JSON."""
         return self.refusal(StructuredOutputsParams(json=json.dumps(schema)))
 
-    def _refusal_of_llguidance(self, grammar: str) -> str | None:
-        """Compile it and take the first steps: what is too much shows at the first choice between properties."""
-        _, messages = llguidance.LLMatcher.validate_grammar_with_warnings(grammar, self._tokenizer)
-        if messages:
-            return _sentence(messages[0])
-        matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
-        for _ in range(2):
-            if not matcher.is_error():
-                matcher.compute_bitmask()
-            if matcher.is_error():
-                return _sentence(matcher.get_error())
-            matcher.consume_tokens(matcher.compute_ff_tokens())
-        return None
+    def close(self) -> None:
+        """End the process that compiles."""
+        self._tryout.close()
 
     def _refusal_of_vllm(self, outputs: StructuredOutputsParams) -> str | None:
         try:
@@ -72,45 +70,71 @@ class Grammars:
                 self._llm.model_config, None, self._config, self._llm.get_tokenizer()
             )
         except (VLLMValidationError, ValueError) as error:
-            return _sentence(str(error))
+            return sentence(str(error))
         return None
 
-    def _special_tokens(self) -> dict[str, int]:
-        """Tokens that no text of an answer stands for, by how they are written."""
-        if self._tokenizer is None:
-            return {}
-        added = self._llm.get_tokenizer().get_added_vocab()
-        return {text: id for text, id in added.items() if text and self._tokenizer.is_special_token(id)}
 
-
-class TryOuts:
-    """Runs what compiles grammars in a few threads of its own. One that takes too long has its thread until it ends."""
+class TryOutProcess:
+    """One process that compiles a grammar at a time; it is started when it is needed, and again after its end."""
 
     def __init__(self, *, patience: float) -> None:
-        self._patience = patience  # seconds from the call to the answer
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="grammar")
+        self._patience = patience  # seconds for one grammar, on a machine that is busy
+        self._process: subprocess.Popen[bytes] | None = None
 
-    async def run(self, work: Any, *arguments: Any) -> Any:
-        """Raises TimeoutError; the work itself goes on then, and its result is lost."""
-        loop = asyncio.get_running_loop()
-        return await asyncio.wait_for(loop.run_in_executor(self._threads, work, *arguments), self._patience)
+    def refusal(self, grammar: str) -> str | None:
+        """As `engine.vllm.tryout` says; a grammar that ends the process is too complex."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = self._start()
+        try:
+            answer = self._ask(self._process, json.dumps(grammar).encode() + b"\n")
+        except OSError:
+            answer = b""
+        if not answer.endswith(b"\n"):
+            self.close()
+            return TOO_COMPLEX
+        refusal: str | None = json.loads(answer)
+        return refusal
 
     def close(self) -> None:
-        """Wait for nothing."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Kill the process. A grammar that it was at is refused."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with suppress(OSError):
+                    pipe and pipe.close()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "engine.vllm.tryout"]
+        paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environ = os.environ | {"PYTHONPATH": paths, "LLGUIDANCE_LOG_LEVEL": "0"}
+        pipe, null = subprocess.PIPE, subprocess.DEVNULL
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null, env=environ)
+
+    def _ask(self, process: subprocess.Popen[bytes], line: bytes) -> bytes:
+        """The answer, or what there is of it when the process ends or the time is over."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(line)
+        process.stdin.flush()
+        answer, until = b"", time.monotonic() + self._patience
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while not answer.endswith(b"\n") and (left := until - time.monotonic()) > 0:
+                if selector.select(left):
+                    read = os.read(process.stdout.fileno(), 1 << 16)
+                    if not read:
+                        break
+                    answer += read
+        return answer
 
 
-def _llguidance_tokenizer(llm: AsyncLLM) -> Any:
+def _special_tokens(llm: AsyncLLM) -> dict[str, int]:
+    """Tokens that no text of an answer stands for, by how they are written."""
     tokenizer = llm.get_tokenizer()
     if is_mistral_tokenizer(tokenizer):
-        return tokenizer.llg_tokenizer
-    return llguidance.hf.from_tokenizer(tokenizer, max(llm.model_config.get_vocab_size(), len(tokenizer)))
-
-
-def _sentence(message: str) -> str:
-    """What a client can use of a library's message: no dumps of its state, no limits that only it knows."""
-    message = message.partition("<state>")[0].partition("<backtrace>")[0].partition(" (parameter=")[0].strip()
-    if any(limit in message for limit in _LIMITS):
-        return TOO_COMPLEX
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return (lines[-1] if lines else "cannot be followed")[:300].removeprefix("error: ")
+        known = tokenizer.llg_tokenizer
+    else:
+        known = llguidance.hf.from_tokenizer(tokenizer, max(llm.model_config.get_vocab_size(), len(tokenizer)))
+    return {text: id for text, id in tokenizer.get_added_vocab().items() if text and known.is_special_token(id)}

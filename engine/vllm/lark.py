@@ -18,10 +18,13 @@ class Untranslatable(Exception):  # noqa: N818
 
 
 class LarkGrammar:
-    """Builds one grammar. `special` are tokens that no text stands for, by their text."""
+    """Builds one grammar. `special` are tokens that no text stands for, by their text; `as_text` says them as text,
+    for a trial without the model's tokens.
+    """
 
-    def __init__(self, special: Mapping[str, int], *, flexible_whitespace: bool) -> None:
+    def __init__(self, special: Mapping[str, int], *, flexible_whitespace: bool, as_text: bool = False) -> None:
         self._special = special
+        self._as_text = as_text
         self._splitter = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or r"(?!)")
         self._options = {"x-guidance": {"whitespace_flexible": flexible_whitespace}}
         self._rules: list[str] = []
@@ -95,9 +98,9 @@ class LarkGrammar:
                 rests.append(self._named(f"{self._literal(tag['begin'][len(trigger) :])} {self._tag_rest(tag)}"))
         if not rests:
             raise Untranslatable("a trigger without a tag")
-        if trigger in self._special:
+        if trigger in self._special and not self._as_text:
             return self._named(f"{ANY_TEXT} {self._token(trigger)} ( {' | '.join(rests)} )")
-        if self._splitter.search(trigger):
+        if self._splitter.search(trigger) and not self._as_text:
             raise Untranslatable("a trigger of several special tokens")
         begin = self._named(f"{ANY_TEXT} {json.dumps(trigger, ensure_ascii=False)}", "[lazy]")
         return self._named(f"{begin} ( {' | '.join(rests)} )")
@@ -125,8 +128,10 @@ class LarkGrammar:
         if isinstance(token, str):
             if token not in self._special:
                 raise Untranslatable(f"no token is {token!r}")
+            if self._as_text:
+                return _quoted(token)
             token = self._special[token]
-        return f"<[{token}]>"
+        return _quoted("token") if self._as_text else f"<[{token}]>"
 
 
 def _quoted(text: str) -> str:

@@ -41,7 +41,7 @@ class LoadedModel:
         self._merges = MergeTimer()
         self._sampling = Sampling(llm)
         self._parsers = OutputParsers(llm, args.reasoning_parser, args.tool_call_parser)
-        self._structures = Structures(Grammars(llm), self._parsers)
+        self._structures = Structures(Grammars(llm, patience=patience), self._parsers)
         self._renderer = ChatRenderer(llm, args.chat_template, args.chat_template_content_format)
         self.model = Model(
             name=name,
