@@ -26,13 +26,13 @@ AT_ONCE = 100  # handshakes under way while sockets are opened for later
 BUSY = 32  # questions under way while answers are made that will be resumed
 WARM = 10  # memory is first looked at when this part of the sockets is open
 QUIET = 3.0  # seconds for a node to settle before its memory is looked at
-PATIENCE = 120.0  # seconds
+TIMEOUT = 120.0  # seconds
 ENDS = {b"response.completed", b"response.incomplete", b"response.failed", b"error"}
 HEADERS = {"authorization": f"Bearer {KEY}"}
 
 
 class Node(msgspec.Struct, frozen=True):
-    """What is measured."""
+    """The node that is measured."""
 
     url: str  # of its socket
     pid: int
@@ -80,7 +80,7 @@ async def open_all(url: str, count: int, sockets: list[Wire]) -> float:
     async def one_after_the_other() -> None:
         for _ in left:
             wire = Wire(_ignore)
-            await wire.open(url, HEADERS, PATIENCE)
+            await wire.open(url, HEADERS, TIMEOUT)
             sockets.append(wire)
 
     await asyncio.gather(*(one_after_the_other() for _ in range(AT_ONCE)))
@@ -110,9 +110,9 @@ class Resuming:
         wire = Wire(self._text)
         self.began = perf_counter()
         try:
-            await wire.open(f"{url}?resume={self.asked.id}&starting_after={self.after}", HEADERS, PATIENCE)
+            await wire.open(f"{url}?resume={self.asked.id}&starting_after={self.after}", HEADERS, TIMEOUT)
             wire.over.add_done_callback(self._over)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await asyncio.wait({self._done})
             wire.abort()
         except (OSError, TimeoutError) as error:
@@ -149,18 +149,18 @@ def number(payload: bytes) -> int:
 async def storm(node: Node, clients: int, turns: int, tokens: int, seed: int = 0) -> str:
     """Everybody comes back at once, each somewhere in the middle of an answer."""
     asked = await ask(node.url, turns, tokens)
-    chance = random.Random(seed)
-    crowd = [Resuming(each, chance.randrange(each.top)) for each in chance.choices(asked, k=clients)]
+    rng = random.Random(seed)
+    crowd = [Resuming(each, rng.randrange(each.top)) for each in rng.choices(asked, k=clients)]
     await asyncio.gather(*(client.run(node.url) for client in crowd))
-    return told(crowd, turns)
+    return storm_summary(crowd, turns)
 
 
 async def ask(url: str, turns: int, tokens: int) -> list[Asked]:
     """Let a node answer so many questions; what came of them. Raises OSError, TimeoutError."""
-    room = asyncio.Semaphore(BUSY)
+    limit = asyncio.Semaphore(BUSY)
 
     async def one(index: int) -> Asked:
-        async with room:
+        async with limit:
             return await _one(url, f"{index} [tokens={tokens}]")
 
     return await asyncio.gather(*map(one, range(turns)))
@@ -174,16 +174,16 @@ async def _one(url: str, text: str) -> Asked:
             done.set_result(payload)
 
     wire = Wire(on_text)
-    await wire.open(url, HEADERS, PATIENCE)
+    await wire.open(url, HEADERS, TIMEOUT)
     wire.send(msgspec.json.encode({"type": "response.create", "input": text}))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         last = msgspec.json.decode(await done)
     wire.abort()
     return Asked(last["response"]["id"], last["sequence_number"])
 
 
-def told(crowd: Sequence[Resuming], turns: int) -> str:
-    """The storm in one line."""
+def storm_summary(crowd: Sequence[Resuming], turns: int) -> str:
+    """A summary of the reconnects in one line."""
     good = [client for client in crowd if client.error is None]
     began = min(client.began for client in crowd)
     firsts = [client.first - began for client in good]
@@ -215,7 +215,7 @@ def a_node(*flags: str) -> Iterator[Node]:
 
 @contextlib.asynccontextmanager
 async def closing(sockets: list[Wire]) -> AsyncIterator[None]:
-    """Cut them all in the end."""
+    """Abort all sockets when the block ends."""
     try:
         yield
     finally:

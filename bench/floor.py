@@ -25,7 +25,7 @@ from bench.load.metrics import Rules, summary
 from bench.load.plan import Ask, Shape, sessions
 from bench.load.sample import Sample
 from bench.pin import pin_family
-from bench.processes import look, per_token
+from bench.processes import per_token, usage
 
 FEW = 24  # answers of the phase with one stream
 WARM = 2  # answers per stream that are not counted
@@ -80,15 +80,15 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 
 async def measure(given: argparse.Namespace, asked: Sequence[tuple[Ask, list[int]]]) -> dict[str, Any]:
-    """Many streams, then one."""
+    """Measure with many streams, then with one."""
     llm = AsyncLLM.from_engine_args(engine(given))
     try:
         pin_family(os.getpid(), given.engine_core, given.server_core)
         floor = Floor(llm, iter(asked))
         await floor.answers(given.streams, WARM * given.streams)
-        before, began = look([os.getpid()]), time.perf_counter()
+        before, began = usage([os.getpid()]), time.perf_counter()
         loaded = summary(await floor.answers(given.streams, given.requests), began, Rules())
-        loaded |= per_token(before, look([os.getpid()]), loaded["total_output_tokens"])
+        loaded |= per_token(before, usage([os.getpid()]), loaded["total_output_tokens"])
         began = time.perf_counter()
         return {"loaded": loaded, "single": summary(await floor.answers(1, FEW), began, Rules())}
     finally:

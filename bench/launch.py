@@ -52,7 +52,7 @@ class Running:
         return time.monotonic() - began
 
     def tail(self) -> str:
-        """Its last lines."""
+        """The last 2,000 characters of its output."""
         return self.output.read_text(errors="replace")[-2000:]
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""What processes cost, from the operating system's table (proc(5)): CPU seconds and memory of a server's family."""
+"""CPU and memory of processes, from proc(5): those of a server, its children and its engine."""
 
 import os
 import re
@@ -14,7 +14,7 @@ STORE = r"redis-server|valkey-server"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One process."""
+    """One process of the table, its children not included."""
 
     pid: int
     parent: int
@@ -24,7 +24,7 @@ class Entry(msgspec.Struct, frozen=True):
     command: str
 
 
-class Split(msgspec.Struct, frozen=True):
+class ResourceUsage(msgspec.Struct, frozen=True):
     """Sums over a family: what serves, the store among it, and the engine apart."""
 
     serving_cpu: float = 0.0  # seconds, the store's included
@@ -41,7 +41,7 @@ def table() -> dict[int, Entry]:
 
 
 def entry(pid: int) -> Entry | None:
-    """One of them, or None where it is gone."""
+    """The entry of one process, or None where it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -66,13 +66,13 @@ def family(roots: Iterable[int], entries: Mapping[int, Entry]) -> set[int]:
     return found
 
 
-def split(entries: Iterable[Entry], engine: str = ENGINE, engine_pids: Iterable[int] = ()) -> Split:
+def split(entries: Iterable[Entry], engine: str = ENGINE, engine_pids: Iterable[int] = ()) -> ResourceUsage:
     """Sum them up by what they are; `engine` is a pattern of command lines."""
     own = set(engine_pids)
     every = list(entries)
     engines = [each for each in every if each.pid in own or re.search(engine, each.command)]
     serving = [each for each in every if each not in engines]
-    return Split(
+    return ResourceUsage(
         serving_cpu=sum(each.cpu for each in serving),
         store_cpu=sum(each.cpu for each in serving if re.search(STORE, each.command)),
         engine_cpu=sum(each.cpu for each in engines),
@@ -81,14 +81,14 @@ def split(entries: Iterable[Entry], engine: str = ENGINE, engine_pids: Iterable[
     )
 
 
-def look(roots: Iterable[int], engine: str = ENGINE, engine_pids: Iterable[int] = ()) -> Split:
-    """What a server's family has used up to now."""
+def usage(roots: Iterable[int], engine: str = ENGINE, engine_pids: Iterable[int] = ()) -> ResourceUsage:
+    """CPU and memory that these processes and their descendants have used up to now."""
     entries = table()
     return split([entries[pid] for pid in family(roots, entries)], engine, engine_pids)
 
 
-def per_token(before: Split, after: Split, tokens: int) -> dict[str, float | int]:
-    """CPU between two looks over the tokens made in between, in microseconds."""
+def per_token(before: ResourceUsage, after: ResourceUsage, tokens: int) -> dict[str, float | int]:
+    """CPU between two readings, divided by the tokens generated in between, in microseconds."""
     each = 1e6 / tokens if tokens else 0.0
     return {
         "server_cpu_us_per_token": (after.serving_cpu - before.serving_cpu) * each,

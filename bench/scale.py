@@ -27,16 +27,16 @@ import msgspec
 import uvloop
 
 from bench.launch import POLL, NotReady, Running, free_port, python, scratch, started
-from bench.load.crew import Progress, Run
 from bench.load.lengths import Length
 from bench.load.measure import measure
 from bench.load.metrics import percentile
+from bench.load.observer import TurnFailed, TurnObserver
 from bench.load.options import Options
 from bench.load.sample import Sample
 from bench.load.sockets import Lane, open_lanes
-from bench.load.watch import Failed, Watch
+from bench.load.workers import Progress, Run
 from bench.pin import pin, pinned
-from bench.processes import look, per_token
+from bench.processes import per_token, usage
 
 PIECE = re.compile(r" ?[bdfgklmnprstvz][aeiou]|\n|[^\x00-\x7f]")  # what the scripted engine says
 CHARACTER = 4  # tokens of the longest one
@@ -80,7 +80,7 @@ def delays(sample: Sample, texts: Sequence[str], rate: float) -> Delays:
     return Delays(late, [each - least for each in late])
 
 
-class Crowd:
+class StreamLoad:
     """Streams that ask again as soon as they are answered."""
 
     def __init__(self, rate: float, tokens: int, settle: float = SETTLE) -> None:
@@ -105,46 +105,46 @@ class Crowd:
 
     async def _turn(self, lane: Lane, text: str) -> None:
         now = perf_counter()
-        watch = Watch(Sample(now, now, []))
+        observer = TurnObserver(Sample(now, now, []))
         body = {"type": "response.create", "input": text, "store": False}
         try:
             async with asyncio.timeout(self.tokens / self.rate + 60):
-                await lane.ask(body | {"max_output_tokens": self.tokens, "ignore_eos": True}, watch)
-            self._keep(watch)
-        except (Failed, TimeoutError, ValueError) as error:
+                await lane.ask(body | {"max_output_tokens": self.tokens, "ignore_eos": True}, observer)
+            self._keep(observer)
+        except (TurnFailed, TimeoutError, ValueError) as error:
             lane.close()
             self.errors.append(str(error) or type(error).__name__)
 
-    def _keep(self, watch: Watch) -> None:
-        if watch.sample.error is not None:
-            raise Failed(watch.sample.error)
-        found = delays(watch.sample, watch.texts, self.rate)
+    def _keep(self, observer: TurnObserver) -> None:
+        if observer.sample.error is not None:
+            raise TurnFailed(observer.sample.error)
+        found = delays(observer.sample, observer.texts, self.rate)
         self.seen.asked += found.asked
         self.seen.best += found.best
-        self.count += watch.sample.output_tokens
+        self.count += observer.sample.output_tokens
 
 
 async def streams(url: str, pid: int, count: int, given: argparse.Namespace) -> str:
     """One line about so many streams."""
     lanes = [lane for _ in range(count) for lane in await open_lanes(f"{url}/v1/responses", 1, {})]
-    crowd = Crowd(given.rate, given.tokens, given.settle)
-    before = look([pid])
-    await crowd.run(lanes, given.seconds)
-    costs = per_token(before, look([pid]), crowd.count)
+    load = StreamLoad(given.rate, given.tokens, given.settle)
+    before = usage([pid])
+    await load.run(lanes, given.seconds)
+    costs = per_token(before, usage([pid]), load.count)
     for lane in lanes:
         lane.close()
-    return line(count, crowd, costs["server_cpu_us_per_token"])
+    return line(count, load, costs["server_cpu_us_per_token"])
 
 
-def line(count: int, crowd: Crowd, cost: float) -> str:
-    """What was seen."""
-    asked = [each * 1000 for each in crowd.seen.asked]
-    best = [each * 1000 for each in crowd.seen.best]
+def line(count: int, load: StreamLoad, cost: float) -> str:
+    """The summary line of a `streams` run."""
+    asked = [each * 1000 for each in load.seen.asked]
+    best = [each * 1000 for each in load.seen.best]
     late = percentile(asked, 99)
-    word = "within" if late <= BOUND and not crowd.errors else "ABOVE"
-    wrong = f", {len(crowd.errors)} failed ({crowd.errors[0]})" if crowd.errors else ""
+    word = "within" if late <= BOUND and not load.errors else "ABOVE"
+    wrong = f", {len(load.errors)} failed ({load.errors[0]})" if load.errors else ""
     return (
-        f"{count} streams, {crowd.count} tokens: added delay p50 {percentile(asked, 50):.1f} p99 {late:.1f} max "
+        f"{count} streams, {load.count} tokens: added delay p50 {percentile(asked, 50):.1f} p99 {late:.1f} max "
         f"{max(asked, default=0):.1f} ms ({word} {BOUND:g} ms), against the answer's best token p99 "
         f"{percentile(best, 99):.1f} ms, server {cost:.1f} us/token{wrong}"
     )
@@ -187,7 +187,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def nodes(count: int, given: argparse.Namespace, flags: Sequence[str]) -> list[Part]:
-    """What so many nodes do together, each on a core of its own where cores are named. Raises Failed."""
+    """What so many nodes do together, each on a core of its own where cores are named. Raises TurnFailed."""
     with scratch() as folder, contextlib.ExitStack() as stack:
         address, store = stack.enter_context(redis(folder))
         paced = ["--scripted-rate", f"{given.rate:g}", "--scripted-slots", str(given.slots)]
@@ -207,29 +207,29 @@ async def _at_once(loads: Sequence[Options]) -> list[tuple[dict[str, Any], Run]]
 
 
 def part(result: Mapping[str, Any], run: Run, given: argparse.Namespace) -> Part:
-    """What a run says of its node. Raises Failed where an answer did: a node that refuses is quick.
+    """What a run says of its node. Raises TurnFailed where an answer did: a node that refuses is quick.
 
     With slots only the time counts in which turns were sent, since an engine runs empty in the rest.
     """
     errors = [sample.error for sample in run.samples if sample.error is not None]
     if errors:
-        raise Failed(errors[0])
+        raise TurnFailed(errors[0])
     speed = float(result["output_throughput"])
     if given.slots:
-        speed = said(run.samples, run.began + given.seconds) / given.seconds
+        speed = tokens_by(run.samples, run.began + given.seconds) / given.seconds
     each = speed / 1e6
     store = result["store_cpu_us_per_token"] * each
     client = result["client_cpu_share"] / result["output_throughput"] * speed
     return Part(speed, result["server_cpu_us_per_token"] * each - store, store, client)
 
 
-def said(samples: Sequence[Sample], until: float) -> float:
+def tokens_by(samples: Sequence[Sample], until: float) -> float:
     """Tokens that arrived by then; an answer's are spread evenly over its events."""
     shown = [each for each in samples if each.stamps]
     return sum(each.output_tokens * bisect_right(each.stamps, until) / len(each.stamps) for each in shown)
 
 
-def told(parts: Sequence[Part], given: argparse.Namespace) -> str:
+def nodes_summary(parts: Sequence[Part], given: argparse.Namespace) -> str:
     """One node or several in words. Redis is seen by each of the loads, at about the same time."""
     room = f" of {len(parts) * most(given):,.0f}" if given.slots else ""
     cores = " ".join(f"{each.node:.0%}" for each in parts)
@@ -267,7 +267,7 @@ def _silent(progress: Progress) -> None:
 
 
 def main(words: Sequence[str]) -> int:
-    """Measure, and say it."""
+    """Run the measurement and print its result."""
     given, flags = _parse(words)
     if given.what == "nodes":
         _compare(given, flags)
@@ -291,7 +291,7 @@ def _compare(given: argparse.Namespace, flags: Sequence[str]) -> None:
     for _ in range(given.rounds):
         one, two = nodes(1, given, flags), nodes(2, given, flags)
         ratios.append(sum(each.speed for each in two) / one[0].speed)
-        print(f"one node {told(one, given)}, two {told(two, given)}: {ratios[-1]:.2f}x", flush=True)
+        print(f"one node {nodes_summary(one, given)}, two {nodes_summary(two, given)}: {ratios[-1]:.2f}x", flush=True)
     limit = "engines are the limit" if given.slots else "processors are the limit"
     print(f"N15  two nodes against one, {limit}: {sorted(ratios)[len(ratios) // 2]:.2f}x (target >= 1.95x)")
 

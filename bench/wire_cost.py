@@ -29,7 +29,7 @@ Read = Callable[[str], Awaitable[None]]
 
 
 async def raw(url: str) -> None:
-    """This package's client."""
+    """Receive all frames with this package's client."""
     left = FRAMES
     done = asyncio.Event()
 
@@ -92,7 +92,7 @@ def _writer(port: Connection) -> None:
 
 
 def main() -> None:
-    """A table of two rows."""
+    """Print the cost of both clients."""
     here, there = get_context("spawn").Pipe()
     server = get_context("spawn").Process(target=_writer, args=(there,), daemon=True)
     server.start()

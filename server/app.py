@@ -8,12 +8,9 @@ from pathlib import Path
 import msgspec
 import structlog
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import Mount, WebSocketRoute
+from starlette.types import ASGIApp
 
 from engine.base import Engine
 from server.log.committer import CommitPolicy
@@ -23,8 +20,9 @@ from server.node.drain import drain
 from server.node.node import Node, NodeConfig
 from server.node.reconciler import Reconciler
 from server.node.service import TurnService
-from server.settings import Settings
+from server.settings import BadSetting, Settings
 from server.store.contracts import Store
+from server.store.errors import BadAddress
 from server.store.memory.store import MemoryStore
 from server.store.redis.embedded import embedded, intact
 from server.store.redis.keys import Lifetimes
@@ -32,9 +30,11 @@ from server.store.redis.store import connect
 from server.telemetry.instruments import Telemetry
 from server.web.auth import AccessRules, Authenticator, OriginMiddleware
 from server.web.conversations import Conversations
+from server.web.cors import CorsMiddleware
 from server.web.errors import HANDLERS
 from server.web.health import Health
 from server.web.responses import Responses
+from server.web.routing import NoSuchPath, by_path
 from server.web.static import StaticPages
 from server.web.websocket import STOPPING, WebSocketEndpoint
 
@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 class RunningNode(msgspec.Struct, frozen=True):
     """A node with everything open. `app` is what the web server serves."""
 
-    app: Starlette
+    app: ASGIApp
     node: Node
     service: TurnService
     sockets: WebSocketEndpoint
@@ -65,7 +65,9 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
     Raises StoreError, BadSetting.
     """
     rules = AccessRules(settings.api_keys, settings.allowed_hosts, settings.allowed_origins)
-    config = NodeConfig(settings.served_name, settings.max_queue, exclusive=not settings.redis_url)
+    exclusive = not settings.redis_url
+    turn_bytes = settings.max_held_bytes // 2
+    config = NodeConfig(settings.served_name, settings.max_queue, turn_bytes, exclusive=exclusive)
     async with AsyncExitStack() as stack:
         store = await _open_store(stack, settings)
         policy = CommitPolicy(merge_seconds=settings.merge_ms / 1000)
@@ -74,14 +76,16 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
         node = Node(engine, store, journal, telemetry, config)
         service = TurnService(node, store, subscriber)
         authenticator = Authenticator(rules, store)
-        sockets = WebSocketEndpoint(authenticator, service, telemetry.gauges)
+        held_bytes = settings.max_held_bytes // 4
+        sockets = WebSocketEndpoint(authenticator, service, telemetry.gauges, held_bytes=held_bytes)
         reconciler = Reconciler(node.resources, node.scheduler, node.detector, node.presence, node.cluster_changed)
         stack.push_async_callback(engine.close)
         stack.push_async_callback(node.close)
         stack.push_async_callback(sockets.close, *STOPPING)
         await stack.enter_async_context(_alive(node, reconciler))
         app = create_app(settings, authenticator, node, service, store, sockets)
-        yield RunningNode(app, node, service, sockets, reconciler)
+        shown = CorsMiddleware(app, rules) if settings.allowed_origins else app
+        yield RunningNode(shown, node, service, sockets, reconciler)
 
 
 @asynccontextmanager
@@ -107,15 +111,16 @@ def create_app(
     """Routes, error handlers and middleware."""
     responses = Responses(authenticator, service, node, max_body=settings.max_message_bytes)
     conversations = Conversations(authenticator, store, max_body=settings.max_message_bytes)
+    api = by_path([*Health(node, store).routes(), *responses.routes(), *conversations.routes()])
+    missing = NoSuchPath(api)
     routes = [
         WebSocketRoute("/v1/responses", sockets),
-        *Health(node, store).routes(),
-        *responses.routes(),
-        *conversations.routes(),
-        Route("/v1/{rest:path}", _no_such_path),
-        Mount("/", StaticPages(STATIC)),
+        *api,
+        Mount("/v1", missing),
+        Mount("/", StaticPages(STATIC, missing)),
     ]
-    return Starlette(routes=routes, middleware=_middleware(settings, authenticator), exception_handlers=HANDLERS)
+    middleware = [Middleware(OriginMiddleware, authenticator=authenticator)]
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=HANDLERS)
 
 
 async def _open_store(stack: AsyncExitStack, settings: Settings) -> Store:
@@ -127,24 +132,10 @@ async def _open_store(stack: AsyncExitStack, settings: Settings) -> Store:
         lossless = intact(settings.folder)
         url = await stack.enter_async_context(embedded(settings.folder))
     lifetimes = Lifetimes(session=settings.session_days * 86_400, log=settings.log_minutes * 60)
-    store = connect(url, lifetimes, lossless=lossless)
+    try:
+        store = connect(url, lifetimes, lossless=lossless)
+    except BadAddress as error:
+        raise BadSetting("REDIS_URL", str(error)) from None
     stack.push_async_callback(store.close)
     await store.check()
     return store
-
-
-def _middleware(settings: Settings, authenticator: Authenticator) -> list[Middleware]:
-    origins = Middleware(OriginMiddleware, authenticator=authenticator)
-    if not settings.allowed_origins:
-        return [origins]
-    cors = Middleware(
-        CORSMiddleware,
-        allow_origins=list(settings.allowed_origins),
-        allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["authorization", "content-type", "idempotency-key"],
-    )
-    return [cors, origins]
-
-
-async def _no_such_path(request: Request) -> Response:
-    raise HTTPException(404, "no such path")

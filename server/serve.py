@@ -2,10 +2,14 @@
 
 import asyncio
 import gc
+import resource
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
 
 import structlog
 import uvicorn
@@ -15,8 +19,16 @@ from server.app import RunningNode, running
 from server.node.node import Node
 from server.settings import Settings
 from server.telemetry.instruments import Telemetry
-from server.web.transport.protocols import HttpProtocol, WebSocketProtocol
+from server.web.auth import OPEN_PATHS
+from server.web.cors import answer_headers
+from server.web.transport.addresses import ClientAddresses
+from server.web.transport.http_protocol import ConnectionPolicy, HttpProtocol
+from server.web.transport.limits import ConnectionTable, LogThrottle, connection_limits
+from server.web.transport.sliced import SlicedWebSocketProtocol
 
+# Threads for long messages. Each that runs may keep the interpreter from the event loop for 5 ms at a time; one more is
+# for the engine, which loads in a thread.
+WORKERS = 3
 HEALTH_SECONDS = 0.5  # between two checks of the engine
 FULL_COLLECTION_AFTER = 100  # collections of the middle generation
 OVERDUE_AFTER = 10  # of them, as Python has it: then a node on which nothing runs collects everything
@@ -51,6 +63,7 @@ class Server(uvicorn.Server):
 
 async def run(settings: Settings, engine: Engine, telemetry: Telemetry, listener: socket.socket) -> int:
     """Serve until a signal comes or the engine fails. The exit status. Raises StoreError, BadSetting."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKERS, thread_name_prefix="work"))
     async with running(settings, engine, telemetry) as parts:
         server = Server(config(parts, settings))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -87,10 +100,11 @@ async def _drain(parts: RunningNode, server: Server, settings: Settings) -> None
 
 def config(parts: RunningNode, settings: Settings) -> uvicorn.Config:
     """Pings every 20 s whatever the application does; no compression, which costs memory and time per token."""
+    make_http: Any = partial(HttpProtocol, policy=connection_policy(parts, settings))  # uvicorn only calls it
     return uvicorn.Config(
         parts.app,
-        http=HttpProtocol,
-        ws=WebSocketProtocol,
+        http=make_http,
+        ws=SlicedWebSocketProtocol,
         ws_max_size=settings.max_message_bytes,
         ws_ping_interval=20.0,
         ws_ping_timeout=20.0,
@@ -100,6 +114,20 @@ def config(parts: RunningNode, settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
+    )
+
+
+def connection_policy(parts: RunningNode, settings: Settings) -> ConnectionPolicy:
+    """Limits by the settings, and by what this process may open."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = connection_limits(settings.max_unauthenticated, settings.max_unauthenticated_per_address, descriptors)
+    return ConnectionPolicy(
+        ConnectionTable(limits),
+        ClientAddresses(settings.trusted_proxies),
+        parts.sockets.authenticator.accepts,
+        frozenset(path.encode() for path in OPEN_PATHS),
+        LogThrottle(),
+        partial(answer_headers, parts.sockets.authenticator.rules.names_origin),
     )
 
 

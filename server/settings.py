@@ -3,6 +3,7 @@
 Each setting is an environment variable and a flag of the same name (`DATA_DIR`, `--data-dir`); flags win.
 """
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ class Setting(msgspec.Struct, frozen=True):
     name: str
     default: str
     help: str
-    kind: str = "text"  # text | number low-high | list | url scheme|scheme | one of a|b|c
+    kind: str = "text"  # text | number low-high | list | networks | url scheme|scheme | one of a|b|c
 
 
 TABLE: tuple[Setting, ...] = (
@@ -64,8 +65,34 @@ TABLE: tuple[Setting, ...] = (
         "ALLOWED_HOSTS", "", "Host names this node answers to, besides addresses and `localhost`; `*`: all.", "list"
     ),
     Setting("ALLOWED_ORIGINS", "", "Other web pages that may use this node, as `https://example.com`.", "list"),
+    Setting(
+        "TRUSTED_PROXIES",
+        "",
+        "Addresses and networks of proxies whose `X-Forwarded-For` is believed, as `10.0.0.0/8`; their own connections"
+        " are counted only in all.",
+        "networks",
+    ),
+    Setting(
+        "MAX_UNAUTHENTICATED",
+        "8192",
+        "Connections without valid credentials, in all; at most half of the file descriptors, whatever is set.",
+        "number 1-1000000",
+    ),
+    Setting(
+        "MAX_UNAUTHENTICATED_PER_ADDRESS",
+        "512",
+        "Those of one client network (`/24` of IPv4, `/64` of IPv6); at most a quarter of all. Loopback is exempt.",
+        "number 1-1000000",
+    ),
     Setting("MAX_QUEUE", "256", "Turns that may wait for a slot on this node.", "number 0-100000"),
     Setting("MAX_MESSAGE_BYTES", "1048576", "Largest WebSocket message and HTTP body.", "number 1024-268435456"),
+    Setting(
+        "MAX_HELD_BYTES",
+        "1073741824",
+        "Memory for what clients sent and what is not done with: half of it for turns that run or wait, a quarter for"
+        " messages that wait in lanes, a quarter for `store: false` chains. One caller may have half of each.",
+        "number 1048576-1099511627776",
+    ),
     Setting(
         "DRAIN_SECONDS",
         "30",
@@ -113,8 +140,12 @@ class Settings(msgspec.Struct, frozen=True):
     api_keys: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
+    trusted_proxies: tuple[str, ...]
+    max_unauthenticated: int
+    max_unauthenticated_per_address: int
     max_queue: int
     max_message_bytes: int
+    max_held_bytes: int
     drain_seconds: int
     session_days: int
     log_minutes: int
@@ -199,8 +230,9 @@ def _parse_flags(flags: Sequence[str]) -> dict[str, str]:
 
 
 def _typed(row: Setting, value: str) -> Any:
-    if row.kind == "list":
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if row.kind in {"list", "networks"}:
+        parts = tuple(part.strip() for part in value.split(",") if part.strip())
+        return _networks(row, parts) if row.kind == "networks" else parts
     if row.kind.startswith("number"):
         return _number(row, value)
     if row.kind.startswith("url"):
@@ -210,6 +242,15 @@ def _typed(row: Setting, value: str) -> Any:
     if row.kind != "text" and value not in row.kind.split("|"):
         raise BadSetting(row.name, f"'{value}' is not one of {', '.join(row.kind.split('|'))}")
     return value
+
+
+def _networks(row: Setting, parts: tuple[str, ...]) -> tuple[str, ...]:
+    for part in parts:
+        try:
+            ipaddress.ip_network(part, strict=False)
+        except ValueError:
+            raise BadSetting(row.name, f"'{part}' is neither an address nor a network such as 10.0.0.0/8") from None
+    return parts
 
 
 def _url(row: Setting, value: str) -> str:
@@ -222,6 +263,6 @@ def _url(row: Setting, value: str) -> str:
 
 def _number(row: Setting, value: str) -> int:
     low, high = map(int, row.kind.removeprefix("number ").split("-"))
-    if not re.fullmatch(r"[0-9]{1,12}", value) or not low <= int(value) <= high:
+    if not re.fullmatch(r"[0-9]{1,13}", value) or not low <= int(value) <= high:
         raise BadSetting(row.name, f"'{value}' is not a whole number from {low} to {high}")
     return int(value)

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 Part = tuple[str, str, str]  # where it is used, what has it, its name
 
+HTTP_PROTOCOL = "server/web/transport/http_protocol.py"
 PROTOCOLS = "server/web/transport/protocols.py"
 SERVE = "server/serve.py"
 CLIENT = "server/store/redis/client.py"
@@ -48,9 +49,20 @@ def parts(used_in: str, owner: str, names: str) -> list[Part]:
 
 
 HTTP = "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol"
+CYCLE = "uvicorn.protocols.http.httptools_impl:RequestResponseCycle"
 SOCKET = "uvicorn.protocols.websockets.websockets_sansio_impl:WebSocketsSansIOProtocol"
 LIGHT: list[Part] = [
-    *parts(PROTOCOLS, HTTP, "connection_made _should_upgrade handle_websocket_upgrade parser"),
+    *parts(HTTP_PROTOCOL, HTTP, "connection_made connection_lost data_received pause_writing resume_writing"),
+    *parts(HTTP_PROTOCOL, HTTP, "on_message_begin on_url on_header on_headers_complete on_body on_message_complete"),
+    *parts(HTTP_PROTOCOL, HTTP, "on_response_complete timeout_keep_alive_handler _unset_keepalive_if_required"),
+    *parts(HTTP_PROTOCOL, HTTP, "_start_asgi_task _should_upgrade _unsupported_upgrade_warning pipeline flow cycle"),
+    *parts(HTTP_PROTOCOL, HTTP, "handle_websocket_upgrade parser headers scope server_state connections transport"),
+    *parts(HTTP_PROTOCOL, "uvicorn.protocols.http.httptools_impl", "RequestResponseCycle"),
+    *parts(HTTP_PROTOCOL, CYCLE, "disconnected message_event response_started"),
+    *parts(
+        HTTP_PROTOCOL, "uvicorn.protocols.http.flow_control:FlowControl", "resume_reading pause_reading read_paused"
+    ),
+    *parts(HTTP_PROTOCOL, "uvicorn._types", "ASGI3Application"),
     *parts(PROTOCOLS, SOCKET, FIELDS),
     *parts(PROTOCOLS, SOCKET, "connection_made connection_lost data_received resume_writing run_asgi send receive"),
     *parts(PROTOCOLS, SOCKET, "on_task_complete keepalive_timeout send_500_response handle_parser_exception"),
@@ -58,7 +70,7 @@ LIGHT: list[Part] = [
     *parts(PROTOCOLS, SOCKET, "send_receive_event_to_app"),
     *parts(PROTOCOLS, "uvicorn.protocols.utils", "ClientDisconnected"),
     *parts(SERVE, "uvicorn:Server", "capture_signals force_exit should_exit serve"),
-    *parts(PROTOCOLS, "websockets.protocol:Protocol", "parse parser handshake_exc state data_to_send send_close fail"),
+    *parts(PROTOCOLS, "websockets.protocol:Protocol", "parse parser state data_to_send send_close fail"),
     *parts(PROTOCOLS, "websockets.protocol", "OPEN"),
     *parts(PROTOCOLS, "websockets.frames:Frame", "data fin"),
     *parts(CLIENT, "redis.asyncio:ConnectionPool", "from_url make_connection"),
@@ -90,7 +102,7 @@ VLLM: list[Part] = [
     *parts(PARSERS, "vllm.parser:ParserManager", "get_parser"),
     *parts(PARSERS, "vllm.parser:Parser", "adjust_request set_prompt_token_ids parse_delta reasoning_parser"),
     *parts(PARSERS, "vllm.reasoning:ReasoningParser", "extract_content_ids"),
-    *parts(RENDERING, "vllm.renderers:BaseRenderer", "render_chat render_chat_async"),
+    *parts(RENDERING, "vllm.renderers:BaseRenderer", "render_chat"),
     *parts(SAMPLING, PARAMS, "verify skip_clone"),
     *parts(SAMPLING, "vllm.config:ModelConfig", "get_diff_sampling_param max_logprobs max_model_len"),
     *parts(MODEL, LLM, "engine_core errored output_processor shutdown vllm_config"),

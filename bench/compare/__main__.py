@@ -19,15 +19,15 @@ import msgspec
 from bench.compare.systems import FLOORS, SYSTEMS, Setup, System, Way, floor, missing
 from bench.compare.table import PROMISES, Cell, table, verdict
 from bench.launch import NotReady, Running, free_port, scratch, started
-from bench.load.crew import LoadError, Progress
 from bench.load.lengths import Length
 from bench.load.measure import measure
 from bench.load.options import Options
 from bench.load.result import line
+from bench.load.workers import LoadError, Progress
 from bench.pin import pin_family, pinned
 
 SINGLE = 24  # answers of the phase with one stream
-PATIENCE = 900.0  # seconds for the bare engine's own measurement
+TIMEOUT = 900.0  # seconds for the bare engine's own measurement
 WARM = 2  # answers per stream that are not counted
 
 
@@ -55,7 +55,7 @@ class Comparison:
         path = self.folder / f"{name}-{number}.json"
         with started(floor(self.setup, name, path), self.folder) as running:
             with suppress(subprocess.TimeoutExpired):
-                running.process.wait(PATIENCE)
+                running.process.wait(TIMEOUT)
             if not path.exists():
                 raise NotReady(f"no numbers: {running.tail()}")
         result = json.loads(path.read_text())
@@ -148,7 +148,7 @@ def _processor() -> str:
 
 
 def main() -> int:
-    """Compare, print, write."""
+    """Run the comparison, print its table and write its numbers. The exit status is 1 where there are none."""
     given = _parser().parse_args()
     names = given.systems.split(",")
     setup = Setup(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from bench.curves.streams import AtOnce, Pace, at_once
-from bench.curves.turns import Turns, along
+from bench.curves.streams import AtOnce, Pace, measure_streams
+from bench.curves.turns import Turns, measure_turns
 from bench.load.charts import curve, standalone
 
 COUNTS = (1, 4, 16, 64, 256, 1000)
@@ -20,7 +20,7 @@ MEBI = 2**20
 
 
 def pictures(streams: Sequence[AtOnce], turns: Sequence[Turns]) -> Iterator[tuple[str, str]]:
-    """Names and SVG texts."""
+    """The charts of a run: the name of each file and its SVG."""
     steps = [point.streams for point in streams]
     cpu = [(float(point.streams), point.cpu_us_per_token) for point in streams]
     memory = [(float(point.streams), point.rss_bytes / MEBI) for point in streams]
@@ -49,16 +49,16 @@ def main(words: Sequence[str]) -> int:
     pace = Pace(given.rate, given.tokens, given.seconds)
     streams = []
     for count in given.streams:
-        streams.append(at_once(count, pace))
-        print(said(streams[-1]), flush=True)
-    turns = along(given.conversations, given.turns, given.step, given.turn_tokens)
-    print(*(told(point) for point in turns), sep="\n")
+        streams.append(measure_streams(count, pace))
+        print(streams_line(streams[-1]), flush=True)
+    turns = measure_turns(given.conversations, given.turns, given.step, given.turn_tokens)
+    print(*(turns_line(point) for point in turns), sep="\n")
     write(given.out, f"python -m bench.curves {' '.join(words)}".rstrip(), streams, turns)
     return 1 if any(point.failed for point in streams) else 0
 
 
-def said(point: AtOnce) -> str:
-    """A line."""
+def streams_line(point: AtOnce) -> str:
+    """The summary line of one point of the streams curve."""
     failed = f", {point.failed} failed" if point.failed else ""
     return (
         f"{point.streams} streams: {point.tokens_per_s:,.0f} tokens/s, {point.cpu_us_per_token:.1f} us/token, of which "
@@ -66,8 +66,8 @@ def said(point: AtOnce) -> str:
     )
 
 
-def told(point: Turns) -> str:
-    """A line."""
+def turns_line(point: Turns) -> str:
+    """The summary line of one point of the turns curve."""
     return (
         f"turns {point.first}-{point.last}: {point.calls:.1f} store calls, {point.bytes:,.0f} bytes written, "
         f"{point.cpu_us / 1000:.2f} ms of CPU, of which {point.reading_us / 1000:.2f} to read and render the history, "

@@ -5,16 +5,16 @@ import math
 import msgspec
 
 from bench.launch import scratch
-from bench.load.crew import Progress
 from bench.load.lengths import Length
 from bench.load.measure import measure
 from bench.load.options import Options
+from bench.load.workers import Progress
 from bench.processes import entry
 from bench.scale import node
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """How answers come."""
+    """Rate, length and duration of the load."""
 
     rate: int = 30  # tokens per second of each
     tokens: int = 150  # of an answer
@@ -22,7 +22,7 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class AtOnce(msgspec.Struct, frozen=True):
-    """One point."""
+    """The measurements at one number of concurrent streams."""
 
     streams: int
     cpu_us_per_token: float  # of the node and its Redis
@@ -32,7 +32,7 @@ class AtOnce(msgspec.Struct, frozen=True):
     failed: int
 
 
-def at_once(streams: int, pace: Pace) -> AtOnce:
+def measure_streams(streams: int, pace: Pace) -> AtOnce:
     """A fresh node under so many streams. Raises NotReady, LoadError."""
     flags = ["--scripted-rate", str(pace.rate), "--scripted-slots", str(streams), "--max-queue", str(streams)]
     with scratch() as folder, node(folder, "node", flags) as (url, running):

@@ -20,10 +20,10 @@ import hiredis
 import msgspec
 
 from bench.launch import scratch
+from bench.load.observer import TurnFailed, TurnObserver
 from bench.load.sample import Sample
 from bench.load.sockets import Lane, open_lanes
-from bench.load.watch import Failed, Watch
-from bench.processes import look
+from bench.processes import usage
 from bench.scale import node, redis
 
 IDLE = 3.0  # seconds
@@ -32,7 +32,7 @@ QUESTION = "Tell me more. " * 6  # what makes a history grow, where an answer is
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """Counters that only rise."""
+    """Cumulative counters of one Redis and one node at a point in time."""
 
     at: float  # seconds of perf_counter
     calls: float  # requests that Redis read; ours are left out
@@ -63,9 +63,9 @@ class Meter:
 
     async def read(self) -> Reading:
         """All of them now. Raises ConnectionError."""
-        facts = parse(await self._info())
+        facts = parse_info(await self._info())
         self.asked += 1
-        cpu = look([self.pid, int(facts["process_id"])]).serving_cpu
+        cpu = usage([self.pid, int(facts["process_id"])]).serving_cpu
         calls = int(facts["total_reads_processed"]) - self.asked
         return Reading(perf_counter(), calls, int(facts["aof_current_size"]), cpu)
 
@@ -81,8 +81,8 @@ class Meter:
         return reply.decode()
 
 
-def parse(info: str) -> dict[str, str]:
-    """What INFO says, by name."""
+def parse_info(info: str) -> dict[str, str]:
+    """The fields of Redis' INFO reply."""
     return dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
 
 
@@ -98,7 +98,7 @@ def cost(first: int, last: int, between: tuple[Reading, Reading], idle: tuple[Re
     return Turns(first, last, each("calls"), each("written"), each("cpu") * 1e6, seconds / turns * 1000)
 
 
-def within(begin: int, end: int, reading: tuple[float, float]) -> float:
+def mean_reading(begin: int, end: int, reading: tuple[float, float]) -> float:
     """The mean of what turns begin+1 .. end read, between what is read after `begin` and after `end` turns."""
     share = (end - begin - 1) / 2 / (end - begin)
     return reading[0] + (reading[1] - reading[0]) * share
@@ -109,8 +109,8 @@ def edges(turns: int, step: int) -> list[int]:
     return sorted({0, 1, *range(step, turns, step), turns})
 
 
-async def conversations(url: str, meter: Meter, count: int, places: Sequence[int], tokens: int) -> list[Turns]:
-    """Talk. Raises Failed, ConnectionError."""
+async def conversations(url: str, meter: Meter, count: int, marks: Sequence[int], tokens: int) -> list[Turns]:
+    """Talk. Raises TurnFailed, ConnectionError."""
     idle = await meter.read()
     await asyncio.sleep(IDLE)
     nothing = (idle, await meter.read())
@@ -120,13 +120,13 @@ async def conversations(url: str, meter: Meter, count: int, places: Sequence[int
     await asyncio.to_thread(_count, url, ids)
     bare = await _counted(url, meter, ids, nothing)
     reading, found = 0.0, []
-    for begin, end in pairwise(places):
+    for begin, end in pairwise(marks):
         before = await meter.read()
         for _ in range(begin, end):
             ids = [await _turn(lane, id, tokens) for id in ids]
         point = cost(begin + 1, end, (before, await meter.read()), nothing, count * (end - begin))
         last, reading = reading, await _counted(url, meter, ids, nothing) - bare
-        found.append(msgspec.structs.replace(point, reading_us=within(begin, end, (last, reading))))
+        found.append(msgspec.structs.replace(point, reading_us=mean_reading(begin, end, (last, reading))))
     lane.close()
     return found
 
@@ -139,7 +139,7 @@ async def _counted(url: str, meter: Meter, ids: Sequence[str | None], idle: tupl
 
 
 def _count(url: str, ids: Sequence[str | None]) -> None:
-    """Have the input of next questions counted, over one connection. Raises Failed."""
+    """Have the input of next questions counted, over one connection. Raises TurnFailed."""
     place = urlsplit(url)
     with closing(HTTPConnection(place.hostname or "", place.port, timeout=60)) as connection:
         for id in islice(cycle(ids), COUNTS):
@@ -147,7 +147,7 @@ def _count(url: str, ids: Sequence[str | None]) -> None:
             connection.request("POST", "/v1/responses/input_tokens", body, {"content-type": "application/json"})
             answer = connection.getresponse()
             if answer.status != 200:
-                raise Failed(answer.read().decode(errors="replace"))
+                raise TurnFailed(answer.read().decode(errors="replace"))
             answer.read()
 
 
@@ -158,16 +158,16 @@ def _question(after: str | None) -> dict[str, object]:
 
 async def _turn(lane: Lane, after: str | None, tokens: int) -> str:
     now = perf_counter()
-    watch = Watch(Sample(now, now, []))
+    observer = TurnObserver(Sample(now, now, []))
     body: dict[str, object] = {"type": "response.create", "max_output_tokens": tokens, "ignore_eos": True}
-    await lane.ask(body | _question(after), watch)
-    if watch.sample.error is not None or watch.id is None:
-        raise Failed(watch.sample.error or "no id")
-    return watch.id
+    await lane.ask(body | _question(after), observer)
+    if observer.sample.error is not None or observer.id is None:
+        raise TurnFailed(observer.sample.error or "no id")
+    return observer.id
 
 
-def along(count: int, turns: int, step: int, tokens: int) -> list[Turns]:
-    """`count` conversations of so many turns on a fresh node. Raises NotReady, Failed, ConnectionError."""
+def measure_turns(count: int, turns: int, step: int, tokens: int) -> list[Turns]:
+    """`count` conversations of so many turns on a fresh node. Raises NotReady, TurnFailed, ConnectionError."""
     with ExitStack() as stack:
         folder = stack.enter_context(scratch())
         address, _ = stack.enter_context(redis(folder))

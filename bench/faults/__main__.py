@@ -17,11 +17,11 @@ from bench.faults.table import Row, circumstances, render
 
 
 def arguments() -> argparse.Namespace:
-    """What was asked for."""
+    """The parsed command line."""
     text = "\n".join(f"  {entry.name:12} {entry.what}" for entry in CATALOGUE)
     parser = argparse.ArgumentParser(
         prog="python -m bench.faults",
-        description="Break things under a crowd of clients, and prove that every answer is whole.",
+        description="Inject faults while many clients ask, and check that every answer is complete and unchanged.",
         epilog=f"scenarios:\n{text}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -29,9 +29,9 @@ def arguments() -> argparse.Namespace:
     size.add_argument("--short", action="store_true", help="a few minutes: what the tests run")
     size.add_argument("--long", action="store_true", help="100 kills and restarts, 5,000 sockets: an hour")
     parser.add_argument("--only", metavar="NAME", action="append", choices=[entry.name for entry in CATALOGUE])
-    parser.add_argument("--times", type=int, help="injections of each scenario")
+    parser.add_argument("--times", type=int, help="faults injected in each scenario")
     parser.add_argument(
-        "--turns", type=int, help="turns of each scenario, at least: more is broken until they are there"
+        "--turns", type=int, help="minimum number of turns in each scenario; faults go on until they are reached"
     )
     parser.add_argument("--clients", type=int, help="clients of each scenario")
     parser.add_argument("--tokens", type=int, help="tokens of an answer")
@@ -43,7 +43,7 @@ def arguments() -> argparse.Namespace:
 
 
 def chosen(asked: argparse.Namespace) -> list[tuple[Entry, Scale]]:
-    """Scenarios and their sizes."""
+    """The selected scenarios with their sizes."""
     entries = [
         entry for entry in CATALOGUE if (entry.name in asked.only if asked.only else entry.short or not asked.short)
     ]
@@ -70,7 +70,7 @@ async def run(asked: argparse.Namespace) -> list[Row]:
         try:
             row = await entry.run(scale)
         except Exception as error:  # the other scenarios still tell something
-            row = Row(entry.name, wrong=[f"the run broke off: {type(error).__name__}: {error}"])
+            row = Row(entry.name, wrong=[f"the run was aborted: {type(error).__name__}: {error}"])
         print(f"{entry.name}: {row.turns} turns in {perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
         rows.append(row)
     said = await versions()

@@ -8,7 +8,7 @@ from bench.faults.scenarios import Scale, Scenario, breaking
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One scenario."""
+    """A scenario, and its size in each kind of run."""
 
     name: str
     what: str

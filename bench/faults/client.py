@@ -18,7 +18,7 @@ QUIET = 20.0  # seconds without a frame, of which the server sends one every 15,
 CONNECT = 5.0  # seconds
 FIRST, FACTOR, LONGEST = 0.05, 2.0, 1.0  # seconds before the first new try, and how they grow
 
-Make = Callable[[OnText], Wire]
+WireFactory = Callable[[OnText], Wire]
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class Question(msgspec.Struct, frozen=True):
 class Client:
     """One person: one turn at a time. The tries go to the addresses in turn."""
 
-    def __init__(self, urls: Sequence[str], random: Random, make: Make = Wire) -> None:
+    def __init__(self, urls: Sequence[str], random: Random, make: WireFactory = Wire) -> None:
         self.urls = urls
         self.random = random
         self.turn: Ledger | None = None  # that runs now
@@ -44,7 +44,7 @@ class Client:
         self._frame = b""  # that asks for the turn; empty: it is only looked at
         self._tries = 0  # in a row that brought nothing
         self._opened = 0  # sockets
-        self._news = asyncio.Event()  # the turn is over, was refused, or its socket is
+        self._wakeup = asyncio.Event()  # the turn is over, was refused, or its socket is
 
     async def ask(self, question: Question, key: str, seconds: float) -> Ledger:
         """A turn up to its end, or to the deadline. Cancellation cuts the socket."""
@@ -54,7 +54,7 @@ class Client:
         self._frame = orjson.dumps(body)
         return await self._follow(Ledger(question.name, perf_counter()), seconds)
 
-    async def look(self, name: str, id: str, seconds: float) -> Ledger:
+    async def follow(self, name: str, id: str, seconds: float) -> Ledger:
         """The same for a turn that somebody else asked for, from its first event."""
         self._frame = b""
         ledger = Ledger(name, perf_counter())
@@ -72,8 +72,8 @@ class Client:
         if self._wire is not None:
             self._wire.abort()
 
-    def leave(self) -> None:
-        """Let go of the socket."""
+    def disconnect(self) -> None:
+        """Close the socket, if there is one; no loss is counted."""
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.abort()
@@ -86,9 +86,9 @@ class Client:
                 while not ledger.over:
                     await self._try(ledger)
         except TimeoutError:
-            self.leave()
+            self.disconnect()
         except asyncio.CancelledError:
-            self.leave()
+            self.disconnect()
             raise
         finally:
             self.turn = None
@@ -96,7 +96,7 @@ class Client:
 
     async def _try(self, ledger: Ledger) -> None:
         """One socket's part of a turn; afterwards a pause where there was nothing but trouble."""
-        self._news.clear()  # before there is a socket: all that is missed may come with the answer to its handshake
+        self._wakeup.clear()  # before there is a socket: all that is missed may come with the answer to its handshake
         try:
             wire = await self._socket(ledger)
         except (OSError, TimeoutError):
@@ -106,30 +106,30 @@ class Client:
             wire.send(self._frame)
         await self._listen(wire, ledger)
         if not ledger.over:
-            self.leave()
+            self.disconnect()
             await self._pause()
 
     async def _socket(self, ledger: Ledger) -> Wire:
         """The old one for a new question, if it lives; else a new one. Raises OSError, TimeoutError."""
         if self._wire is not None and not self._wire.transport.is_closing() and not ledger.id:
             return self._wire
-        self.leave()
+        self.disconnect()
         url = self.urls[self._opened % len(self.urls)]
         self._opened += 1
         query = f"?resume={ledger.id}" if ledger.id else ""
         query += f"&starting_after={ledger.number}" if ledger.id and ledger.number >= 0 else ""
-        wire = self._make(self._take)
+        wire = self._make(self._on_event)
         await wire.open(url + query, timeout=CONNECT)
-        wire.over.add_done_callback(lambda over: self._gone(wire, over.result()))
+        wire.over.add_done_callback(lambda over: self._on_closed(wire, over.result()))
         self._wire = wire
         return wire
 
     async def _listen(self, wire: Wire, ledger: Ledger) -> None:
         """Until there is news, or nothing for too long."""
-        while not self._news.is_set() and (left := wire.arrived + QUIET - perf_counter()) > 0:
+        while not self._wakeup.is_set() and (left := wire.arrived + QUIET - perf_counter()) > 0:
             try:
                 async with asyncio.timeout(left):
-                    await self._news.wait()
+                    await self._wakeup.wait()
             except TimeoutError:
                 continue
 
@@ -139,15 +139,15 @@ class Client:
         self._tries += 1
         await asyncio.sleep(self.random.uniform(0, longest))
 
-    def _gone(self, wire: Wire, code: int) -> None:
+    def _on_closed(self, wire: Wire, code: int) -> None:
         if wire is not self._wire:
             return
         if self.turn is not None and not self.turn.over:
             self.closes[code] += 1
             self.turn.cuts.append(perf_counter())
-        self._news.set()
+        self._wakeup.set()
 
-    def _take(self, payload: bytes, arrived: float) -> None:
+    def _on_event(self, payload: bytes, arrived: float) -> None:
         ledger, event = self.turn, orjson.loads(payload)
         if ledger is None:
             return
@@ -159,14 +159,14 @@ class Client:
         elif event["type"] == "error":
             self._refused(ledger, event["error"]["code"])
         if ledger.over:
-            self._news.set()
+            self._wakeup.set()
 
     def _refused(self, ledger: Ledger, code: str) -> None:
         if code in AGAIN:
             ledger.refused.append(code)
         else:
             ledger.end = code
-        self._news.set()
+        self._wakeup.set()
 
 
 class Fragile(Wire):

@@ -1,4 +1,4 @@
-"""Nodes, the Redis they share, and HAProxy in front: one machine room, on loopback."""
+"""Nodes, the Redis they share, and HAProxy in front: the testbed of all fault runs, on loopback."""
 
 import asyncio
 import shutil
@@ -74,7 +74,7 @@ class Node:
 
 
 class Balancer:
-    """HAProxy."""
+    """HAProxy, which spreads sockets over the nodes."""
 
     def __init__(self, folder: Path, port: int, nodes: Sequence[Node], *, cut: bool) -> None:
         self.port = port
@@ -96,7 +96,7 @@ class Balancer:
 
 
 class Cluster:
-    """Everything that serves."""
+    """The programs of a fault run: Redis, nodes and HAProxy."""
 
     def __init__(self, redis: Redis, nodes: list[Node], balancer: Balancer, folder: Path) -> None:
         self.redis = redis
@@ -121,7 +121,7 @@ async def cluster(
         if not keep:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
         for program in (redis.program, *(node.program for node in nodes), balancer.program):
-            stack.push_async_callback(_bury, program)
+            stack.push_async_callback(_terminate, program)
         await redis.start()
         for node in nodes:  # one after the other: a real engine wants all cores while it starts
             await node.start()
@@ -129,7 +129,7 @@ async def cluster(
         yield Cluster(redis, nodes, balancer, folder)
 
 
-async def _bury(program: Program) -> None:
+async def _terminate(program: Program) -> None:
     program.signal(signal.SIGCONT)
     await program.end(signal.SIGTERM if program.name == "redis-server" else signal.SIGKILL)
 

@@ -1,6 +1,6 @@
 """What a client saw of one turn, and whether that was right. No I/O, no clock.
 
-The law: numbers begin at 0 and rise by one, exactly one terminal event comes last, the deltas are the text of the
+The rules: numbers begin at 0 and rise by one, exactly one terminal event comes last, the deltas are the text of the
 terminal event, that is what the server stores, and it is what an undisturbed node says to the same question.
 """
 
@@ -54,7 +54,7 @@ class Ledger:
 
     @property
     def over(self) -> bool:
-        """Nothing more is expected."""
+        """Whether the turn has ended, or failed for good."""
         return self.final is not None or bool(self.end)
 
     def add(self, event: Mapping[str, Any], arrived: float) -> None:
@@ -77,7 +77,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def why(self) -> tuple[str, ...]:
-        """All sentences."""
+        """All complaints, whatever their kind."""
         return (*self.lost, *self.repeated, *self.changed, *self.failed)
 
 

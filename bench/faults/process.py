@@ -1,7 +1,6 @@
 """A program that may be killed, frozen and started again. Ended by its process id, never by its name."""
 
 import asyncio
-import os
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ class NotReady(Exception):  # noqa: N818 - reads as what happened
 
 def find_program(name: str) -> str | None:
     """The path of an installed program, also of one that only root's PATH leads to; None where there is none."""
-    return shutil.which(name, path=os.pathsep.join([*os.get_exec_path(), SERVERS]))
+    return shutil.which(name) or shutil.which(name, path=SERVERS)
 
 
 class Program:

@@ -35,7 +35,7 @@ class Redis:
         await self.program.ready(self._answers, 30.0)
 
     async def kill(self) -> None:
-        """At once."""
+        """SIGKILL."""
         await self.program.end(signal.SIGKILL)
 
     def forget(self) -> None:

@@ -33,7 +33,7 @@ class Row(msgspec.Struct):
 
     @property
     def clean(self) -> bool:
-        """Nothing went wrong."""
+        """Whether nothing was lost, repeated, changed, failed, broken or otherwise wrong."""
         return not (self.lost or self.repeated or self.changed or self.failed or self.broken or self.wrong)
 
 
@@ -78,14 +78,14 @@ def _gap(gaps: Sequence[float]) -> tuple[str, str]:
     return f"{percentile(gaps, 50) * 1e3:.0f}", f"{percentile(gaps, 99) * 1e3:.0f}"
 
 
-def circumstances(programs: Iterable[str]) -> str:
-    """Where and with what a run happened; `programs` are version lines of the other processes."""
+def circumstances(programs: Iterable[str], command: str = "bench.faults") -> str:
+    """Where and with what a run of a command happened; `programs` are version lines of the other processes."""
     processors = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     model = processors[0].partition(": ")[2] if processors else platform.processor()
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return "\n".join(
         [
-            f"command: python -m bench.faults {' '.join(sys.argv[1:])}".rstrip(),
+            f"command: python -m {command} {' '.join(sys.argv[1:])}".rstrip(),
             f"machine: {len(processors)} x {model}, {platform.system()} {platform.release()}",
             f"load average at the end: {' '.join(' '.join(_lines('/proc/loadavg')).split()[:3])}",
             f"versions: Python {platform.python_version()}, {packages}",

@@ -10,10 +10,20 @@ import orjson
 
 from bench.faults.client import Client, Question
 from bench.faults.cluster import Cluster, Node, cluster
-from bench.faults.crowd import TURN, Task, eventually, inspect, kept, logged, scripted, tally, task
 from bench.faults.ledger import TERMINAL, Ledger
 from bench.faults.scenarios import QUESTIONS, Scale
 from bench.faults.table import Row, summary
+from bench.faults.workload import (
+    TURN,
+    QuestionSet,
+    eventually,
+    fetch_stored,
+    inspect,
+    logged,
+    scripted,
+    tally,
+    with_references,
+)
 from bench.wire import Wire, type_of
 
 QUICK = 200  # tokens per second, where answers need not take long
@@ -27,9 +37,9 @@ ENDS = frozenset(name.encode() for name in TERMINAL)
 
 async def resume(scale: Scale) -> Row:
     """Look on at the node that does not run the turn."""
-    async with cluster(2, rate=QUICK, keep=scale.keep) as room:
-        here, there = room.nodes
-        asked = await task(here.url, [*scripted(QUESTIONS, scale.tokens), LONG])
+    async with cluster(2, rate=QUICK, keep=scale.keep) as testbed:
+        here, there = testbed.nodes
+        asked = await with_references(here.url, [*scripted(QUESTIONS, scale.tokens), LONG])
         result, ledgers, first, replay = Row("resume", injected=2 * scale.times), [], [], []
         for at in range(scale.times):
             async with _turn(here, asked.questions[at % QUESTIONS], f"resume-{at}", 20) as (_, ledger):
@@ -42,7 +52,7 @@ async def resume(scale: Scale) -> Row:
             replay.append(seconds)
         result.notes.append(f"connect to the first missed event, p50 / p99: {summary(first)}")
         result.notes.append(f"replay of {REPLAY} tokens, p50 / p99: {summary(replay)}")
-        return await _judged(result, ledgers, room, asked)
+        return await _judged(result, ledgers, testbed, asked)
 
 
 @asynccontextmanager
@@ -57,7 +67,7 @@ async def _turn(node: Node, question: Question, key: str, number: int) -> AsyncI
         await asking
     finally:
         asking.cancel()
-        client.leave()
+        client.disconnect()
 
 
 async def _missed(node: Node, ledger: Ledger) -> float:
@@ -106,9 +116,9 @@ async def _replay(node: Node, done: Ledger) -> tuple[Ledger, float]:
 
 async def stop(scale: Scale) -> Row:
     """Cancel running turns from their own node and from the other one."""
-    async with cluster(2, keep=scale.keep) as room:
-        here, there = room.nodes
-        asked = await task(here.url, scripted(QUESTIONS, scale.tokens))
+    async with cluster(2, keep=scale.keep) as testbed:
+        here, there = testbed.nodes
+        asked = await with_references(here.url, scripted(QUESTIONS, scale.tokens))
         result, ledgers = Row("stop", injected=scale.times), []
         times: dict[str, list[float]] = {"same": [], "other": []}
         other = Wire(lambda payload, arrived: None)
@@ -127,59 +137,59 @@ async def stop(scale: Scale) -> Row:
         result.notes += [
             f"from sending to the last event, {where} node, p50 / p99: {summary(t)}" for where, t in times.items()
         ]
-        return await _judged(result, ledgers, room, asked)
+        return await _judged(result, ledgers, testbed, asked)
 
 
 async def storm(scale: Scale) -> Row:
     """A few turns with many who look on; all sockets are cut at once, and all come back."""
     turns = max(1, min(100, scale.clients // 10))
-    async with cluster(2, rate=SLOW, keep=scale.keep) as room:
-        asked = Task(scripted(turns, scale.tokens), {})
+    async with cluster(2, rate=SLOW, keep=scale.keep) as testbed:
+        asked = QuestionSet(scripted(turns, scale.tokens), {})
         random = Random(scale.seed)
-        owners = [Client([room.balancer.url], Random(random.random())) for _ in range(turns)]
+        owners = [Client([testbed.balancer.url], Random(random.random())) for _ in range(turns)]
         asking = [
             asyncio.create_task(owner.ask(question, f"storm-{question.name}", 3 * TURN))
             for owner, question in zip(owners, asked.questions, strict=True)
         ]
         await eventually(lambda: all(owner.turn is not None and owner.turn.id for owner in owners), TURN)
         ids = [owner.turn.id for owner in owners if owner.turn is not None]
-        crowd = [Client([room.balancer.url], Random(random.random())) for _ in range(scale.clients)]
-        looking = [asyncio.create_task(_look(client, at, ids)) for at, client in enumerate(crowd)]
+        clients = [Client([testbed.balancer.url], Random(random.random())) for _ in range(scale.clients)]
+        looking = [asyncio.create_task(_follow(client, at, ids)) for at, client in enumerate(clients)]
         result = Row("storm", injected=scale.times)
         for _ in range(scale.times):
-            await _come_back(result, crowd)
+            await _reconnect_all(result, clients)
         ledgers = await asyncio.gather(*asking, *looking)
-        return await _judged(result, ledgers, room, asked)
+        return await _judged(result, ledgers, testbed, asked)
 
 
-async def _look(client: Client, at: int, ids: Sequence[str]) -> Ledger:
+async def _follow(client: Client, at: int, ids: Sequence[str]) -> Ledger:
     await asyncio.sleep(at / 500)  # the first coming is not the storm
-    return await client.look("", ids[at % len(ids)], 3 * TURN)
+    return await client.follow("", ids[at % len(ids)], 3 * TURN)
 
 
-async def _come_back(result: Row, crowd: Sequence[Client]) -> None:
+async def _reconnect_all(result: Row, clients: Sequence[Client]) -> None:
     """Cut all, and wait until each is shown its turn again. Raises TimeoutError."""
-    await eventually(lambda: all(client.turn is not None and client.turn.number >= 0 for client in crowd), TURN)
+    await eventually(lambda: all(client.turn is not None and client.turn.number >= 0 for client in clients), TURN)
     begin = perf_counter()
-    for client in crowd:
+    for client in clients:
         client.cut()
-    await eventually(lambda: all(client.resumed > begin for client in crowd), TURN)
-    waits = [client.resumed - begin for client in crowd]
+    await eventually(lambda: all(client.resumed > begin for client in clients), TURN)
+    waits = [client.resumed - begin for client in clients]
     result.hit += len(waits)
     result.gaps += waits
     result.notes.append(f"{len(waits)} sockets were all back after {max(waits):.2f} s")
 
 
-async def _judged(result: Row, ledgers: Sequence[Ledger], room: Cluster, asked: Task) -> Row:
+async def _judged(result: Row, ledgers: Sequence[Ledger], testbed: Cluster, asked: QuestionSet) -> Row:
     """Judge the turns; no engine may still be busy with one."""
     for ledger in ledgers:
-        ledger.stored = await kept(room, ledger.id)
+        ledger.stored = await fetch_stored(testbed, ledger.id)
     tally(result, ledgers, asked.known)
-    for node in room.nodes:
+    for node in testbed.nodes:
         if not await _idle(node):
             result.wrong.append(f"{node.name} still has turns in its engine")
-    await inspect(result, room)
-    logged(result, room)
+    await inspect(result, testbed)
+    logged(result, testbed)
     return result
 
 

@@ -24,7 +24,7 @@ NONE = "bench.gpu: nvidia-smi lists no NVIDIA GPU on this machine; `--cpu` check
 
 
 class Size(msgspec.Struct, frozen=True):
-    """How much is measured."""
+    """The size of the measurement."""
 
     shape: Architecture
     streams: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""`python -m bench.load`: send load, say what came of it."""
+"""`python -m bench.load`: run a load test and report its results."""
 
 import json
 import sys
@@ -6,17 +6,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from bench.load.crew import LoadError, Progress, Run, Show
 from bench.load.measure import measure
 from bench.load.options import Options, Outputs, parse
 from bench.load.page import page
 from bench.load.result import details, line
+from bench.load.workers import LoadError, OnProgress, Progress, Run
 
 BAR = 30  # characters
 
 
 def main(words: Sequence[str]) -> int:
-    """Run it; the exit status is 1 where no answer came to its end."""
+    """Run the load test. The exit status is 1 where no answer was completed, 2 where it could not run."""
     options, outputs = parse(words)
     try:
         result, made = measure(options, _bar(options) if sys.stderr.isatty() else _silent)
@@ -41,7 +41,7 @@ def _silent(progress: Progress) -> None:
     pass
 
 
-def _bar(options: Options) -> Show:
+def _bar(options: Options) -> OnProgress:
     whole = options.sessions * options.turns
     began = time.perf_counter()
 

@@ -44,12 +44,12 @@ class Frame(msgspec.Struct, frozen=True):
     steps: tuple[float, ...] = ()  # that stand at equal distances: the axis is logarithmic then
 
     def x(self, value: float) -> float:
-        """Pixels from the left."""
+        """The horizontal position of a value, in units of the view box."""
         low, high, at = (math.log(each) if self.steps else each for each in (self.x_low, self.x_high, value))
         return LEFT + (at - low) / (high - low or 1) * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
-        """Pixels from the top."""
+        """The vertical position of a value, in units of the view box."""
         return HEIGHT - BOTTOM - value / (self.y_high or 1) * (HEIGHT - TOP - BOTTOM)
 
 

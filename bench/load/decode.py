@@ -25,27 +25,27 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
-    """The body is complete."""
+    """Marks the end of a response's body."""
 
 
-Part = Head | bytes | End
+Piece = Head | bytes | End
 
 
-class Answers:
+class ResponseDecoder:
     """Feeds on bytes of one connection; yields each answer's head, pieces of its body, and its end."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
         self._left = 0  # bytes of the current chunk or body
-        self._step: Callable[[], Iterator[Part] | None] = self._head  # none: more bytes are needed
+        self._step: Callable[[], Iterator[Piece] | None] = self._head  # none: more bytes are needed
 
-    def feed(self, data: bytes) -> Iterator[Part]:
+    def feed(self, data: bytes) -> Iterator[Piece]:
         """Parts that are complete now. Raises BadHttp."""
         self._bytes += data
         while (parts := self._step()) is not None:
             yield from parts
 
-    def eof(self) -> Iterator[Part]:
+    def eof(self) -> Iterator[Piece]:
         """The peer closed: that ends a body without length. Raises BadHttp where one is cut."""
         if self._step == self._rest:
             self._step = self._head
@@ -53,7 +53,7 @@ class Answers:
         elif self._step != self._head or self._bytes:
             raise BadHttp("the answer was cut")
 
-    def _head(self) -> Iterator[Part] | None:
+    def _head(self) -> Iterator[Piece] | None:
         raw = self._take_to(b"\r\n\r\n")
         if raw is None:
             return None
@@ -69,7 +69,7 @@ class Answers:
         self._step = self._body
         return iter((head,))
 
-    def _body(self) -> Iterator[Part] | None:
+    def _body(self) -> Iterator[Piece] | None:
         if self._left == 0:
             self._step = self._head
             return iter((End(),))
@@ -77,11 +77,11 @@ class Answers:
         self._left -= len(piece)
         return iter((piece,)) if piece else None
 
-    def _rest(self) -> Iterator[Part] | None:
+    def _rest(self) -> Iterator[Piece] | None:
         piece = self._take(len(self._bytes))
         return iter((piece,)) if piece else None
 
-    def _size(self) -> Iterator[Part] | None:
+    def _size(self) -> Iterator[Piece] | None:
         line = self._take_to(b"\r\n")
         if line is None:
             return None
@@ -92,7 +92,7 @@ class Answers:
         self._step = self._chunk if self._left else self._trailer
         return iter(())
 
-    def _chunk(self) -> Iterator[Part] | None:
+    def _chunk(self) -> Iterator[Piece] | None:
         if self._left:
             piece = self._take(self._left)
             self._left -= len(piece)
@@ -102,7 +102,7 @@ class Answers:
         self._step = self._size
         return iter(())
 
-    def _trailer(self) -> Iterator[Part] | None:
+    def _trailer(self) -> Iterator[Piece] | None:
         line = self._take_to(b"\r\n")
         if line is None:
             return None
@@ -135,7 +135,7 @@ def _parse_head(raw: bytes) -> Head:
     return Head(int(words[1]), {name.strip().lower(): value.strip() for name, _, value in pairs})
 
 
-class Sse:
+class SseDecoder:
     """Feeds on an event stream's bytes; yields the data of each event. Comments and names are left out."""
 
     def __init__(self) -> None:
@@ -151,7 +151,7 @@ class Sse:
 
 
 def request(method: str, path: str, host: str, body: bytes, headers: dict[str, str]) -> bytes:
-    """The bytes of a request."""
+    """Encode an HTTP/1.1 request with a JSON body."""
     fixed = {"host": host, "content-type": "application/json", "content-length": str(len(body))}
     lines = "".join(f"{name}: {value}\r\n" for name, value in {**fixed, **headers}.items())
     return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + body

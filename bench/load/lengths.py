@@ -1,5 +1,5 @@
 """How long prompts and answers are: `128`, `uniform:10,50`, `normal:64,16` (mean, deviation), `lognormal:64,0.5`
-(median, sigma). Pure; chance comes in as a seeded generator."""
+(median, sigma). Pure; `rng` is a seeded generator."""
 
 import math
 import random
@@ -8,10 +8,10 @@ from collections.abc import Callable
 import msgspec
 
 DRAWS: dict[str, Callable[[random.Random, float, float], float]] = {
-    "fixed": lambda chance, value, _: value,
-    "uniform": lambda chance, low, high: chance.randint(int(low), int(high)),
-    "normal": lambda chance, mean, deviation: chance.normalvariate(mean, deviation),
-    "lognormal": lambda chance, median, sigma: chance.lognormvariate(math.log(median), sigma),
+    "fixed": lambda rng, value, _: value,
+    "uniform": lambda rng, low, high: rng.randint(int(low), int(high)),
+    "normal": lambda rng, mean, deviation: rng.normalvariate(mean, deviation),
+    "lognormal": lambda rng, median, sigma: rng.lognormvariate(math.log(median), sigma),
 }
 
 
@@ -22,9 +22,9 @@ class Length(msgspec.Struct, frozen=True):
     first: float
     second: float = 0.0
 
-    def draw(self, chance: random.Random) -> int:
-        """The next one."""
-        return max(1, round(DRAWS[self.kind](chance, self.first, self.second)))
+    def draw(self, rng: random.Random) -> int:
+        """Draw the next length, at least 1."""
+        return max(1, round(DRAWS[self.kind](rng, self.first, self.second)))
 
 
 def parse(text: str) -> Length:

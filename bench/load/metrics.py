@@ -16,7 +16,7 @@ BUCKET = 1.0  # seconds; of rates over time
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What counts as good."""
+    """The limits that answers are judged by."""
 
     slos: Mapping[str, float] = {}  # milliseconds by name
     stall: float = 0.25  # seconds without text that a reader notices

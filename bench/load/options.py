@@ -54,7 +54,7 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Outputs(msgspec.Struct, frozen=True):
-    """Where results go."""
+    """The files that results are written to."""
 
     json: Path | None = None
     html: Path | None = None
@@ -109,9 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="", help="by default the first that the server lists")
     parser.add_argument("--key", default="", help="sent as a bearer token")
     parser.add_argument("--label", default="", help="a name for this run in its reports")
-    _shape(parser.add_argument_group("shape of the load"))
-    _content(parser.add_argument_group("what is asked"))
-    _measures(parser.add_argument_group("what is measured"))
+    _shape(parser.add_argument_group("load"))
+    _content(parser.add_argument_group("requests"))
+    _measures(parser.add_argument_group("measurement"))
     return parser
 
 

@@ -52,7 +52,7 @@ COLUMNS = ("mean", "p50", "p90", "p95", "p99", "max")
 
 
 def page(result: dict[str, Any], samples: Sequence[Sample], began: float) -> str:
-    """The whole file."""
+    """The HTML of the report."""
     title = f"Load: {escape(str(result['label']))}"
     about = f"{result['model_id']} on {result['machine']},"
     done = [sample for sample in samples if sample.error is None]
@@ -142,7 +142,7 @@ def _moment(date: str) -> str:
 
 
 def _asked(result: dict[str, Any]) -> str:
-    """The load in words."""
+    """A sentence that describes the load."""
     asked = result["options"]
     times = f"{asked['rate']:g} sessions per second" if asked["rate"] else "sessions at the times of a trace"
     load = f"{asked['concurrency']} sessions at once" if result["max_concurrency"] else times

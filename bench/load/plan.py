@@ -1,4 +1,4 @@
-"""What is asked: sessions of one or more turns, drawn before the first is sent. Pure; equal seeds give equal plans."""
+"""Requests of a run: sessions of one or more turns, drawn before the first is sent. Pure; a seed gives one plan."""
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,10 +37,10 @@ class Shape(msgspec.Struct, frozen=True):
     conversations: tuple[tuple[str, ...], ...] = ()  # taken in turn in place of drawn words
 
 
-def sessions(shape: Shape, count: int, chance: random.Random) -> Iterator[Session]:
-    """Draw `count` of them."""
+def sessions(shape: Shape, count: int, rng: random.Random) -> Iterator[Session]:
+    """Draw `count` sessions."""
     for index in range(count):
-        yield Session(tuple(_asks(shape, index, chance)))
+        yield Session(tuple(_asks(shape, index, rng)))
 
 
 def timed(drawn: Iterable[Session], points: Iterable[float]) -> list[Session]:
@@ -59,17 +59,17 @@ def conversations(lines: Iterable[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(_conversation(number, line) for number, line in enumerate(lines, 1) if line.strip())
 
 
-def _asks(shape: Shape, index: int, chance: random.Random) -> Iterator[Ask]:
+def _asks(shape: Shape, index: int, rng: random.Random) -> Iterator[Ask]:
     if shape.conversations:
         texts: Iterable[str] = shape.conversations[index % len(shape.conversations)]
     else:
-        texts = (_words(shape.prompt_words.draw(chance), chance) for _ in range(shape.turns))
+        texts = (_words(shape.prompt_words.draw(rng), rng) for _ in range(shape.turns))
     for text in texts:
-        yield Ask(text, shape.output_tokens.draw(chance))
+        yield Ask(text, shape.output_tokens.draw(rng))
 
 
-def _words(count: int, chance: random.Random) -> str:
-    return " ".join(chance.choices(WORDS, k=count))
+def _words(count: int, rng: random.Random) -> str:
+    return " ".join(rng.choices(WORDS, k=count))
 
 
 def _conversation(number: int, line: str) -> tuple[str, ...]:

@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from bench.load.crew import Run
 from bench.load.metrics import summary
 from bench.load.options import Options
 from bench.load.sample import Sample
+from bench.load.workers import Run
 from bench.processes import per_token
 
 
@@ -24,7 +24,7 @@ def numbers(options: Options, run: Run, date: str) -> dict[str, Any]:
 
 
 def details(samples: list[Sample], began: float) -> dict[str, Any]:
-    """Every request."""
+    """One entry per request, in the order of their intended times."""
     return {
         "input_lens": [sample.input_tokens for sample in samples],
         "output_lens": [sample.output_tokens for sample in samples],
@@ -40,7 +40,7 @@ def details(samples: list[Sample], began: float) -> dict[str, Any]:
 
 
 def line(result: dict[str, Any]) -> str:
-    """The run in one line."""
+    """A summary of the run in one line."""
     parts = [
         f"{result['completed']} of {result['completed'] + result['failed']} answers in {result['duration']:.1f} s",
         f"{result['output_throughput']:,.0f} tokens/s",

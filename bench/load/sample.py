@@ -1,4 +1,5 @@
-"""What is kept of one request. Times are seconds of perf_counter, which the processes of one machine share on Linux."""
+"""The measurements of one request. Times are seconds of perf_counter, which is one clock for all
+processes of a machine on Linux."""
 
 from itertools import pairwise
 
@@ -45,7 +46,7 @@ class Sample(msgspec.Struct):
 
     @property
     def stall(self) -> float:
-        """The longest of them."""
+        """The longest of these gaps; 0 where there is none."""
         return max(self.gaps, default=0.0)
 
 

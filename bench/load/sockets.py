@@ -6,8 +6,8 @@ from time import perf_counter
 
 import msgspec
 
-from bench.load.reading import Sight, response_event
-from bench.load.watch import Failed, Watch
+from bench.load.events import EventKind, response_event
+from bench.load.observer import TurnFailed, TurnObserver
 from bench.wire import ABNORMAL, Wire
 
 
@@ -17,20 +17,20 @@ class Lane:
     def __init__(self, socket: "Socket", name: str | None) -> None:
         self.name = name
         self.usable = True
-        self.watch: Watch | None = None  # the turn under way
+        self.observer: TurnObserver | None = None  # the turn under way
         self._socket = socket
 
-    async def ask(self, body: dict[str, object], watch: Watch) -> None:
-        """Send a turn and return at its end; how it went is in the watch's sample. Raises Failed."""
+    async def ask(self, body: dict[str, object], observer: TurnObserver) -> None:
+        """Send a turn and return at its end; how it went is in the observer's sample. Raises TurnFailed."""
         if not self.usable:
-            raise Failed("connection lost")
+            raise TurnFailed("connection lost")
         named = body if self.name is None else body | {"stream_id": self.name}
         raw = msgspec.json.encode(named)
-        self.watch = watch
-        watch.sample.sent = perf_counter()
+        self.observer = observer
+        observer.sample.sent = perf_counter()
         self._socket.wire.send(raw)
-        await watch.over()
-        self.watch = None
+        await observer.wait_ended()
+        self.observer = None
 
     def close(self) -> None:
         """Give it up; the socket goes with the last of its lanes."""
@@ -48,7 +48,7 @@ class Socket:
         self.wire.over.add_done_callback(self._over)
 
     def leave(self) -> None:
-        """A lane was given up."""
+        """Close the connection once none of its lanes is usable."""
         if not any(lane.usable for lane in self.lanes.values()):
             self.wire.abort()
 
@@ -60,9 +60,9 @@ class Socket:
             self.wire.abort()
             return
         lane = self.lanes.get(seen.lane)
-        if lane is not None and lane.watch is not None:
-            lane.watch.see(seen, arrived)
-        elif seen.sight is Sight.ERROR:
+        if lane is not None and lane.observer is not None:
+            lane.observer.observe(seen, arrived)
+        elif seen.kind is EventKind.ERROR:
             self._break(seen.reason, arrived)  # about the connection, not about a turn
 
     def _over(self, code: Future[int]) -> None:
@@ -72,8 +72,8 @@ class Socket:
     def _break(self, kind: str, now: float) -> None:
         for lane in self.lanes.values():
             lane.usable = False
-            if lane.watch is not None:
-                lane.watch.fail(kind, now)
+            if lane.observer is not None:
+                lane.observer.fail(kind, now)
 
 
 async def open_lanes(url: str, lanes: int, headers: Mapping[str, str]) -> list[Lane]:

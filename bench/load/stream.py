@@ -6,14 +6,14 @@ from typing import cast
 
 import msgspec
 
-from bench.load.decode import Answers, BadHttp, End, Head, Part, Sse, request
+from bench.load.decode import BadHttp, End, Head, Piece, ResponseDecoder, SseDecoder, request
+from bench.load.observer import TurnFailed, TurnObserver
 from bench.load.target import Target
-from bench.load.watch import Failed, Watch
 
 ERROR_BYTES = 500  # of a refusal's body that are kept
 
 
-class HttpLine(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """One connection; one turn at a time."""
 
     def __init__(self, target: Target, host: str, headers: dict[str, str]) -> None:
@@ -22,29 +22,29 @@ class HttpLine(asyncio.Protocol):
         self.headers = headers
         self.usable = True
         self._transport: asyncio.Transport | None = None
-        self._answers = Answers()
-        self._sse = Sse()
+        self._answers = ResponseDecoder()
+        self._sse = SseDecoder()
         self._head: Head | None = None  # of the answer under way
-        self._watch: Watch | None = None  # the turn under way
+        self._observer: TurnObserver | None = None  # the turn under way
         self._over: asyncio.Future[None] | None = None  # set when the answer's last byte is here
         self.refusal = b""  # the body of an answer that is no stream
 
-    async def ask(self, body: dict[str, object], watch: Watch) -> None:
-        """Send a turn and return at its end; how it went is in the watch's sample."""
+    async def ask(self, body: dict[str, object], observer: TurnObserver) -> None:
+        """Send a turn and return at its end; how it went is in the observer's sample."""
         if self._transport is None or not self.usable:
-            raise Failed("connection lost")
-        self._watch, self._sse, self.refusal = watch, Sse(), b""
+            raise TurnFailed("connection lost")
+        self._observer, self._sse, self.refusal = observer, SseDecoder(), b""
         self._over = asyncio.get_running_loop().create_future()
         raw = request("POST", self.target.path, self.host, msgspec.json.encode(body), self.headers)
-        watch.sample.sent = time.perf_counter()
+        observer.sample.sent = time.perf_counter()
         self._transport.write(raw)
-        await watch.over()
+        await observer.wait_ended()
         if self.usable:
             await self._over
-        self._watch = None
+        self._observer = None
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.usable = False
         if self._transport is not None:
             self._transport.close()
@@ -75,7 +75,7 @@ class HttpLine(asyncio.Protocol):
 
     # -- parts of an answer --------------------------------------------------------------------------------------
 
-    def _take(self, part: Part, now: float) -> None:
+    def _take(self, part: Piece, now: float) -> None:
         if isinstance(part, Head):
             self._head = part
         elif isinstance(part, End):
@@ -87,22 +87,22 @@ class HttpLine(asyncio.Protocol):
 
     def _events(self, data: bytes, now: float) -> None:
         for event in self._sse.feed(data):
-            if self._watch is not None and event != b"[DONE]":
-                self._watch.see(self.target.read(event), now)
+            if self._observer is not None and event != b"[DONE]":
+                self._observer.observe(self.target.read(event), now)
 
     def _finish(self, now: float) -> None:
         assert self._head is not None
-        if self._watch is not None:
+        if self._observer is not None:
             status = self._head.status
-            self._watch.fail("no end" if status == 200 else f"http {status}", now)
+            self._observer.fail("no end" if status == 200 else f"http {status}", now)
         self.usable = self.usable and self._head.keeps
         if self._over is not None and not self._over.done():
             self._over.set_result(None)
 
     def _break(self, kind: str, now: float) -> None:
         self.usable = False
-        if self._watch is not None:
-            self._watch.fail(kind, now)
+        if self._observer is not None:
+            self._observer.fail(kind, now)
         if self._over is not None and not self._over.done():
             self._over.set_result(None)
         if self._transport is not None:

@@ -1,19 +1,19 @@
-"""What may be measured, and how it is asked. Pure: a turn in, the body of a request out."""
+"""The APIs that can be measured, and their requests. Pure: a turn in, the body of a request out."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
+from bench.load.events import ParsedEvent, chat_chunk, response_event
 from bench.load.plan import Ask
-from bench.load.reading import Seen, chat_chunk, response_event
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A kind of server."""
+    """An API: its path and how its requests and events look."""
 
     path: str
-    read: Callable[[bytes | str], Seen]
+    read: Callable[[bytes | str], ParsedEvent]
     socket: bool = False  # a WebSocket; otherwise SSE
     chained: bool = False  # a conversation goes on by `previous_response_id`; otherwise all messages are sent
     chat: bool = False  # the older API
@@ -27,7 +27,7 @@ TARGETS: Mapping[str, Target] = {
 }
 
 
-class Asking(msgspec.Struct, frozen=True):
+class RequestDefaults(msgspec.Struct, frozen=True):
     """What all requests of a run have in common."""
 
     model: str
@@ -36,18 +36,18 @@ class Asking(msgspec.Struct, frozen=True):
 
 
 class Conversation:
-    """What was said in a session so far."""
+    """The state of a session that the next request needs."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.messages: list[dict[str, str]] = []
         self.id: str | None = None  # of the latest response
 
-    def body(self, ask: Ask, asking: Asking) -> dict[str, Any]:
+    def body(self, ask: Ask, defaults: RequestDefaults) -> dict[str, Any]:
         """The request for the next turn."""
         user = {"role": "user", "content": ask.text}
-        whole = {"model": asking.model, "temperature": asking.temperature}
-        if asking.force:
+        whole = {"model": defaults.model, "temperature": defaults.temperature}
+        if defaults.force:
             whole["ignore_eos"] = True
         if self.target.chat:
             return whole | _chat([*self.messages, user], ask)
@@ -60,7 +60,7 @@ class Conversation:
         return {"type": "response.create", **body} if self.target.socket else body | {"stream": True}
 
     def said(self, ask: Ask, text: str, id: str | None) -> None:
-        """A turn is over."""
+        """Record a completed turn."""
         self.id = id
         if not self.target.chained:
             self.messages += [{"role": "user", "content": ask.text}, {"role": "assistant", "content": text}]

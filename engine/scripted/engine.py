@@ -21,13 +21,14 @@ from engine.base import (
     Prompt,
     Said,
 )
+from engine.offload import offloaded
 from engine.ranges import check_ranges, tokens_left
 from engine.schema import check_params
 from engine.scripted.clock import StepClock
 from engine.scripted.decoder import ScriptDecoder
 from engine.scripted.example import example
 from engine.scripted.generation import ScriptedGeneration
-from engine.scripted.script import Levers, Script, write
+from engine.scripted.script import Levers, Script, estimated_size, write
 
 CACHE_BLOCK = 16  # tokens
 CACHE_BLOCKS = 1 << 16  # after which the prefix cache is emptied
@@ -59,7 +60,7 @@ class ScriptedEngine:
 
     async def render(self, messages: list[dict[str, Any]], params: Params, salt: str | None) -> Prompt:
         try:
-            return Prompt(write(messages), salt)
+            return Prompt(await offloaded(estimated_size(messages), write, messages), salt)
         except (KeyError, TypeError, AttributeError) as error:
             raise BadRequest(f"a message without {error}") from error
 

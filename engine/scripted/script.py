@@ -29,7 +29,7 @@ SYLLABLES = tuple(
 CHARACTERS = tuple(text.encode() for text in ("é", "ß", "—", "語", "🙂", "ñ"))  # 2 to 4 tokens each
 BLOCK = 16  # tokens; one such character in each
 _MIX = 0x9E3779B97F4A7C15
-_LEVER = re.compile(r"\[(\w+)[=@]([^\]\s]+)\]")
+_LEVER = re.compile(r"\[(\w{1,16})[=@]([^\[\]\s]{1,256})\]")
 _PARSERS: Mapping[str, Callable[[str], Any]] = {"call": str, "first": float}  # of a lever's value; the rest are int
 
 
@@ -67,6 +67,11 @@ def _levers_in(message: str) -> Levers:
 def write(messages: Iterable[Mapping[str, Any]]) -> tuple[int, ...]:
     """Messages as token ids, one for each byte. Raises KeyError, TypeError, AttributeError for malformed ones."""
     return tuple("".join(f"<{message['role']}>{_content(message)}\n" for message in messages).encode())
+
+
+def estimated_size(messages: Iterable[Mapping[str, Any]]) -> int:
+    """About how many bytes `write` makes, at little cost."""
+    return sum(16 + len(message.get("content") or "") for message in messages)
 
 
 def _content(message: Mapping[str, Any]) -> str:
@@ -107,26 +112,25 @@ class Script:
 
     def __init__(self, prompt: Sequence[int], params: Params, levers: Levers) -> None:
         self._seed = zlib.crc32(read(prompt).encode())
-        self._levers = levers
-        self._fixed = tuple(self._fixed_tokens(params))  # before the text, or in place of it
+        names = levers.call.split(",") if levers.call else _forced(params)
+        self._reasoning = levers.reasoning or 0  # tokens before everything else
+        self._calls = tuple(token for index, name in enumerate(names) for token in self._call(index, name))
+        is_shaped = params.format is not None and not names
+        self._json = json.dumps(example(params.format.schema or {})).encode() if params.format and is_shaped else b""
         chatty = not (levers.call or params.format or _forced(params))
         length = 40 + self._seed % 100 if levers.tokens is None else levers.tokens
-        self.length = max(length, len(self._fixed)) if chatty else len(self._fixed)
+        fixed = self._reasoning + len(self._calls) + len(self._json)
+        self.length = max(length, fixed) if chatty else fixed
 
     def at(self, index: int) -> Token:
         """The token of this index; beyond `length` the text goes on without an end."""
-        if index < len(self._fixed):
-            return self._fixed[index]
-        return Token(self._word(index))
-
-    def _fixed_tokens(self, params: Params) -> Iterator[Token]:
-        for index in range(self._levers.reasoning or 0):
-            yield Token(self._word(index), Channel.REASONING)
-        names = self._levers.call.split(",") if self._levers.call else _forced(params)
-        for index, name in enumerate(names):
-            yield from self._call(index, name)
-        if params.format is not None and not names:
-            yield from map(Token, json.dumps(example(params.format.schema or {})).encode())
+        if index < self._reasoning:
+            return Token(self._word(index), Channel.REASONING)
+        behind = index - self._reasoning
+        if behind < len(self._calls):
+            return self._calls[behind]
+        behind -= len(self._calls)
+        return Token(self._json[behind] if behind < len(self._json) else self._word(index))
 
     def _call(self, index: int, name: str) -> Iterator[Token]:
         call = ToolCall(index, f"call_{self._seed:08x}{index}", name)

@@ -1,5 +1,6 @@
 """Chat messages become token ids, by the model's chat template and tokenizer."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,11 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from engine.base import BadRequest, Params, Prompt
 
-# Characters of all messages up to which a chat is rendered on the event loop. A thread costs two hops, for template and
-# tokenizer, and each may wait for the interpreter while the loop is busy; a longer text would block the loop for more.
+# Characters of all messages up to which a chat is rendered on the event loop. A thread costs a hop, which may wait for
+# the interpreter while the loop is busy; a longer text would block the loop for more.
 INLINE_CHARACTERS = 4096
+# What a message costs besides its text, in characters: vLLM and the template go through each in Python.
+MESSAGE_CHARACTERS = 64
 
 
 class ChatRenderer:
@@ -21,6 +24,7 @@ class ChatRenderer:
         self._llm = llm
         self._template = template
         self._content_format = content_format  # as vLLM's --chat-template-content-format
+        self._rendering = asyncio.Lock()  # held while a thread renders: one is enough beside the event loop
 
     async def render(
         self, messages: list[dict[str, Any]], params: Params, salt: str | None, *, with_tools: bool
@@ -30,14 +34,21 @@ class ChatRenderer:
         Special tokens are split off by the tokenizer wherever they stand, so a user who writes `<|im_end|>` ends
         their own message: vLLM renders a chat to one string first. Whoever must prevent that strips them before.
         """
+        if not params.tools and len(messages) * MESSAGE_CHARACTERS + sum(map(_length, messages)) <= INLINE_CHARACTERS:
+            return self._rendered(messages, params, salt, with_tools=with_tools)
+        # vLLM's own asynchronous way reads the messages on the event loop: a second for some ten thousand.
+        async with self._rendering:
+            return await asyncio.to_thread(self._rendered, messages, params, salt, with_tools=with_tools)
+
+    def _rendered(
+        self, messages: list[dict[str, Any]], params: Params, salt: str | None, *, with_tools: bool
+    ) -> Prompt:
         for message in messages:
             _check_message(message)
         chat_params = self._chat_params(params, with_tools=with_tools)
-        chat = ([messages], chat_params, TokenizeParams(max_total_tokens=None, add_special_tokens=False))
-        renderer = self._llm.renderer
+        tokenizing = TokenizeParams(max_total_tokens=None, add_special_tokens=False)
         try:
-            is_short = not params.tools and sum(map(_length, messages)) <= INLINE_CHARACTERS
-            _, (rendered,) = renderer.render_chat(*chat) if is_short else await renderer.render_chat_async(*chat)
+            _, (rendered,) = self._llm.renderer.render_chat([messages], chat_params, tokenizing)
         except (VLLMValidationError, ValueError, TypeError, TimeoutError) as error:
             raise BadRequest(f"the chat template refuses this input: {error}") from error
         return Prompt(tuple(rendered["prompt_token_ids"]), salt)
@@ -74,7 +85,7 @@ def _only(tool: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
 
 def _length(message: dict[str, Any]) -> int:
     content = message.get("content") or ""
-    return len(content) if isinstance(content, str) else sum(len(part["text"]) for part in content)
+    return len(content) if isinstance(content, str) else sum(len(str(part.get("text"))) for part in content)
 
 
 def _check_message(message: dict[str, Any]) -> None:

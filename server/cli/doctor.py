@@ -4,12 +4,13 @@ import asyncio
 import importlib.metadata
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from server.cli.machine import check_folder, listen
+from server.log_config import printable
 from server.settings import BadSetting, Settings
 from server.store.errors import StoreError
 from server.store.redis.embedded import find_redis_server
@@ -31,7 +32,7 @@ def report(settings: Settings, model: Callable[[], str]) -> int:
     ]
     findings = [finding for check in checks for finding in check()]
     for well, what, found in findings:
-        print(f"  {'ok ' if well else 'BAD'}  {what:<8} {found}")
+        print(f"  {'ok ' if well else 'BAD'}  {what:<8} {printable(found)}")
     wrong = sum(not well for well, _, _ in findings)
     print("Everything is in order." if not wrong else f"{wrong} thing{'s' * (wrong > 1)} must be put right first.")
     return 1 if wrong else 0
@@ -101,12 +102,9 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield asyncio.run(_ask_redis(settings))
         return
     try:
-        yield True, "Redis", f"our own, {find_redis_server()}, with its data in {settings.folder}"
-    except (StoreError, OSError) as error:
+        yield True, "Redis", f"our own, {find_redis_server()}, with its data in {check_folder(settings)}"
+    except (StoreError, BadSetting) as error:
         yield False, "Redis", str(error)
-    parent = next(path for path in (settings.folder, *settings.folder.parents) if path.exists())
-    if not os.access(parent, os.W_OK):
-        yield False, "Redis", f"DATA_DIR: {settings.folder} cannot be written"
 
 
 async def _ask_redis(settings: Settings) -> Finding:
@@ -124,8 +122,8 @@ async def _ask_redis(settings: Settings) -> Finding:
 
 def _port(settings: Settings) -> Iterator[Finding]:
     try:
-        socket.create_server((settings.host, settings.port)).close()
-    except OSError as error:
-        yield False, "Port", f"HOST and PORT: {settings.host}:{settings.port} cannot be used: {error.strerror}"
+        listen(settings).close()
+    except BadSetting as error:
+        yield False, "Port", str(error)
         return
     yield True, "Port", f"{settings.host}:{settings.port} is free"

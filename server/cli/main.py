@@ -25,13 +25,15 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return command(load(arguments[1:] if named else arguments))
     except BadSetting as error:
-        print(f"throughline: {error}", file=sys.stderr)
+        from server.log_config import printable
+
+        print(f"throughline: {printable(str(error))}", file=sys.stderr)
         return 2
 
 
 def _doctor(settings: Settings) -> int:
     from server.cli.doctor import report
-    from server.cli.serve import model_path
+    from server.cli.machine import model_path
 
     return report(settings, lambda: model_path(settings))
 

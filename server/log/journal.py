@@ -19,6 +19,9 @@ from server.store.types import TurnRef, WriteResult
 __all__ = ["ClaimedLog", "CommitPolicy", "Fenced", "Journal", "LogLost", "TurnEnded", "Writer", "WriterError"]
 
 
+KEPT_BYTES = 128 * 1024 * 1024  # of finished turns' logs in memory
+
+
 class Journal:
     """Opens writers, and owns their committers, their buffers, and the tasks that outlive a caller.
 
@@ -36,6 +39,7 @@ class Journal:
         self._buffers: dict[TurnRef, LogBuffer] = {}
         # Writers of the finished ones, and when their logs are to be forgotten.
         self._finished: dict[TurnRef, Writer] = {}
+        self._kept_bytes = 0
         self._expiries: dict[LogBuffer, asyncio.TimerHandle] = {}
         # The store does not answer. When it does again, it may have lost what finished last, however long ago.
         self._store_lost = False
@@ -107,15 +111,28 @@ class Journal:
         return task
 
     def keep_finished(self, writer: Writer) -> None:
-        """Keep a finished turn's log for `keep_seconds`, and for as long as the store does not answer then."""
+        """Keep a finished turn's log for `keep_seconds`, and for as long as the store does not answer then.
+
+        The oldest go earlier where all together take more than `KEPT_BYTES`.
+        """
         self._finished[writer.ref] = writer
+        self._kept_bytes += writer.kept_bytes
         self._schedule_expiry(writer.ref, writer.buffer)
+        if self._kept_bytes > KEPT_BYTES and not self._store_lost:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        for oldest in list(self._finished.values())[:-1]:
+            if self._kept_bytes <= KEPT_BYTES:
+                break
+            self.forget(oldest.ref, oldest.buffer)
 
     def forget(self, ref: TurnRef, buffer: LogBuffer) -> None:
         """Close the buffer of a turn that this node no longer writes: its readers go on elsewhere."""
         if self._buffers.get(ref) is buffer:
             del self._buffers[ref]
-            self._finished.pop(ref, None)
+            finished = self._finished.pop(ref, None)
+            self._kept_bytes -= 0 if finished is None else finished.kept_bytes
         timer = self._expiries.pop(buffer, None)
         if timer is not None:
             timer.cancel()

@@ -28,6 +28,13 @@ class OwnedLog(msgspec.Struct):
     buffer: LogBuffer  # the whole log
     origin: NewTurn | None  # what the turn was admitted with, if that happened on this node
 
+    @property
+    def origin_bytes(self) -> int:
+        """What the admission takes in memory."""
+        if self.origin is None:
+            return 0
+        return sum(map(len, self.origin.record.values())) + sum(len(item.json) for item in self.origin.input)
+
     def is_ahead_of(self, result: WriteResult) -> bool:
         """Whether a result shows that the store lost what it had acknowledged to us, and we can give it back."""
         if result.status is WriteStatus.GAP or (result.status is WriteStatus.LOST and self.origin is not None):

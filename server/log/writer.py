@@ -111,6 +111,8 @@ class Writer:
         self._finishing = False
         self._ending: Ending | None = None
         self._finished = False
+        # Bytes that a finished turn takes until it is forgotten.
+        self.kept_bytes = 0
         # Calls that wait for the next result.
         self._waiting: list[asyncio.Future[None]] = []
         committer.register(self)
@@ -184,6 +186,8 @@ class Writer:
             self._apply(result)
         self._check()
         self._committer.unregister(self)
+        self.kept_bytes = sum(len(entry.entry) for entry in self.buffer.entries) + self._owned.origin_bytes
+        self.kept_bytes += len(response) + sum(len(item.json) for item in output)
         self._owner.keep_finished(self)
         return result
 
@@ -206,7 +210,9 @@ class Writer:
         """Give up writing and drop what is pending. After finish(), and the second time, it does nothing."""
         self._committer.unregister(self)
         self._pending.clear()
-        if not self._finished:
+        if self._finished:
+            self._on_news = None  # the runner, which is done; the journal keeps the log for seconds, and nothing else
+        else:
             self._owner.forget(self.ref, self.buffer)
 
     # -- called by the committer ---------------------------------------------------------------------------------------

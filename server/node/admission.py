@@ -6,6 +6,7 @@ import time
 import msgspec
 
 from engine.base import Model
+from engine.offload import offloaded
 from server.node.queue import QueuedTurn
 from server.node.scheduler import Resources, SlotScheduler
 from server.protocol import errors, response
@@ -70,25 +71,26 @@ class Admission:
 
     async def _write(self, request: TurnRequest, id: str, prepared: PreparedTurn, telemetry: TurnTelemetry) -> Admitted:
         parts, ref = self._resources, TurnRef(request.caller, id)
-        lease = Lease(1, parts.owner) if self._scheduler.reserve() else None
-        started = False
+        lease = Lease(1, parts.owner) if self._scheduler.reserve(ref, prepared.weight) else None
+        is_handed_over = False
         try:
-            spec = spec_of(request, id, prepared, telemetry, parts.engine.model, parts.telemetry.traceparent(telemetry))
+            traceparent = parts.telemetry.traceparent(telemetry)
+            spec = spec_of(request, id, prepared, telemetry, parts.engine.model, traceparent)
             entry = encode(None, first_events(leased=lease is not None))
-            new = new_turn(request, ref, spec, entry, lease, prepared)
+            new = await offloaded(request.size, new_turn, request, ref, spec, entry, lease, prepared)
             existing = await self._create(new)
             if existing is not None:
                 return await self.existing(TurnRef(request.caller, existing))
+            is_handed_over = True
             if lease is None:
                 self._scheduler.enqueue(QueuedTurn(ref, spec, telemetry))
             else:
-                started = True
                 origin = msgspec.structs.replace(new, record=new.record | prepared.whole_prompt())
                 entries = (LogEntry(1, entry),)
                 self._scheduler.start(LeasedTurn(ref, spec, lease, entries, telemetry, origin=origin))
         finally:
-            if lease is not None and not started:
-                self._scheduler.give_back()
+            if not is_handed_over:
+                self._scheduler.give_back(ref, has_slot=lease is not None)
         return Admitted(ref, spec)
 
     async def _create(self, new: NewTurn) -> str | None:

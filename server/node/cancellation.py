@@ -6,6 +6,7 @@ import structlog
 
 from server.node.heartbeat import FailureDetector
 from server.node.scheduler import Resources, SlotScheduler
+from server.store.errors import StoreDown, StoreFull
 from server.store.retry import until_answered
 from server.store.types import Lease, TurnRef, WriteResult, WriteStatus
 from server.turns.presence import Presence
@@ -25,9 +26,21 @@ class Cancellation:
         self._detector = detector
 
     async def cancel(self, ref: TurnRef) -> WriteResult:
-        """Ask for a turn's end. The result is FINISHED or LOST where there is nothing to stop. Raises StoreError."""
-        self._scheduler.stop_running(ref)
-        result = await self._resources.store.cancel(ref)
+        """Ask for a turn's end. The result is FINISHED or LOST where there is nothing to stop.
+
+        Raises StoreError, and then nothing was stopped: a turn that runs here is stopped by this node alone, whether
+        the store takes the flag at the moment or not.
+        """
+        runner = self._scheduler.running.get(ref)
+        if runner is not None:
+            runner.stop()
+        try:
+            result = await self._resources.store.cancel(ref)
+        except (StoreDown, StoreFull):
+            if runner is None:
+                raise
+            self._resources.tasks.spawn(until_answered(lambda: self._resources.store.cancel(ref)))
+            return WriteResult(WriteStatus.OK, lease=runner.lease)
         if result.status is WriteStatus.OK and ref not in self._scheduler.running:
             await self._stop_elsewhere(ref, result.lease)
         return result

@@ -51,6 +51,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
 
     name: str  # of the model, as clients know it
     max_queue: int = 256  # turns that may wait for a slot
+    turn_bytes: int = 512 * 1024 * 1024  # that turns may take which run or wait, about
     unwatched_seconds: float = 30.0  # until an unkept turn that nobody watches is cancelled
     admit_seconds: float = 5.0  # for which an admission is repeated while the store does not answer
     exclusive: bool = False  # nobody else uses this store
@@ -78,7 +79,13 @@ class Node:
         self._load_seconds = 0.0  # once ready
         resources = Resources(engine, store, journal, telemetry, self.tasks, self.owner)
         self.presence = Presence(config.unwatched_seconds, self._on_unwatched)
-        self.scheduler = SlotScheduler(resources, self.presence, max_queue=config.max_queue, on_engine_dead=self.fail)
+        self.scheduler = SlotScheduler(
+            resources,
+            self.presence,
+            max_queue=config.max_queue,
+            turn_bytes=config.turn_bytes,
+            on_engine_dead=self.fail,
+        )
         self.admission = Admission(resources, self.scheduler, patience=config.admit_seconds)
         self.detector = FailureDetector(self.owner, config.heartbeat, exclusive=config.exclusive)
         self.cancellation = Cancellation(resources, self.scheduler, self.detector)

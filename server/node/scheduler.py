@@ -17,6 +17,7 @@ from server.log.journal import Journal
 from server.node.queue import AdmissionQueue, QueuedTurn, queued_turn
 from server.node.takeover import readmission, refusal, with_prompt
 from server.protocol import errors
+from server.protocol.budget import ByteBudget, too_many_bytes
 from server.store.contracts import Store
 from server.store.retry import until_answered
 from server.store.types import Lease, Turn, TurnRef, WriteStatus
@@ -43,11 +44,18 @@ class SlotScheduler:
     """Gives slots to turns: those admitted here, those of the store's queue, and those whose owner is gone."""
 
     def __init__(
-        self, resources: Resources, presence: Presence, *, max_queue: int, on_engine_dead: Callable[[str], None]
+        self,
+        resources: Resources,
+        presence: Presence,
+        *,
+        max_queue: int,
+        turn_bytes: int,
+        on_engine_dead: Callable[[str], None],
     ) -> None:
         self.max_queue = max_queue  # turns that may wait
         self.running: dict[TurnRef, Runner] = {}
         self.queue = AdmissionQueue()
+        self.budget = ByteBudget(turn_bytes)  # of the turns that were admitted here, until they have ended
         self.taken_slots = 0  # running, or promised to a turn that is being admitted or claimed
         self.is_open = False  # the engine is ready and the node begins new work
         self._resources = resources
@@ -55,6 +63,7 @@ class SlotScheduler:
         self._on_engine_dead = on_engine_dead
         self._claiming: set[TurnRef] = set()  # on their way from the queue to `running`
         self._suspects: set[TurnRef] = set()  # of those that run or are being claimed
+        self._weights: dict[TurnRef, int] = {}  # what each of them takes
         self._mean_seconds = 0.0  # that a turn takes; 0 until one has ended
         self._offers_all = False  # the node drains: what runs is free to claim
 
@@ -68,6 +77,8 @@ class SlotScheduler:
     def close(self) -> None:
         """Begin nothing any more. What waits here is in the store too, for every node."""
         self.is_open = False
+        for queued in self.queue:
+            self._drop_weight(queued.ref)
         self.queue.clear()
         self._update_gauges()
 
@@ -88,20 +99,27 @@ class SlotScheduler:
 
     # -- for admission -------------------------------------------------------------------------------------------
 
-    def reserve(self) -> bool:
-        """Promise a slot (True), or a place in the queue. Raises WireError 503 when both are used up."""
-        if self.taken_slots < self._slots and not self.queue:
-            self.taken_slots += 1
-            return True
-        if len(self.queue) >= self.max_queue:
+    def reserve(self, ref: TurnRef, weight: int = 0) -> bool:
+        """Promise a slot (True), or a place in the queue, to a turn that takes `weight` bytes until it has ended.
+
+        Raises WireError 503 when both are used up, 429 when what runs and waits takes all the memory it may.
+        """
+        has_slot = self.taken_slots < self._slots and not self.queue
+        if not has_slot and len(self.queue) >= self.max_queue:
             message = f"All slots are taken and {self.max_queue} turns wait."
             raise errors.overloaded(message, max(1, round(self._estimate(1) or 2)))
-        return False
+        if not self.budget.take(ref.caller, weight):
+            raise too_many_bytes()
+        self._weights[ref] = weight
+        self.taken_slots += has_slot
+        return has_slot
 
-    def give_back(self) -> None:
-        """A slot that was reserved is not needed."""
-        self.taken_slots -= 1
-        self._fill_slots()
+    def give_back(self, ref: TurnRef, *, has_slot: bool) -> None:
+        """What was reserved is not needed."""
+        self._drop_weight(ref)
+        if has_slot:
+            self.taken_slots -= 1
+            self._fill_slots()
 
     def start(self, turn: LeasedTurn) -> None:
         """Run a turn in the slot that was reserved for it."""
@@ -273,7 +291,13 @@ class SlotScheduler:
     def _free_slot(self, ref: TurnRef) -> None:
         self.taken_slots -= 1
         self._suspects.discard(ref)
+        self._drop_weight(ref)
         self._fill_slots()
+
+    def _drop_weight(self, ref: TurnRef) -> None:
+        weight = self._weights.pop(ref, None)
+        if weight is not None:
+            self.budget.give_back(ref.caller, weight)
 
     def _update_gauges(self) -> None:
         gauges = self._resources.telemetry.gauges

@@ -12,6 +12,7 @@ import orjson
 import structlog
 
 from engine.base import EngineError
+from engine.offload import offloaded
 from server.log.subscriber import LogSubscriber
 from server.node.admission import Admitted
 from server.node.errors import is_fault, wire_error
@@ -31,6 +32,7 @@ from server.turns.spec import TurnSpec, unpack
 from server.turns.subscription import RenderedTurns, TurnSubscription
 
 RETURN_SECONDS = 2.0  # for an owner to give its turn back to an empty Redis
+ITEM_BYTES = 200  # of an item, about
 CANCEL_SECONDS = 5.0  # that a caller waits for the end of a turn that it stopped
 
 log = structlog.get_logger(__name__)
@@ -165,14 +167,16 @@ class TurnService:
         if spec.keeps:
             return None
         response = subscription.response or await self.finished_response(subscription.ref)
-        return None if response is None else spec.remembered(response["output"])
+        if response is None:
+            return None
+        return await offloaded(len(spec.input) * ITEM_BYTES, spec.remembered, response["output"])
 
-    async def input_items(self, ref: TurnRef) -> list[dict[str, Any]]:
-        """What a turn was asked with, oldest first. Raises WireError 404, StoreError."""
+    async def input_items(self, ref: TurnRef) -> list[bytes]:
+        """What a turn was asked with, oldest first, as JSON. Raises WireError 404, StoreError."""
         items = await self._store.input_items(ref)
         if items is None:
             raise errors.not_found("response", ref.id)
-        return [orjson.loads(item) for item in items]
+        return items
 
     # -- inside --------------------------------------------------------------------------------------------------
 

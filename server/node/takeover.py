@@ -1,22 +1,25 @@
 """Going on with what another process began or what waited in the store: when that is refused, and with which prompt."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import orjson
 import structlog
 
 from engine.base import BadRequest, CannotContinue, Engine, Prompt
+from engine.offload import offloaded
 from server.node.queue import QueuedTurn
 from server.protocol.items import to_messages
 from server.protocol.status import Status
 from server.store.contracts import Store
 from server.store.retry import until_answered
 from server.store.types import Checkpoint, Lease, LogEntry, NewTurn, TurnRef, WriteResult
+from server.turns.history import read_each
 from server.turns.runner import TurnOutcome
 from server.turns.spec import PromptRef, TurnSpec, digest_of, ids_of, pack
 
 MAX_IDLE_CLAIMS = 3  # from dead owners since the log last grew: so many nodes it may have killed
+UNKEPT_ITEM_BYTES = 200  # about, of one item in the record of an unkept turn
 MAX_CLAIMS = 20  # from dead owners in all
 GONE = "what it goes on from is no longer there"
 OTHER_PROMPT = "what it goes on from reads differently now"
@@ -59,24 +62,28 @@ async def with_prompt(engine: Engine, store: Store, queued: QueuedTurn) -> tuple
 
 
 async def _rendered(engine: Engine, store: Store, ref: TurnRef, spec: TurnSpec, prompt_ref: PromptRef) -> Prompt:
-    items = await _items(store, ref, spec, prompt_ref)
-    messages = to_messages(spec.response["instructions"], items[prompt_ref.dropped :])
+    items, size = await _items(store, ref, spec, prompt_ref)
+    messages = await offloaded(size, to_messages, spec.response["instructions"], items[prompt_ref.dropped :])
     prompt = await engine.render(messages, spec.params, ref.caller)
     if digest_of(ids_of(prompt)) != prompt_ref.digest:
         raise CannotContinue(OTHER_PROMPT)
     return prompt
 
 
-async def _items(store: Store, ref: TurnRef, spec: TurnSpec, prompt_ref: PromptRef) -> list[dict[str, Any]]:
-    """All that the turn was asked with, oldest first."""
+async def _items(
+    store: Store, ref: TurnRef, spec: TurnSpec, prompt_ref: PromptRef
+) -> tuple[Sequence[dict[str, Any]], int]:
+    """All that the turn was asked with, oldest first, and about how many bytes it has."""
     if not spec.keeps:
-        return list(spec.input)
+        return spec.input, len(spec.input) * UNKEPT_ITEM_BYTES
     parent = prompt_ref.parent
     past = [] if parent is None else await until_answered(lambda: store.history(ref.caller, parent))
     own = await until_answered(lambda: store.input_items(ref))
     if past is None or own is None:
         raise CannotContinue(GONE)
-    return [orjson.loads(item) for item in (*past, *own)]
+    raw = [*past, *own]
+    size = sum(map(len, raw))
+    return await offloaded(size, read_each, raw), size
 
 
 def readmission(ref: TurnRef, spec: TurnSpec, lease: Lease, first: LogEntry) -> NewTurn | None:

@@ -8,6 +8,10 @@ from typing import Any
 
 import orjson
 
+MESSAGE_CHARACTERS = 1000  # of a message; what a client sent is quoted in many, and may be as long as a request
+PARAM_CHARACTERS = 200
+QUOTED_CHARACTERS = 100  # of one id or name in a message
+
 
 class WireError(Exception):
     """An error that the client is told. `message` names what is wrong and contains nothing internal."""
@@ -23,11 +27,11 @@ class WireError(Exception):
         headers: dict[str, str] | None = None,
         response: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(status, code, message)
+        super().__init__(status, code)
         self.status = status
         self.code = code
-        self.message = message
-        self.param = param
+        self.message = cut(message, MESSAGE_CHARACTERS)
+        self.param = None if param is None else cut(param, PARAM_CHARACTERS)
         self.type = type
         self.headers = headers or {}
         self.response = response  # the stored response that can be shown instead
@@ -39,6 +43,16 @@ class WireError(Exception):
         """The official error object, as HTTP bodies and WebSocket events hold it."""
         error = {"type": self.type, "code": self.code, "message": self.message, "param": self.param}
         return error | {"headers": self.headers} if self.headers else error
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, or as much of it as has `limit` characters, with a sign that there was more."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def quoted(text: str) -> str:
+    """A name or an id out of a request, as messages show it."""
+    return f"'{cut(text, QUOTED_CHARACTERS)}'"
 
 
 def frame(error: WireError, lane: str | None = None) -> str:
@@ -68,19 +82,19 @@ def unsupported(param: str, why: str) -> WireError:
 def unknown_model(name: str, known: str) -> WireError:
     """Another model than the one that is served."""
     return WireError(
-        404, "model_not_found", f"The model '{name}' does not exist; this server has '{known}'.", param="model"
+        404, "model_not_found", f"The model {quoted(name)} does not exist; this server has '{known}'.", param="model"
     )
 
 
 def previous_not_found(id: str) -> WireError:
     """Neither this connection nor the store knows the response to continue from."""
-    message = f"Previous response with id '{id}' not found."
+    message = f"Previous response with id {quoted(id)} not found."
     return WireError(400, "previous_response_not_found", message, param="previous_response_id")
 
 
 def not_found(kind: str, id: str) -> WireError:
     """Absent, expired, or somebody else's: the answer is the same."""
-    return WireError(404, "not_found", f"{kind.capitalize()} with id '{id}' not found.")
+    return WireError(404, "not_found", f"{kind.capitalize()} with id {quoted(id)} not found.")
 
 
 def locked(conversation: str) -> WireError:

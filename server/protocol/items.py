@@ -32,9 +32,12 @@ def to_messages(instructions: str | None, items: Iterable[dict[str, Any]]) -> li
     """Chat messages as templates read them: one system message in front, calls and reasoning joined to the answer."""
     messages: list[dict[str, Any]] = []
     if instructions:
-        messages.append({"role": "system", "content": instructions})
+        messages.append({"role": "system", "content": [instructions]})
     for item in items:
         _READERS[kind_of(item)](messages, item)
+    for message in messages:
+        if message["role"] == "system":  # texts that follow each other, joined once: there may be thousands
+            message["content"] = "\n\n".join(message["content"])
     return messages
 
 
@@ -137,8 +140,11 @@ def _read_message(messages: list[dict[str, Any]], item: dict[str, Any]) -> None:
     role = "system" if item["role"] == "developer" else item["role"]
     text = text_of(item["content"])
     last = messages[-1] if messages else None
-    if last and role == "system" == last["role"]:
-        last["content"] += "\n\n" + text
+    if role == "system":
+        if last and last["role"] == "system":
+            last["content"].append(text)
+        else:
+            messages.append({"role": role, "content": [text]})
     elif last and role == "assistant" and last["role"] == "assistant" and last.get("content") is None:
         last["content"] = text
     else:

@@ -7,17 +7,21 @@ the public protocol does not know are tolerated, since clients add their own. So
 import hashlib
 import math
 import re
+from itertools import chain
 from typing import Any, Literal, TypeVar
 
 import msgspec
 import orjson
 
 from server.protocol.errors import WireError, invalid, unsupported
+from server.protocol.ids import check_id, check_previous
 from server.protocol.items import check_items
 
 T = TypeVar("T")
 
 DEPTH = 100  # levels of nesting; orjson reads more than it can write, and what is read here is written later
+VALUE_BYTES = 64  # of one member of an object or a list in memory, about
+BYTE_ORDER_MARK = "\ufeff".encode()
 LANE_PATTERN = r"[A-Za-z0-9_.\-]{1,256}"
 
 # Fields of the public API that have no meaning here, with the values that ask for nothing.
@@ -143,22 +147,47 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
         return [tool for tool in self.tools or [] if tool.get("type") == "function"]
 
 
+def memory_size(raw: str | bytes) -> int:
+    """About how many bytes a JSON text takes once it is read: objects, lists and members cost more than their text."""
+    signs = map(raw.count, ",[{") if isinstance(raw, str) else map(raw.count, (b",", b"[", b"{"))
+    return len(raw) + VALUE_BYTES * sum(signs)
+
+
 def parse_object(raw: str | bytes) -> dict[str, Any]:
-    """One JSON object. Raises WireError."""
+    """One JSON object, with or without a byte order mark in front of it. Raises WireError."""
+    text = raw.removeprefix("\ufeff") if isinstance(raw, str) else raw.removeprefix(BYTE_ORDER_MARK)
     try:
-        value = orjson.loads(raw)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise invalid(f"The message is not valid JSON: {error}") from None
+        reason = _encoding_fault(text) if isinstance(text, bytes) else None
+        raise invalid(f"The message is not valid JSON: {reason or error}") from None
     if not isinstance(value, dict):
         raise invalid("The message must be a JSON object.")
-    if _nested_deeper(value, DEPTH):
+    if nests_deeper(value, DEPTH):
         raise invalid(f"The message nests deeper than {DEPTH} levels.")
     return value
 
 
-def _nested_deeper(value: dict[str, Any] | list[Any], levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_nested_deeper(each, levels - 1) for each in inner if isinstance(each, dict | list))
+def nests_deeper(value: dict[str, Any] | list[Any], levels: int) -> bool:
+    """Whether objects and lists lie within each other on more than so many levels."""
+    level: list[Any] = [value]
+    for _ in range(levels):
+        values = chain.from_iterable(each.values() if type(each) is dict else each for each in level)
+        level = [each for each in values if type(each) is dict or type(each) is list]
+        if not level:
+            return False
+    return True
+
+
+def _encoding_fault(text: bytes) -> str | None:
+    """What is wrong with the encoding of what is no JSON: that is UTF-8 (RFC 8259, 8.1), whatever headers say."""
+    if text.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in text[:4]:
+        return "it must be in UTF-8, and looks like UTF-16 or UTF-32."
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return f"it must be in UTF-8, and byte {error.start} is not."
+    return None
 
 
 def parse_request(body: dict[str, Any]) -> Request:
@@ -220,6 +249,10 @@ def _check_continuation(request: Request) -> None:
         message = "'previous_response_id' and 'conversation' exclude each other."
         raise invalid(message, "previous_response_id", "mutually_exclusive_parameters")
     continues = request.previous_response_id is not None or request.conversation is not None
+    if request.previous_response_id is not None:
+        check_previous(request.previous_response_id)
+    if request.conversation_id is not None:
+        check_id("conversation", request.conversation_id)
     if not request.items and not continues and request.generates:
         raise _missing("input")
     if request.background and not request.kept:

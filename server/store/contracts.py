@@ -28,6 +28,7 @@ from server.store.types import (
     NewTurn,
     Page,
     StoredResponse,
+    Ticket,
     Turn,
     TurnRef,
     WriteResult,
@@ -196,12 +197,12 @@ class NodeRegistry(Protocol):
 class TicketStore(Protocol):
     """Single-use secrets that open one WebSocket each."""
 
-    async def put_ticket(self, ticket: str, caller: str, seconds: int) -> None:
-        """Store a ticket of this caller for `seconds`."""
+    async def put_ticket(self, id: str, ticket: Ticket, seconds: int) -> None:
+        """Store a ticket for `seconds`. `id` is the secret that opens the socket."""
         ...
 
-    async def take_ticket(self, ticket: str) -> str | None:
-        """The caller that a ticket was made for, and delete it. None: unknown, taken or expired."""
+    async def take_ticket(self, id: str) -> Ticket | None:
+        """What a ticket was made for, and delete it. None: unknown, taken or expired."""
         ...
 
 

@@ -3,6 +3,7 @@
 StoreError
 ├── StoreDown        no answer; the write may or may not have been applied: call again
 ├── StoreFull        the store refuses writes (memory)
+├── BadAddress       the address of the store makes no sense
 └── Conflict         due to what the caller asked for, answered with a wire error
     ├── Locked           the conversation has a running turn
     ├── Moved            the conversation has grown since its end was read
@@ -29,6 +30,10 @@ class StoreDown(StoreError):  # noqa: N818
 
 class StoreFull(StoreError):  # noqa: N818
     """The store refuses writes until memory or disk space is freed."""
+
+
+class BadAddress(StoreError):  # noqa: N818
+    """Nothing can be at such an address. The message does not repeat it, for it may hold a password."""
 
 
 class Conflict(StoreError):  # noqa: N818

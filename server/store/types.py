@@ -179,3 +179,10 @@ class ClusterSnapshot(msgspec.Struct, frozen=True):
     counts: dict[str, int]  # by owner: rises while its process lives
     nodes: dict[str, bytes]  # by owner: what it reports of itself
     notifications: tuple[TurnRef, ...] = ()  # turns of this owner that it should look at
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """Who may open one WebSocket by a ticket, and with which credential it was made."""
+
+    caller: str
+    proof: str  # a digest of the credential that says nothing without the ticket; "" from releases before 0.3.0

@@ -1,10 +1,12 @@
 """What was said before a turn: all items of its prompt but its own input, in one read however long the chat is."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import orjson
 
+from engine.offload import offloaded
 from server.protocol.connection import Remembered
 from server.protocol.errors import not_found, previous_not_found
 from server.protocol.request import Request
@@ -17,12 +19,14 @@ class History(msgspec.Struct, frozen=True):
 
     items: tuple[dict[str, Any], ...] = ()
     parent: Checkpoint | None = None
+    size: int = 0  # bytes of all items as JSON
 
 
 async def load_history(store: HistoryStore, caller: str, request: Request, remembered: Remembered | None) -> History:
     """Everything that `request` continues. Raises WireError when it is not there."""
     if remembered is not None:
-        return History(remembered.items)
+        size = len(remembered.packed)
+        return History(await offloaded(size, read_items, remembered.packed), size=size)
     if request.conversation_id is not None:
         return await _conversation(store, caller, request.conversation_id)
     if request.previous_response_id is not None:
@@ -49,4 +53,17 @@ async def _previous(store: HistoryStore, ref: TurnRef) -> History:
 
 async def _read(store: HistoryStore, caller: str, checkpoint: Checkpoint) -> History | None:
     raw = await store.history(caller, checkpoint)
-    return None if raw is None else History(tuple(orjson.loads(item) for item in raw), checkpoint)
+    if raw is None:
+        return None
+    size = sum(map(len, raw))
+    return History(await offloaded(size, read_each, raw), checkpoint, size)
+
+
+def read_items(packed: bytes) -> tuple[dict[str, Any], ...]:
+    """A JSON list of items."""
+    return tuple(orjson.loads(packed))
+
+
+def read_each(raw: Sequence[bytes]) -> tuple[dict[str, Any], ...]:
+    """Items that are JSON each by itself."""
+    return read_items(b"[%b]" % b",".join(raw))

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from engine.base import Engine, Params, Prompt, PromptTooLong
+from engine.offload import offloaded
 from server.protocol import errors
 from server.protocol.connection import Remembered
 from server.protocol.items import named, to_messages
@@ -13,7 +14,9 @@ from server.protocol.sampling import params_of
 from server.store.contracts import HistoryStore
 from server.turns.history import History, load_history
 from server.turns.spec import PromptRef, digest_of, ids_of
+from server.turns.truncation import Cuts
 
+TOKEN_BYTES = 40  # of one token of a prompt in memory: a number, and a place in a tuple
 CHAIN = "resp_"  # begins the name of a chain's segment: it is called after the turn that began it
 
 
@@ -26,6 +29,8 @@ class TurnRequest(msgspec.Struct, frozen=True):
     lane: str | None = None
     remembered: Remembered | None = None  # the unkept turn that it continues, which only its connection knows
     traceparent: str = ""  # W3C trace context of the client's own span
+    size: int = 0  # bytes of the body
+    weight: int = 0  # bytes that it takes in memory, about
 
 
 class PreparedTurn(msgspec.Struct, frozen=True):
@@ -37,6 +42,7 @@ class PreparedTurn(msgspec.Struct, frozen=True):
     new_items: tuple[dict[str, Any], ...]  # input items of this request
     prompt_ids: bytes  # as `ids_of` gives them
     prompt_ref: PromptRef | None  # None: what it was rendered from may change while the turn runs
+    weight: int = 0  # bytes that its turn takes in memory until it has ended, about
 
     def whole_prompt(self) -> dict[str, bytes]:
         """The prompt itself as fields of a record, for a store that came back without what it is rendered from."""
@@ -46,12 +52,18 @@ class PreparedTurn(msgspec.Struct, frozen=True):
 async def prepare(engine: Engine, store: HistoryStore, request: TurnRequest, id: str) -> PreparedTurn:
     """Prepare what becomes the turn of this id. Raises WireError, StoreError, EngineError."""
     history = await load_history(store, request.caller, request.request, request.remembered)
-    new_items = tuple(named(request.request.items, id.removeprefix("resp_") + "i"))
-    prompt, params, dropped = await _fit(engine, request, [*history.items, *new_items])
+    new_items = await offloaded(request.size, _new_items, request.request, id)
+    rendering = Rendering(engine, request, [*history.items, *new_items], request.size + history.size)
+    prompt, params, dropped = await rendering.fit()
     ids = ids_of(prompt)
     ref = PromptRef(history.parent, dropped, len(prompt.token_ids), digest_of(ids))
     rendered_again = engine.model.renders_alike and _stays(request.request, history)
-    return PreparedTurn(prompt, params, history, new_items, ids, ref if rendered_again else None)
+    weight = request.weight + (0 if request.request.kept else history.size) + TOKEN_BYTES * len(prompt.token_ids)
+    return PreparedTurn(prompt, params, history, new_items, ids, ref if rendered_again else None, weight)
+
+
+def _new_items(request: Request, id: str) -> tuple[dict[str, Any], ...]:
+    return tuple(named(request.items, id.removeprefix("resp_") + "i"))
 
 
 def _stays(request: Request, history: History) -> bool:
@@ -63,22 +75,46 @@ def _stays(request: Request, history: History) -> bool:
     return history.parent is None or history.parent.segment.startswith(CHAIN)
 
 
-async def _fit(engine: Engine, request: TurnRequest, items: list[Any]) -> tuple[Prompt, Params, int]:
-    """Render; with `truncation: auto` drop the oldest items, and say how many, until the rest fits."""
-    every = len(items)
-    while True:
+class Rendering:
+    """One request's way to a prompt. `size` is about how many bytes its items have."""
+
+    def __init__(self, engine: Engine, request: TurnRequest, items: list[dict[str, Any]], size: int) -> None:
+        self._engine = engine
+        self._caller = request.caller
+        self._request = request.request
+        self._params = params_of(request.request)
+        self._items = items
+        self._size = size
+
+    async def fit(self) -> tuple[Prompt, Params, int]:
+        """Render; with `truncation: auto` leave out the oldest items, and say how many, until the rest fits."""
         try:
-            return *await _render(engine, request, items), every - len(items)
+            return *await self._render(0), 0
         except PromptTooLong as error:
-            if request.request.truncation != "auto" or len(items) < 2:
+            if self._request.truncation != "auto" or len(self._items) < 2:
                 raise
-            share = error.limit / error.tokens
-            items = items[max(1, int(len(items) * (1 - share))) :]
+            return await self._fit_rest(error)
 
+    async def _fit_rest(self, error: PromptTooLong) -> tuple[Prompt, Params, int]:
+        cuts = await offloaded(self._size, Cuts, self._items, len(self._request.instructions or ""))
+        while True:
+            dropped = cuts.cut(error.tokens, error.limit)
+            try:
+                return *await self._render(dropped), dropped
+            except PromptTooLong as again:
+                if not cuts.can_cut:
+                    raise
+                error = again
 
-async def _render(engine: Engine, request: TurnRequest, items: list[Any]) -> tuple[Prompt, Params]:
-    params = params_of(request.request)
-    prompt = await engine.render(to_messages(request.request.instructions, items), params, request.caller)
-    if not prompt.token_ids:
-        raise errors.invalid("The input renders to an empty prompt.", "input")
-    return prompt, await engine.admit(prompt, params)
+    async def _render(self, dropped: int) -> tuple[Prompt, Params]:
+        messages = await offloaded(self._size, self._messages, dropped)
+        context = self._engine.model.context
+        if len(messages) > context:  # no template says nothing at all of a message
+            raise PromptTooLong(len(messages), context)
+        prompt = await self._engine.render(messages, self._params, self._caller)
+        if not prompt.token_ids:
+            raise errors.invalid("The input renders to an empty prompt.", "input")
+        return prompt, await self._engine.admit(prompt, self._params)
+
+    def _messages(self, dropped: int) -> list[dict[str, Any]]:
+        return to_messages(self._request.instructions, self._items[dropped:])

@@ -88,6 +88,7 @@ class Runner:
         finally:
             self._writer.close()
             self._telemetry.finished(self._facts)
+            self.task = None  # the two hold each other, and would be there until the collector came by
 
     def stop(self) -> None:
         """A cancel: end the generation now and keep what was said."""

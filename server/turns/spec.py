@@ -61,7 +61,7 @@ class TurnSpec(msgspec.Struct, frozen=True):
 
     def remembered(self, output: list[dict[str, Any]]) -> Remembered:
         """What a connection needs to continue from this turn once it said `output`."""
-        return Remembered(self.response["id"], (*self.input, *output))
+        return Remembered(self.response["id"], orjson.dumps((*self.input, *output)))
 
 
 def ids_of(prompt: Prompt) -> bytes:

@@ -3,17 +3,19 @@
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 
-from server.protocol.errors import WireError, forbidden, unauthorized
+from server.protocol.errors import WireError, forbidden, invalid, unauthorized
 from server.settings import BadSetting
 from server.store.contracts import TicketStore
+from server.store.types import Ticket
 from server.web.errors import json_error
 
 ANONYMOUS = "anonymous"  # the one caller of a node without keys
@@ -33,7 +35,7 @@ class AccessRules:
 
     def __init__(self, api_keys: Sequence[str], hosts: Sequence[str], origins: Sequence[str]) -> None:
         self._callers = dict(_parse_key(entry) for entry in api_keys)
-        self._hosts = ({_hostname(host) for host in hosts} | {socket.gethostname().lower()}) - {""}
+        self._hosts = ({_parse_host(host) for host in hosts} | {socket.gethostname().lower()}) - {""}
         self._any_host = "*" in hosts
         self._origins = {_parse_origin(origin) for origin in origins}
 
@@ -46,20 +48,34 @@ class AccessRules:
         """The caller of an `Authorization: Bearer` header. Raises WireError 401."""
         if self.open:
             return ANONYMOUS
-        scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not key:
-            raise unauthorized("You did not provide an API key. Send it as 'Authorization: Bearer KEY'.")
-        caller = self._callers.get(_digest(key.strip()))
+        caller = self._callers.get(_digest(_key(authorization)))
         if caller is None:
             raise unauthorized("Incorrect API key provided.")
         return caller
 
-    def check_host(self, host: str | None) -> None:
-        """Refuse names that are not ours, so that a web page cannot reach a laptop by DNS rebinding. Raises 403.
+    def ticket(self, id: str, authorization: str | None) -> Ticket:
+        """A ticket for the caller of this header, bound to its key. Raises WireError 401."""
+        caller = self.caller(authorization)
+        return Ticket(caller, _proof(id, "" if self.open else _digest(_key(authorization))))
 
-        Addresses pass: rebinding needs a name.
+    def is_current(self, id: str, ticket: Ticket) -> bool:
+        """Whether the key that a ticket was made with is still one of its caller's.
+
+        A node of a release before 0.3.0 left no proof: then the caller must have a key at least.
         """
-        name = _hostname(host or "")
+        own = [digest for digest, caller in self._callers.items() if caller == ticket.caller]
+        if not ticket.proof:
+            return bool(own)
+        return any(hmac.compare_digest(_proof(id, digest), ticket.proof) for digest in own)
+
+    def check_host(self, host: str | None) -> None:
+        """Refuse names that are not ours, so that no web page reaches a laptop by DNS rebinding. Raises WireError 403.
+
+        Addresses pass: rebinding needs a name. Without any the error is 400 (RFC 9112, 3.2).
+        """
+        if host is None:
+            raise invalid("The request has no Host header.")
+        name = _hostname(host)
         if (
             self._any_host
             or name in self._hosts
@@ -70,9 +86,13 @@ class AccessRules:
             return
         raise forbidden("host_not_allowed", "This host name is not in ALLOWED_HOSTS.")
 
+    def names_origin(self, origin: str) -> bool:
+        """Whether this page is allowed by name. Our own pages need not be."""
+        return origin.lower() in self._origins
+
     def check_origin(self, origin: str | None, host: str | None) -> None:
         """Browsers name the page that calls; it must be our own, or allowed by name. Raises WireError 403."""
-        if origin is None or origin.lower() in self._origins:
+        if origin is None or self.names_origin(origin):
             return
         if _authority(origin) != _bare(host or ""):
             raise forbidden("origin_not_allowed", "This origin is not in ALLOWED_ORIGINS.")
@@ -94,6 +114,22 @@ class Authenticator:
         """The caller of an HTTP request that passed `OriginMiddleware`. Raises WireError 401."""
         return self._rules.caller(headers.get("authorization"))
 
+    @property
+    def rules(self) -> AccessRules:
+        """What the settings say of callers, hosts and origins."""
+        return self._rules
+
+    def accepts(self, authorization: str | None) -> bool:
+        """Whether an `Authorization` header lets its sender in; without keys, everyone is let in.
+
+        The web server asks for each request before the application sees it, to tell strangers from callers.
+        """
+        try:
+            self._rules.caller(authorization)
+        except WireError:
+            return False
+        return True
+
     async def websocket_caller(self, headers: Mapping[str, str], ticket: str | None) -> str:
         """The caller of a handshake: a ticket counts where browsers cannot send headers.
 
@@ -102,16 +138,18 @@ class Authenticator:
         self.check_page(headers)
         if ticket is None or self._rules.open:
             return self._rules.caller(headers.get("authorization"))
-        caller = await self._tickets.take_ticket(ticket)
-        if caller is None:
+        found = await self._tickets.take_ticket(ticket)
+        if found is None:
             raise unauthorized("This ticket was used before, or expired.")
-        return caller
+        if not self._rules.is_current(ticket, found):
+            raise unauthorized("The API key that this ticket was made with is no longer valid.")
+        return found.caller
 
-    async def make_ticket(self, caller: str) -> dict[str, object]:
-        """A single-use ticket that opens one WebSocket, as clients get it. Raises StoreError."""
-        ticket = secrets.token_urlsafe(24)
-        await self._tickets.put_ticket(ticket, caller, TICKET_SECONDS)
-        return {"ticket": ticket, "expires_in": TICKET_SECONDS}
+    async def make_ticket(self, headers: Mapping[str, str]) -> dict[str, object]:
+        """A single-use ticket that opens one WebSocket, as clients get it. Raises WireError 401, StoreError."""
+        id = secrets.token_urlsafe(24)
+        await self._tickets.put_ticket(id, self._rules.ticket(id, headers.get("authorization")), TICKET_SECONDS)
+        return {"ticket": id, "expires_in": TICKET_SECONDS}
 
 
 class OriginMiddleware:
@@ -136,6 +174,18 @@ class OriginMiddleware:
         await self.app(scope, receive, send)
 
 
+def _key(authorization: str | None) -> str:
+    scheme, _, key = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise unauthorized("You did not provide an API key. Send it as 'Authorization: Bearer KEY'.")
+    return key.strip()
+
+
+def _proof(ticket: str, digest: str) -> str:
+    """Binds a ticket to a key. Without the ticket, which no store keeps, it tells nothing of the key."""
+    return hmac.new(ticket.encode(), digest.encode(), hashlib.sha256).hexdigest()
+
+
 def _parse_key(entry: str) -> tuple[str, str]:
     name, colon, key = entry.partition(":")
     if not colon:
@@ -148,12 +198,43 @@ def _parse_key(entry: str) -> tuple[str, str]:
 
 
 def _parse_origin(entry: str) -> str:
-    """As browsers send it: lower case, without the scheme's own port."""
-    origin = entry.lower().rstrip("/")
-    authority = _authority(origin)
-    if authority is None or not _hostname(authority):
-        raise BadSetting("ALLOWED_ORIGINS", f"'{entry}' is not an origin such as https://example.com")
-    return f"{urlsplit(origin).scheme}://{authority}"
+    """As browsers send it: lower case, in ASCII, without the scheme's own port. Raises BadSetting."""
+    try:
+        parts = urlsplit(entry.strip())
+        if parts.scheme not in {"http", "https"} or parts.path.strip("/") or not _is_bare(parts) or "*" in parts.netloc:
+            raise ValueError(entry)
+        host = _as_sent(parts.hostname or "")
+        port = parts.port
+    except ValueError:
+        reason = f"'{entry}' is not an origin such as https://example.com or http://localhost:3000"
+        raise BadSetting("ALLOWED_ORIGINS", reason) from None
+    if port is None or port == {"http": 80, "https": 443}[parts.scheme]:
+        return f"{parts.scheme}://{host}"
+    return f"{parts.scheme}://{host}:{port}"
+
+
+def _is_bare(parts: SplitResult) -> bool:
+    return not (parts.query or parts.fragment or "@" in parts.netloc)
+
+
+def _as_sent(host: str) -> str:
+    """A host as browsers write it into headers: addresses in their short form, names in ASCII. Raises ValueError."""
+    if ":" in host:
+        return f"[{ipaddress.IPv6Address(host)}]"
+    name = host.lower() if host.isascii() else host.encode("idna").decode()
+    if not re.fullmatch(r"[a-z0-9_.-]+", name):
+        raise ValueError(host)
+    return name
+
+
+def _parse_host(entry: str) -> str:
+    """A name of `ALLOWED_HOSTS` as the `Host` header has it. Raises BadSetting for what no host can be called."""
+    if re.search(r"[/@\s]", entry) or ("*" in entry and entry != "*"):
+        raise BadSetting("ALLOWED_HOSTS", f"'{entry}' is not a host name such as chat.example.com")
+    try:
+        return _hostname(entry if entry.isascii() else entry.encode("idna").decode())
+    except ValueError:
+        raise BadSetting("ALLOWED_HOSTS", f"'{entry}' is not a host name such as chat.example.com") from None
 
 
 def _digest(key: str) -> str:

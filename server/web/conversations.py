@@ -6,16 +6,18 @@ from typing import Any
 
 import orjson
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from engine.offload import offloaded
 from server.protocol import errors
+from server.protocol.ids import check_id
 from server.protocol.items import check_items, named
 from server.protocol.request import check_metadata, convert, parse_object
 from server.store.contracts import HistoryStore
 from server.store.types import Conversation, Item
 from server.web.auth import Authenticator
-from server.web.bodies import listing, paging, read_body
+from server.web.bodies import JsonResponse, listing, paging, raw_listing, read_body
 
 MOST_ITEMS = 20  # in one call, as the public API has it
 
@@ -46,82 +48,98 @@ class Conversations:
     async def create(self, http: HttpRequest) -> Response:
         """A new conversation, with its first items where some are given."""
         caller = self._authenticator.http_caller(http.headers)
-        body = await self._body(http)
-        items = self._items([] if body.get("items") is None else body["items"])
+        body, size = await self._body(http)
+        items = await offloaded(size, _items, [] if body.get("items") is None else body["items"])
         new = Conversation(f"conv_{secrets.token_hex(12)}", int(time.time()), _metadata(body))
         await self._store.create_conversation(caller, new, items)
-        return JSONResponse(_shown(new))
+        return JsonResponse(_shown(new))
 
     async def index(self, http: HttpRequest) -> Response:
         """A page of the caller's conversations, the newest first."""
         caller = self._authenticator.http_caller(http.headers)
         _, after, limit = paging(http)
         found = await self._store.conversations(caller, after, limit)
-        return JSONResponse(listing([_shown(each) for each in found.data], more=found.more))
+        return JsonResponse(listing([_shown(each) for each in found.data], more=found.more))
 
     async def retrieve(self, http: HttpRequest) -> Response:
         """A conversation by its id, without its items."""
-        return JSONResponse(_shown(await self._found(http)))
+        return JsonResponse(_shown(await self._found(http)))
 
     async def update(self, http: HttpRequest) -> Response:
         """Replace the metadata; the answer is the conversation as it is then."""
         found = await self._found(http)
-        metadata = _metadata(await self._body(http))
+        body, _ = await self._body(http)
+        metadata = _metadata(body)
         caller = self._authenticator.http_caller(http.headers)
-        return JSONResponse(_shown(await self._store.set_metadata(caller, found.id, metadata)))
+        return JsonResponse(_shown(await self._store.set_metadata(caller, found.id, metadata)))
 
     async def delete(self, http: HttpRequest) -> Response:
         """Delete it with its items."""
-        id = http.path_params["id"]
+        id = _id(http)
         if not await self._store.delete_conversation(self._authenticator.http_caller(http.headers), id):
             raise errors.not_found("conversation", id)
-        return JSONResponse({"id": id, "object": "conversation.deleted", "deleted": True})
+        return JsonResponse({"id": id, "object": "conversation.deleted", "deleted": True})
 
     async def add_items(self, http: HttpRequest) -> Response:
         """Append up to 20 items."""
-        caller, id = self._authenticator.http_caller(http.headers), http.path_params["id"]
-        items = self._items((await self._body(http)).get("items"))
+        caller, id = self._authenticator.http_caller(http.headers), _id(http)
+        body, size = await self._body(http)
+        items = await offloaded(size, _items, body.get("items"))
         await self._store.add_items(caller, id, items)
-        return JSONResponse(listing([orjson.loads(item.json) for item in items], more=False))
+        return raw_listing([item.json for item in items], more=False)
 
     async def items(self, http: HttpRequest) -> Response:
         """A page of a conversation's items."""
         caller = self._authenticator.http_caller(http.headers)
         order, after, limit = paging(http)
-        found = await self._store.items(caller, http.path_params["id"], after, limit, newest=order == "desc")
-        return JSONResponse(listing([orjson.loads(item) for item in found.data], more=found.more))
+        found = await self._store.items(caller, _id(http), after, limit, newest=order == "desc")
+        return raw_listing(found.data, more=found.more)
 
     async def item(self, http: HttpRequest) -> Response:
         """An item of a conversation by its id."""
         found = await self._found(http)
-        item = await self._store.item(self._authenticator.http_caller(http.headers), found.id, http.path_params["item"])
+        id = _item_id(http)
+        item = await self._store.item(self._authenticator.http_caller(http.headers), found.id, id)
         if item is None:
-            raise errors.not_found("item", http.path_params["item"])
+            raise errors.not_found("item", id)
         return Response(item, media_type="application/json")
 
     async def delete_item(self, http: HttpRequest) -> Response:
         """Take one item out; the answer is the conversation."""
         found = await self._found(http)
-        if not await self._store.delete_item(
-            self._authenticator.http_caller(http.headers), found.id, http.path_params["item"]
-        ):
-            raise errors.not_found("item", http.path_params["item"])
-        return JSONResponse(_shown(found))
+        id = _item_id(http)
+        if not await self._store.delete_item(self._authenticator.http_caller(http.headers), found.id, id):
+            raise errors.not_found("item", id)
+        return JsonResponse(_shown(found))
 
     async def _found(self, http: HttpRequest) -> Conversation:
-        found = await self._store.conversation(self._authenticator.http_caller(http.headers), http.path_params["id"])
+        id = _id(http)
+        found = await self._store.conversation(self._authenticator.http_caller(http.headers), id)
         if found is None:
-            raise errors.not_found("conversation", http.path_params["id"])
+            raise errors.not_found("conversation", id)
         return found
 
-    async def _body(self, http: HttpRequest) -> dict[str, Any]:
-        return parse_object(await read_body(http, self._max_body) or b"{}")
+    async def _body(self, http: HttpRequest) -> tuple[dict[str, Any], int]:
+        """What was sent, and how many bytes it had."""
+        raw = await read_body(http, self._max_body) or b"{}"
+        return await offloaded(len(raw), parse_object, raw), len(raw)
 
-    def _items(self, items: Any) -> list[Item]:
-        if not isinstance(items, list) or len(items) > MOST_ITEMS:
-            raise errors.invalid(f"Invalid 'items': expected a list of at most {MOST_ITEMS} items.", "items")
-        check_items(items, "items")
-        return [Item(item["id"], orjson.dumps(item)) for item in named(items, secrets.token_hex(12))]
+
+def _id(http: HttpRequest) -> str:
+    """The conversation that the path names. Raises WireError 404."""
+    return check_id("conversation", http.path_params["id"])
+
+
+def _item_id(http: HttpRequest) -> str:
+    """The item that the path names. Raises WireError 404."""
+    return check_id("item", http.path_params["item"])
+
+
+def _items(items: Any) -> list[Item]:
+    if not isinstance(items, list) or len(items) > MOST_ITEMS:
+        raise errors.invalid(f"Invalid 'items': expected a list of at most {MOST_ITEMS} items.", "items")
+    check_items(items, "items")
+    return [Item(item["id"], orjson.dumps(item)) for item in named(items, secrets.token_hex(12))]
 
 
 def _metadata(body: dict[str, Any]) -> dict[str, str]:

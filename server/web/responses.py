@@ -6,20 +6,22 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from engine.offload import offloaded
 from server.node.node import Node
 from server.node.service import TurnService
 from server.protocol import errors
 from server.protocol.connection import position
 from server.protocol.errors import WireError
-from server.protocol.request import fingerprint, parse_object, parse_request
+from server.protocol.ids import check_id
+from server.protocol.request import Request, fingerprint, memory_size, parse_object, parse_request
 from server.store.types import TurnRef
 from server.turns.prompt import TurnRequest
 from server.web.auth import Authenticator
-from server.web.bodies import page, read_body
-from server.web.sse import event_stream
+from server.web.bodies import JsonResponse, page, read_body
+from server.web.sse import empty_stream, event_stream
 
 T = TypeVar("T")
 
@@ -58,24 +60,27 @@ class Responses:
         except WireError as error:
             if error.response is None or asked.request.stream:
                 raise
-            return JSONResponse(error.response)  # the same request, answered long ago
+            return JsonResponse(error.response)  # the same request, answered long ago
         subscription = self._service.subscribe(admitted.ref, admitted.spec, -1)
-        if asked.request.stream:
+        streams, is_background = asked.request.stream, asked.request.background
+        del asked  # nobody needs it while its answer is awaited
+        if streams:
             return event_stream(subscription)
-        if asked.request.background:
-            return JSONResponse(admitted.spec.response | {"status": await self._service.status(admitted.ref)})
-        return JSONResponse(await while_connected(http, self._service.wait_for_response(subscription)))
+        if is_background:
+            return JsonResponse(admitted.spec.response | {"status": await self._service.status(admitted.ref)})
+        return JsonResponse(await while_connected(http, self._service.wait_for_response(subscription)))
 
     async def input_tokens(self, http: HttpRequest) -> Response:
         """How many tokens a request's input has."""
         count = await self._service.count_tokens(await self._turn_request(http))
-        return JSONResponse({"object": "response.input_tokens", "input_tokens": count})
+        return JsonResponse({"object": "response.input_tokens", "input_tokens": count})
 
     async def retrieve(self, http: HttpRequest) -> Response:
         """A response as it is now, or its events from a position."""
         ref = self._ref(http)
         if http.query_params.get("stream") == "true":
-            return event_stream(await self._service.replay(ref, position(http.query_params.get("starting_after"))))
+            subscription = await self._service.replay(ref, position(http.query_params.get("starting_after")))
+            return event_stream(subscription) if http.method == "GET" else empty_stream()  # HEAD
         return Response(await self._service.response(ref), media_type="application/json")
 
     async def cancel(self, http: HttpRequest) -> Response:
@@ -87,29 +92,29 @@ class Responses:
         """Forget a response; one that runs is stopped first."""
         ref = self._ref(http)
         await self._service.delete(ref)
-        return JSONResponse({"id": ref.id, "object": "response", "deleted": True})
+        return JsonResponse({"id": ref.id, "object": "response", "deleted": True})
 
     async def input_items(self, http: HttpRequest) -> Response:
         """What the turn was asked with."""
-        return JSONResponse(page(http, await self._service.input_items(self._ref(http))))
+        return page(http, await self._service.input_items(self._ref(http)))
 
     # -- models and tickets --------------------------------------------------------------------------------------
 
     async def models(self, http: HttpRequest) -> Response:
         """The one model that is served here."""
         self._authenticator.http_caller(http.headers)
-        return JSONResponse({"object": "list", "data": [self._model()]})
+        return JsonResponse({"object": "list", "data": [self._model()]})
 
     async def model(self, http: HttpRequest) -> Response:
         """A model by its name."""
         self._authenticator.http_caller(http.headers)
         if http.path_params["id"] != self._node.config.name:
             raise errors.unknown_model(http.path_params["id"], self._node.config.name)
-        return JSONResponse(self._model())
+        return JsonResponse(self._model())
 
     async def ticket(self, http: HttpRequest) -> Response:
         """A single-use ticket, for browsers, which cannot send headers on a WebSocket."""
-        return JSONResponse(await self._authenticator.make_ticket(self._authenticator.http_caller(http.headers)))
+        return JsonResponse(await self._authenticator.make_ticket(http.headers))
 
     async def upgrade_required(self, http: HttpRequest) -> Response:
         """A plain GET where a WebSocket is meant."""
@@ -120,18 +125,25 @@ class Responses:
 
     async def _turn_request(self, http: HttpRequest) -> TurnRequest:
         caller = self._authenticator.http_caller(http.headers)
-        body = parse_object(await read_body(http, self._max_body))
-        key = http.headers.get("idempotency-key")
-        request = parse_request(body if key is None else {"idempotency_key": key, **body})
+        raw = await read_body(http, self._max_body)
+        request, digest = await offloaded(len(raw), _read_request, raw, http.headers.get("idempotency-key"))
         traceparent = http.headers.get("traceparent", "")
-        return TurnRequest(caller, request, fingerprint(body), traceparent=traceparent)
+        size, weight = len(raw), memory_size(raw)
+        return TurnRequest(caller, request, digest, traceparent=traceparent, size=size, weight=weight)
 
     def _ref(self, http: HttpRequest) -> TurnRef:
-        return TurnRef(self._authenticator.http_caller(http.headers), http.path_params["id"])
+        caller = self._authenticator.http_caller(http.headers)
+        return TurnRef(caller, check_id("response", http.path_params["id"]))
 
     def _model(self) -> dict[str, Any]:
         node = self._node
         return {"id": node.config.name, "object": "model", "created": node.created, "owned_by": "throughline"}
+
+
+def _read_request(raw: bytes, key: str | None) -> tuple[Request, str]:
+    """The request of a body, checked, and its fingerprint; `key` is what the header says. Raises WireError."""
+    body = parse_object(raw)
+    return parse_request(body if key is None else {"idempotency_key": key, **body}), fingerprint(body)
 
 
 async def while_connected(http: HttpRequest, work: Coroutine[Any, Any, T]) -> T:

@@ -12,6 +12,7 @@ from server.turns.subscription import TurnSubscription
 
 KEEP_ALIVE = 15.0  # seconds between comments on a quiet stream
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # the second: nginx must not hold events back
+LINE_ENDS = tuple((char.encode(), b"\\u%04x" % ord(char)) for char in "\x85\u2028\u2029")
 
 
 def event_stream(subscription: TurnSubscription) -> Response:
@@ -19,13 +20,18 @@ def event_stream(subscription: TurnSubscription) -> Response:
     return StreamingResponse(_events(subscription), media_type="text/event-stream", headers=HEADERS)
 
 
+def empty_stream() -> Response:
+    """The head of such a stream, for those who ask for nothing else."""
+    return Response(media_type="text/event-stream", headers=HEADERS)
+
+
 async def _events(subscription: TurnSubscription) -> AsyncIterator[bytes]:
     """Frames as they come, comments where nothing comes; an error is the last event."""
     try:
         async for frames in quietly(subscription.frames(), KEEP_ALIVE):
-            yield b"".join(map(_event, frames)) if frames else b": keep-alive\n\n"
+            yield one_line_each(b"".join(map(_event, frames))) if frames else b": keep-alive\n\n"
     except (PositionLost, StoreError) as error:
-        yield _error(error)
+        yield one_line_each(_error(error))
 
 
 async def quietly(frames: AsyncIterator[list[bytes]], quiet: float) -> AsyncIterator[list[bytes]]:
@@ -45,6 +51,20 @@ async def quietly(frames: AsyncIterator[list[bytes]], quiet: float) -> AsyncIter
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
+
+
+def one_line_each(events: bytes) -> bytes:
+    """The same JSON with the line ends of Unicode escaped.
+
+    JSON may hold them raw and the standard's lines do not end there, but those of many a client do, as `str.splitlines`
+    and what is built on it. Bytes are looked for one by one first: that is quick where there are none.
+    """
+    if events.isascii():
+        return events
+    for raw, escaped in LINE_ENDS:
+        if raw[-1] in events and raw in events:
+            events = events.replace(raw, escaped)
+    return events
 
 
 def _event(frame: bytes) -> bytes:

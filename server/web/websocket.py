@@ -17,10 +17,25 @@ import orjson
 import structlog
 from starlette.datastructures import Headers
 
+from engine.offload import offloaded
 from server.node.errors import is_fault, wire_error
 from server.node.service import TurnService
 from server.protocol import errors, extensions
-from server.protocol.connection import Cancel, Close, Command, Connection, Find, Follow, Send, Start
+from server.protocol.budget import ByteBudget, ByteShare
+from server.protocol.connection import (
+    REMEMBERED_BYTES,
+    WAITING_BYTES,
+    Cancel,
+    Close,
+    Command,
+    Connection,
+    Find,
+    Follow,
+    Reread,
+    Send,
+    Start,
+    read_frame,
+)
 from server.protocol.errors import WireError, frame
 from server.protocol.extensions import Cancelled, Notice, Resumed
 from server.store.errors import PositionLost, StoreError
@@ -30,17 +45,20 @@ from server.turns.prompt import TurnRequest
 from server.turns.spec import unpack
 from server.turns.subscription import TurnSubscription
 from server.web.auth import Authenticator
+from server.web.errors import http_headers
 from server.web.periodic import PeriodicChecker
 from server.web.transport.outbound import LINK, Job, Link, Message, OutboundBuffer, PeerGone
 
 SLOW_READER = 1013, "reader too slow"  # try again later: reconnect and resume
 STOPPING = 1012, "this node is stopping"  # service restart: reconnect and resume elsewhere
+HELD_BYTES = 256 * 1024 * 1024  # of what sockets keep for later, if nobody says otherwise
 RETURNING = 500  # clients a second that other nodes are to take in when this one stops
 
 log = structlog.get_logger(__name__)
 
 Receive = Callable[[], Awaitable[Message]]
 SendMessage = Callable[[Message], Awaitable[None]]
+LaneJob = Callable[[], Coroutine[Any, Any, TurnSubscription]]  # finds or makes the turn that its lane is to show
 Resume = tuple[str, str | None, str | None]  # a turn, after which event, on which lane
 
 
@@ -63,8 +81,13 @@ class WebSocketEndpoint:
         service: TurnService,
         gauges: Gauges,
         limits: SocketLimits | None = None,
+        *,
+        held_bytes: int = HELD_BYTES,
     ) -> None:
         self.limits = limits or SocketLimits()
+        # Of all sockets: messages that wait in lanes, and unkept turns that may be continued.
+        self.waiting = ByteBudget(held_bytes)
+        self.remembered = ByteBudget(held_bytes)
         self.service = service
         self.is_draining = False  # the node stops: nobody else gets in
         self.authenticator = authenticator
@@ -132,7 +155,7 @@ async def refuse(send: SendMessage, error: WireError) -> None:
         "headers": [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
-            *((name.encode(), value.encode()) for name, value in error.headers.items()),
+            *((name.encode(), value.encode()) for name, value in http_headers(error).items()),
         ],
     }
     await send(start)
@@ -190,7 +213,9 @@ class ClientSocket:
         self._service = endpoint.service
         self._caller = caller
         self._traceparent = traceparent  # of the handshake
-        self.connection = Connection()
+        self.connection = Connection(
+            ByteShare(WAITING_BYTES, endpoint.waiting, caller), ByteShare(REMEMBERED_BYTES, endpoint.remembered, caller)
+        )
         self.viewed: dict[TurnSubscription, float] = {}  # with the time of the last event that each was given
         self.tasks: set[asyncio.Task[None]] = set()
         self._opened_at = time.monotonic()
@@ -216,6 +241,7 @@ class ClientSocket:
             for task in self.tasks:
                 task.cancel()
             await asyncio.gather(*self.tasks, return_exceptions=True)
+            self.connection.close()
 
     async def close(self, code: int, reason: str) -> None:
         """Say goodbye with a code that tells the client what to do next."""
@@ -240,7 +266,7 @@ class ClientSocket:
             for id, after, lane in resumed:
                 await self._perform(self.connection.resume(id, after, lane))
             while (message := await self._link.receive())["type"] != "websocket.disconnect":
-                await self._perform(self._received(message))
+                await self._perform(await self._received(message))
                 del message  # else a quiet socket would keep the last thing it was told
                 await asyncio.sleep(0)  # messages that have all arrived are read without a pause: others want a turn
         except PeerGone:
@@ -253,9 +279,11 @@ class ClientSocket:
 
     # -- commands ------------------------------------------------------------------------------------------------
 
-    def _received(self, message: Message) -> list[Command]:
+    async def _received(self, message: Message) -> list[Command]:
         text = message.get("text")
-        return self.connection.receive_binary() if text is None else self.connection.receive(text)
+        if text is None:
+            return self.connection.receive_binary()
+        return self.connection.take(await offloaded(len(text), read_frame, text), text)
 
     async def _perform(self, commands: list[Command]) -> None:
         for command in commands:
@@ -266,6 +294,8 @@ class ClientSocket:
                     await self.close(code, reason)
                 case Start(lane=lane):
                     self._spawn(self._run_on_lane(lane, partial(self._start, command)))
+                case Reread(lane=lane):
+                    self._spawn(self._run_on_lane(lane, partial(self._reread, command)))
                 case Follow(lane=lane):
                     self._spawn(self._run_on_lane(lane, partial(self._follow, command)))
                 case Find(lane=lane):
@@ -273,7 +303,11 @@ class ClientSocket:
                 case Cancel(response_id=id):
                     self._spawn(self._run_beside_lanes(None, partial(self._cancel, id)))
 
-    async def _start(self, command: Start) -> None:
+    async def _reread(self, command: Reread) -> TurnSubscription:
+        text = command.text.decode()
+        return await self._start(command.start(await offloaded(len(text), read_frame, text)))
+
+    async def _start(self, command: Start) -> TurnSubscription:
         request = TurnRequest(
             self._caller,
             command.request,
@@ -281,20 +315,22 @@ class ClientSocket:
             command.lane,
             command.remembered,
             self._traceparent,
+            size=command.size,
+            weight=command.weight,
         )
         admitted = await self._service.create(request)
-        await self._show(self._service.subscribe(admitted.ref, admitted.spec, -1, command.lane))
+        return self._service.subscribe(admitted.ref, admitted.spec, -1, command.lane)
 
     async def _find(self, command: Find) -> None:
         turn = await self._service.find_turn(self._ref(command.response_id), command.after)
         await self._perform(self.connection.found(command, unpack(turn.record).lane))
 
-    async def _follow(self, command: Follow) -> None:
+    async def _follow(self, command: Follow) -> TurnSubscription:
         ref = self._ref(command.response_id)
         turn = await self._service.find_turn(ref, command.after)
         subscription = self._service.subscribe(ref, unpack(turn.record), command.after, command.lane)
         await self._notify(Resumed(max(command.after, 0), ref.id, turn.status, turn.last_seq), command.lane)
-        await self._show(subscription)
+        return subscription
 
     async def _show(self, subscription: TurnSubscription) -> None:
         self.viewed[subscription] = time.monotonic()
@@ -336,10 +372,12 @@ class ClientSocket:
         finally:
             self.connection.answered()
 
-    async def _run_on_lane(self, lane: str | None, job: Job) -> None:
+    async def _run_on_lane(self, lane: str | None, job: LaneJob) -> None:
         """A lane's job ends in its last event or in one error, never in silence."""
         try:
-            await job()
+            subscription = await job()
+            del job  # the request, which nobody needs while its answer is shown
+            await self._show(subscription)
         except PeerGone:
             pass
         except Exception as error:

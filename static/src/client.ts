@@ -38,12 +38,11 @@ export interface Listener {
 
 export class Unauthorized extends Error {}
 
-type Advice = "nothing" | "reconnect" | "wait" | "credentials" | "give up";
+type Advice = "nothing" | "reconnect" | "wait" | "give up";
 
 /** The table of close codes; what is not listed is a network that broke. */
 export const ADVICE: Readonly<Record<number, Advice>> = {
   1000: "nothing", 1008: "give up", 1009: "give up", 1011: "reconnect", 1012: "reconnect", 1013: "wait",
-  4401: "credentials", 4403: "give up", 4408: "give up",
 };
 
 const HOLD: Readonly<Record<string, "busy" | "loading">> = {
@@ -75,8 +74,6 @@ export class Client {
   #pursuit: Pursuit | null = null;
   /** Tries since the last event; decides how long to wait. */
   #attempt = 0;
-  /** True from a 4401 until the next event: a second one in a row means that new credentials do not help. */
-  #rejected = false;
   /** Whoever awaits checks that it is still the newest try. */
   #epoch = 0;
   #heard = 0;
@@ -182,7 +179,6 @@ export class Client {
     this.#watch();
     if (event.type === "error") return this.#failed(event.error ?? { code: "unknown", message: "" });
     this.#attempt = 0;
-    this.#rejected = false;
     this.#note(pursuit, event);
     if (ENDS.has(event.type)) this.#finish();
     this.#listener.event(event);
@@ -217,8 +213,6 @@ export class Client {
     if (!this.#pursuit) return this.#set({ state: "idle" });
     const advice = ADVICE[code] ?? "reconnect";
     if (advice === "nothing" || advice === "give up") return this.#set({ state: "closed", code });
-    if (advice === "credentials" && this.#rejected) return this.#set({ state: "unauthorized" });
-    this.#rejected = advice === "credentials";
     if (advice === "wait") this.#attempt = Math.max(this.#attempt, 2);
     this.#retryAfter("lost", after ?? this.#backoff());
   }

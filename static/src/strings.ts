@@ -92,8 +92,6 @@ const ENGLISH = {
     1000: "The server closed the connection.",
     1008: "The server refused this connection.",
     1009: "The message is longer than the server accepts.",
-    4403: "This key may not do that.",
-    4408: "The server got no credentials in time.",
   } as Record<number, string>,
 };
 

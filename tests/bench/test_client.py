@@ -56,7 +56,7 @@ async def ask(node: Node, seconds: float = 10.0, make: Callable[[OnText], Wire] 
     async with serving(node):
         client = Client([node.url], Random(1), make)
         ledger = await client.ask(HELLO, "key", seconds)
-        client.leave()
+        client.disconnect()
         return ledger, client
 
 
@@ -80,7 +80,7 @@ async def test_a_further_question_names_the_answer_before_it() -> None:
     async with serving(node := Node(EVENTS)):
         client = Client([node.url], Random(1))
         await client.ask(Question("further", "and then?", "resp_0"), "key", 10.0)
-        client.leave()
+        client.disconnect()
     assert (node.asked[0]["input"], node.asked[0]["previous_response_id"]) == ("and then?", "resp_0")
 
 
@@ -94,7 +94,7 @@ async def test_it_resumes_after_the_last_event_it_has(at: int, code: int) -> Non
     assert dict(client.closes) == {code or 1006: 1}
 
 
-async def test_it_asks_again_with_the_same_key_when_it_saw_nothing() -> None:
+async def test_a_turn_without_created_is_asked_again_with_the_same_key() -> None:
     ledger, _ = await ask(node := Node([0], EVENTS))
     assert is_whole(ledger)
     assert node.asked[0] == node.asked[1]
@@ -125,13 +125,13 @@ async def test_a_server_that_leaves_something_out_is_caught() -> None:
     assert judge(ledger, Reference(REFERENCE.text, 3)).lost
 
 
-async def test_silence_ends_at_the_deadline() -> None:
+async def test_a_silent_server_ends_the_turn_at_its_deadline() -> None:
     ledger, client = await ask(Node(EVENTS[:3]), seconds=0.3)
     assert judge(ledger, REFERENCE).lost == ("no end after number 2",)
     assert client.turn is None
 
 
-async def test_notices_use_up_no_number() -> None:
+async def test_notices_have_no_sequence_number() -> None:
     notice = {"type": "throughline:waiting", "sequence_number": 2, "reason": "log"}
     ledger, _ = await ask(Node([*EVENTS[:3], notice, *EVENTS[3:]]))
     assert is_whole(ledger)
@@ -140,8 +140,8 @@ async def test_notices_use_up_no_number() -> None:
 async def test_an_onlooker_starts_from_the_first_event() -> None:
     async with serving(node := Node([*EVENTS[:2], 0], EVENTS[2:])):
         client = Client([node.url], Random(1))
-        ledger = await client.look("hello", "resp_1", 10.0)
-        client.leave()
+        ledger = await client.follow("hello", "resp_1", 10.0)
+        client.disconnect()
     assert is_whole(ledger)
     assert node.asked == [{"resume": "resp_1"}, {"resume": "resp_1", "starting_after": "1"}]
 
@@ -157,7 +157,7 @@ async def test_a_second_question_goes_over_the_same_socket() -> None:
         client = Client([url], Random(1))
         ledgers = [await client.ask(HELLO, key, 10.0) for key in "ab"]
         assert len(server.connections) == 1
-        client.leave()
+        client.disconnect()
     assert all(map(is_whole, ledgers))
 
 

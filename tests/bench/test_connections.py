@@ -7,7 +7,7 @@ import pytest
 import uvloop
 
 from bench import connections
-from bench.connections import Asked, Resuming, a_node, idle, number, storm, told
+from bench.connections import Asked, Resuming, a_node, idle, number, storm, storm_summary
 from bench.wire import Refused, Wire
 
 pytestmark = pytest.mark.redis
@@ -54,7 +54,7 @@ async def test_failures_are_counted_in_the_line() -> None:
     good.began = 1.0
     bad = await resumed((TEXT, 9, 1.5))
     bad.began = 1.1
-    assert told([good, bad], 1) == (
+    assert storm_summary([good, bad], 1) == (
         "1 of 2 resumed, 1 x wrong number; first event after p50 0.50 p99 0.50 max 0.50 s, "
         "all 3 events of 1 answers after 1.00 s"
     )
@@ -73,7 +73,7 @@ def test_a_storm_on_a_real_node() -> None:
     assert line.startswith("40 of 40 resumed; first event after")
 
 
-def test_who_has_no_key_is_refused() -> None:
+def test_a_connection_without_a_key_is_refused() -> None:
     """So that idle sockets are authenticated ones."""
 
     async def knock(url: str) -> None:

@@ -24,7 +24,7 @@ def test_a_server_that_only_root_has_on_the_path_is_found(tmp_path: Path, monkey
 
 @pytest.mark.redis
 @pytest.mark.timeout(420)
-def test_a_short_run_is_clean(tmp_path: Path) -> None:
+def test_a_short_fault_run_loses_repeats_and_changes_nothing(tmp_path: Path) -> None:
     """The command itself, as anybody runs it; its table is the test's output."""
     for tool in ("haproxy", "redis-server"):
         if find_program(tool) is None:

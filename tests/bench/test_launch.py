@@ -20,7 +20,7 @@ def test_a_server_is_waited_for_and_ended(tmp_path: Path) -> None:
     assert entry(running.pid) is None
 
 
-def test_nothing_that_it_started_is_left(tmp_path: Path) -> None:
+def test_child_processes_of_a_stopped_server_are_ended(tmp_path: Path) -> None:
     """Not even a child that ignores SIGTERM."""
     port = free_port()
     child = (
@@ -39,25 +39,25 @@ def test_nothing_that_it_started_is_left(tmp_path: Path) -> None:
     assert gone is None or gone.rss == 0  # a zombie until whoever adopts it looks
 
 
-def test_one_that_ends_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_server_that_exits_during_start_is_reported_at_once(tmp_path: Path) -> None:
     words = [sys.executable, "-c", "print('no such model'); exit(3)"]
     with started(words, tmp_path) as running, pytest.raises(NotReady, match=r"status 3: no such model"):
         running.wait_ready("http://127.0.0.1:1/", 20)
 
 
-def test_one_that_does_not_answer_in_time(tmp_path: Path) -> None:
+def test_a_server_that_does_not_answer_in_time_is_reported(tmp_path: Path) -> None:
     words = [sys.executable, "-c", "import time; time.sleep(60)"]
     with started(words, tmp_path) as running, pytest.raises(NotReady, match="did not answer"):
         running.wait_ready("http://127.0.0.1:1/", 0.1)
 
 
-def test_folders_vanish() -> None:
+def test_a_scratch_folder_is_removed() -> None:
     with scratch() as folder:
         (folder / "file").touch()
     assert not folder.exists()
 
 
-def test_variables_are_set_by_the_words() -> None:
+def test_environment_variables_are_part_of_the_command() -> None:
     words = python({"A": "1"}, "-m", "x")
     assert words[:5] == ["env", "-u", "PYTHONDONTWRITEBYTECODE", "DRAIN_SECONDS=0", "A=1"]
     assert words[-2:] == ["-m", "x"]

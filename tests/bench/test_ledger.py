@@ -44,7 +44,7 @@ def kinds(verdict: Verdict) -> set[str]:
     return {kind for kind in ("lost", "repeated", "changed", "failed") if getattr(verdict, kind)}
 
 
-def test_a_whole_answer_is_right() -> None:
+def test_a_complete_answer_is_judged_correct() -> None:
     verdict, ledger = judged(frames())
     assert verdict == Verdict()
     assert (ledger.id, ledger.number, ledger.over) == ("resp_1", 6, True)

@@ -26,7 +26,7 @@ def test_a_pinned_block_ends() -> None:
         assert os.sched_getaffinity(0) == before
 
 
-def test_engines_and_servers_are_put_apart() -> None:
+def test_engine_and_server_processes_are_pinned_to_different_cores() -> None:
     """A child counts as an engine by its name."""
     allowed = sorted(os.sched_getaffinity(0))
     first, last = allowed[0], allowed[-1]

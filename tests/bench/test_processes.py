@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from bench.processes import PAGE, TICKS, Entry, Split, entry, family, look, parse, per_token, split, table
+from bench.processes import PAGE, TICKS, Entry, ResourceUsage, entry, family, parse, per_token, split, table, usage
 
 STAT = "7 (a ) name) S 3 7 7 0 -1 4194304 1 0 0 0 250 50 9 9 20 0 1 0 100 1000 42 0"
 
 
-def test_a_name_may_hold_anything() -> None:
+def test_a_command_name_with_spaces_and_parentheses_is_parsed() -> None:
     assert parse(7, STAT, "") == Entry(7, 3, 7, 300 / TICKS, 42 * PAGE, "a ) name")
     assert parse(7, STAT, "python -m server ").command == "python -m server"
 
@@ -24,44 +24,44 @@ OTHER = Entry(5, 9, 9, 1.0, 1, "bash")
 ALL = {each.pid: each for each in (NODE, REDIS, FORK, ENGINE, OTHER)}
 
 
-def test_a_family_has_grandchildren_and_no_strangers() -> None:
+def test_a_process_family_includes_grandchildren_and_no_other_processes() -> None:
     assert family([1], ALL) == {1, 2, 3, 4}
     assert family([6], ALL) == set()
 
 
-def test_engines_are_told_apart_by_name() -> None:
-    assert split([NODE, REDIS, FORK, ENGINE]) == Split(12.5, 2.0, 70.0, 125, 700)
+def test_engine_processes_are_recognised_by_command_line() -> None:
+    assert split([NODE, REDIS, FORK, ENGINE]) == ResourceUsage(12.5, 2.0, 70.0, 125, 700)
 
 
-def test_engines_are_told_apart_by_id() -> None:
-    assert split([NODE, FORK], engine_pids=[3]) == Split(10.0, 0.0, 0.5, 100, 5)
+def test_engine_processes_are_recognised_by_pid() -> None:
+    assert split([NODE, FORK], engine_pids=[3]) == ResourceUsage(10.0, 0.0, 0.5, 100, 5)
 
 
-def test_costs_are_per_token_between_two_looks() -> None:
-    costs = per_token(Split(1.0, 0.5, 7.0, 1, 2), Split(1.5, 0.6, 9.0, 30, 40), 10_000)
+def test_cpu_per_token_is_the_difference_of_two_readings() -> None:
+    costs = per_token(ResourceUsage(1.0, 0.5, 7.0, 1, 2), ResourceUsage(1.5, 0.6, 9.0, 30, 40), 10_000)
     assert costs["server_cpu_us_per_token"] == 50.0
     assert costs["store_cpu_us_per_token"] == pytest.approx(10.0)
     assert (costs["engine_cpu_us_per_token"], costs["server_rss_bytes"], costs["engine_rss_bytes"]) == (200.0, 30, 40)
 
 
-def test_no_tokens_cost_nothing() -> None:
-    assert per_token(Split(), Split(1.0), 0)["server_cpu_us_per_token"] == 0.0
+def test_cpu_per_token_of_no_tokens_is_zero() -> None:
+    assert per_token(ResourceUsage(), ResourceUsage(1.0), 0)["server_cpu_us_per_token"] == 0.0
 
 
-def test_this_process_is_in_the_table() -> None:
+def test_the_process_table_contains_this_process() -> None:
     own = table()[os.getpid()]
     assert own.parent == os.getppid()
     assert own.rss > 1 << 20
 
 
-def test_a_childs_work_is_its_parents_cost() -> None:
-    before = look([os.getpid()])
+def test_cpu_of_an_ended_child_counts_for_its_parent() -> None:
+    before = usage([os.getpid()])
     program = "import time\nwhile time.process_time() < 0.2: pass\nprint('done', flush=True)\ninput()"
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"done\n"
-        after, own = look([os.getpid()]), entry(child.pid)
-        apart = look([os.getpid()], engine_pids=[child.pid])
+        after, own = usage([os.getpid()]), entry(child.pid)
+        apart = usage([os.getpid()], engine_pids=[child.pid])
         child.communicate(b"\n")
     assert own is not None
     assert own.cpu >= 0.15
@@ -73,4 +73,4 @@ def test_a_process_that_is_gone_has_no_entry() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     assert entry(child.pid) is None
-    assert look([child.pid]) == Split()
+    assert usage([child.pid]) == ResourceUsage()

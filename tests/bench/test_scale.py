@@ -8,21 +8,35 @@ import pytest
 import uvloop
 
 from bench.launch import scratch
-from bench.load.crew import Run
+from bench.load.observer import TurnFailed
 from bench.load.sample import Sample
-from bench.load.watch import Failed
+from bench.load.workers import Run
 from bench.processes import table
-from bench.scale import Crowd, Part, delays, ends, enough, line, main, node, part, redis, said, streams, told
+from bench.scale import (
+    Part,
+    StreamLoad,
+    delays,
+    ends,
+    enough,
+    line,
+    main,
+    node,
+    nodes_summary,
+    part,
+    redis,
+    streams,
+    tokens_by,
+)
 
 pytestmark = pytest.mark.redis
 
 
-def test_syllables_are_tokens_and_characters_are_several() -> None:
+def test_a_syllable_is_one_token_and_a_multibyte_character_several() -> None:
     """`é` has two bytes, the last of which shows it."""
     assert list(ends(["ba ko", "", "é\n", "ne"])) == [(0, 0), (0, 1), (2, 3), (2, 4), (3, 5)]
 
 
-def test_other_text_is_refused() -> None:
+def test_text_that_the_scripted_engine_cannot_say_is_refused() -> None:
     with pytest.raises(ValueError, match="hello"):
         list(ends(["ba", "hello"]))
 
@@ -46,13 +60,15 @@ def test_an_answer_may_be_cut_within_a_character_only() -> None:
 @pytest.mark.parametrize(
     ("late", "errors", "word"), [([0.01, 0.024], [], "within 25"), ([0.01, 0.2], [], "ABOVE"), ([0.01], ["x"], "ABOVE")]
 )
-def test_the_line_judges(late: list[float], errors: list[str], word: str) -> None:
-    crowd = Crowd(30.0, 10)
-    crowd.seen.asked, crowd.seen.best, crowd.errors = late, late, errors
-    assert f"({word}" in line(2, crowd, 10.0)
+def test_the_summary_says_whether_the_delay_is_within_its_limit(
+    late: list[float], errors: list[str], word: str
+) -> None:
+    load = StreamLoad(30.0, 10)
+    load.seen.asked, load.seen.best, load.errors = late, late, errors
+    assert f"({word}" in line(2, load, 10.0)
 
 
-def test_no_more_is_planned_than_could_be_said() -> None:
+def test_enough_sessions_are_planned_for_the_fastest_node() -> None:
     """A plan of a million answers takes longer to draw and to hand over than most measurements."""
     assert enough(0.5, 20) == 5000
     assert enough(15.0, 150) == 20_000
@@ -94,12 +110,12 @@ def test_two_real_nodes_with_slow_engines(capsys: pytest.CaptureFixture[str]) ->
     assert second.startswith("N15  two nodes against one, engines are the limit")
 
 
-def test_tokens_count_up_to_a_time() -> None:
+def test_tokens_are_counted_up_to_a_point_in_time() -> None:
     """An answer of 8 tokens in 4 events, of which 3 came; one that showed nothing; one that came later."""
     early = Sample(0.0, 0.0, [1.0, 2.0, 3.0, 4.0], ended=4.0, output_tokens=8)
     silent = Sample(0.0, 0.0, [], ended=1.0, output_tokens=1)
     late = Sample(0.0, 0.0, [9.0], ended=9.0, output_tokens=5)
-    assert said([early, silent, late], 3.0) == 6.0
+    assert tokens_by([early, silent, late], 3.0) == 6.0
 
 
 def run_of(*samples: Sample) -> Run:
@@ -114,7 +130,7 @@ RESULT = {
 }
 
 
-def test_an_engine_is_judged_by_the_time_in_which_turns_were_sent() -> None:
+def test_with_slots_the_speed_is_that_of_the_time_in_which_turns_were_sent() -> None:
     """1,000 tokens in two seconds, and 500 behind them; shares are those of that speed."""
     run = run_of(
         Sample(0.0, 0.0, [1.0, 2.0], ended=2.0, output_tokens=1000),
@@ -124,21 +140,23 @@ def test_an_engine_is_judged_by_the_time_in_which_turns_were_sent() -> None:
     assert (found.speed, found.node, found.redis, found.client) == pytest.approx((500.0, 0.02, 0.005, 0.1))
 
 
-def test_without_slots_all_of_the_run_counts() -> None:
+def test_without_slots_the_speed_is_that_of_the_whole_run() -> None:
     run = run_of(Sample(0.0, 0.0, [1.0], ended=1.0, output_tokens=1000))
     assert part(RESULT, run, argparse.Namespace(slots=0, seconds=2.0)).speed == 100.0
 
 
-def test_a_node_that_refuses_is_not_quick() -> None:
+def test_a_run_with_a_failed_turn_has_no_speed() -> None:
     run = run_of(Sample(0.0, 0.0, [], ended=0.1, error="error overloaded"))
-    with pytest.raises(Failed, match="overloaded"):
+    with pytest.raises(TurnFailed, match="overloaded"):
         part(RESULT, run, argparse.Namespace(slots=2, seconds=2.0))
 
 
-def test_what_is_told_of_several_nodes() -> None:
+def test_the_summary_of_several_nodes_adds_up_their_speeds() -> None:
     parts = [Part(1000.0, 0.15, 0.05, 0.04), Part(990.0, 0.16, 0.06, 0.05)]
     given = argparse.Namespace(slots=50, rate=20.0, tokens=101)
-    assert told(parts, given) == ("1,990 of 2,020 tokens/s (of a core: nodes 15% 16%, Redis 6%, clients 4% 5%)")
+    assert nodes_summary(parts, given) == (
+        "1,990 of 2,020 tokens/s (of a core: nodes 15% 16%, Redis 6%, clients 4% 5%)"
+    )
 
 
 def test_a_redis_for_several_listens() -> None:

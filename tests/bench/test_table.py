@@ -4,29 +4,29 @@ import math
 
 import pytest
 
-from bench.faults.crowd import Fault, felt_gap, follows, worry
 from bench.faults.ledger import Ledger
 from bench.faults.table import Row, percentile, render
+from bench.faults.workload import Fault, felt_gap, is_contiguous, logged_problem
 from tests.bench.test_ledger import frames
 
 
 @pytest.mark.parametrize("kind", ["lost", "repeated", "changed", "failed", "broken"])
-def test_one_wrong_turn_is_enough(kind: str) -> None:
+def test_a_row_with_one_wrong_turn_is_not_clean(kind: str) -> None:
     row = Row("kill", turns=1000)
     assert row.clean
     setattr(row, kind, 1)
     assert not row.clean
 
 
-def test_anything_in_words_is_wrong_too() -> None:
+def test_a_row_with_a_complaint_is_not_clean() -> None:
     assert not Row("rolling", wrong=["node0 ended with 1"]).clean
 
 
-def test_refusals_and_holes_are_told_and_are_not_wrong() -> None:
+def test_a_row_with_refusals_and_holes_is_clean() -> None:
     assert Row("stall", refused=3, holes=1, errors=2).clean
 
 
-def test_a_line_for_each_row() -> None:
+def test_the_table_has_a_line_for_each_row_and_note() -> None:
     text = render([Row("kill", turns=7, gaps=[0.1, 0.2, 0.3]), Row("cuts", notes=["a note"], wrong=["a fault"])])
     head, kill, cuts, note, wrong = text.splitlines()
     assert len(head) == len(kill) == len(cuts)
@@ -54,7 +54,7 @@ def test_percentiles_of_few_values() -> None:
     ],
 )
 def test_entries_of_a_log_follow_each_other(ids: list[tuple[int, int]], good: bool) -> None:
-    assert follows(ids) is good
+    assert is_contiguous(ids) is good
 
 
 def turn(*times: float, cuts: tuple[float, ...] = ()) -> Ledger:
@@ -76,7 +76,7 @@ def turn(*times: float, cuts: tuple[float, ...] = ()) -> Ledger:
         (turn(1.9, 2.1, 2.2, cuts=(9.0,)), None),  # another fault cut it
     ],
 )
-def test_who_felt_a_fault(ledger: Ledger, gap: float | None) -> None:
+def test_a_turn_was_hit_by_a_fault_if_it_lost_its_socket_or_was_silent(ledger: Ledger, gap: float | None) -> None:
     assert felt_gap(ledger, Fault(2.0, 3.0)) == (None if gap is None else pytest.approx(gap))
 
 
@@ -90,5 +90,5 @@ def test_who_felt_a_fault(ledger: Ledger, gap: float | None) -> None:
         ("a library's chatter", ""),
     ],
 )
-def test_what_is_bad_about_a_line(line: str, worrying: str) -> None:
-    assert worry(line) == worrying
+def test_errors_and_tracebacks_are_found_in_log_lines(line: str, worrying: str) -> None:
+    assert logged_problem(line) == worrying

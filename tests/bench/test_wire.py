@@ -148,7 +148,7 @@ async def test_a_ping_is_answered() -> None:
         assert await inbox.next() == b"answered"
 
 
-async def test_the_close_code_is_told() -> None:
+async def test_the_peers_close_code_is_reported() -> None:
     async def leave(socket: ServerConnection) -> None:
         await socket.close(1012, "restart")
 
@@ -169,7 +169,7 @@ async def test_the_server_hears_our_close() -> None:
         assert await asyncio.wait_for(heard.get(), 10) == 1000
 
 
-async def test_an_abort_says_nothing() -> None:
+async def test_an_abort_sends_no_close_frame() -> None:
     heard: asyncio.Queue[int | None] = asyncio.Queue()
 
     async def listen(socket: ServerConnection) -> None:
@@ -255,7 +255,7 @@ async def test_what_breaks_the_protocol_ends_the_socket(data: bytes) -> None:
     assert await wire.over == PROTOCOL_ERROR
 
 
-async def test_a_close_without_a_code_is_told_apart() -> None:
+async def test_a_close_without_a_code_is_reported_as_1005() -> None:
     _, _, wire = fed(frame(Opcode.CLOSE, b""), frame(Opcode.TEXT, b"later"))
     wire.connection_lost(None)
     assert await wire.over == NO_STATUS

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.load.crew import Run
 from bench.load.metrics import Rules
 from bench.load.options import Options
 from bench.load.page import page as report
 from bench.load.result import numbers
 from bench.load.sample import Sample
-from bench.processes import Split
+from bench.load.workers import Run
+from bench.processes import ResourceUsage
 from tests.requirements import missing
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def samples(scale: float) -> list[Sample]:
-    """Answers whose percentiles lie close together, and some that failed; `scale` is in seconds."""
-    chance = random.Random(7)
+    """ResponseDecoder whose percentiles lie close together, and some that failed; `scale` is in seconds."""
+    rng = random.Random(7)
     made = []
     for index in range(800):
-        stamps = [index / 40 + scale * chance.gauss(12, 1.2)]
-        stamps += [stamps[0] + scale * number * chance.gauss(0.05, 0.002) for number in range(1, 30)]
+        stamps = [index / 40 + scale * rng.gauss(12, 1.2)]
+        stamps += [stamps[0] + scale * number * rng.gauss(0.05, 0.002) for number in range(1, 30)]
         made.append(Sample(index / 40, index / 40, stamps, ended=stamps[-1], input_tokens=9, output_tokens=30))
     return [*made, Sample(1.0, 1.0, [], ended=2.0, error="error " + "long_" * 30)]
 
@@ -49,7 +49,7 @@ def samples(scale: float) -> list[Sample]:
 def html(scale: float) -> str:
     rules = Rules(slos={"ttft": 500, "tpot": 50, "e2el": 20_000, "stall": 1000})
     asked = Options("ws", "http://h", "a-model-of-a-long-name-" * 5, concurrency=64, rules=rules, label="label_" * 20)
-    run = Run(0.0, samples(scale), 7.0, Split(1.0, 0.1, 5.0), Split(9.0, 0.1, 5.0, 64 << 20, 0))
+    run = Run(0.0, samples(scale), 7.0, ResourceUsage(1.0, 0.1, 5.0), ResourceUsage(9.0, 0.1, 5.0, 64 << 20, 0))
     return report(numbers(asked, run, "2026-01-01T00:00:00+00:00"), run.samples, run.began)
 
 

@@ -20,7 +20,7 @@ REPLAYED = [
 ]
 
 
-def test_all_of_it_when_nothing_was_shown() -> None:
+def test_the_whole_answer_when_nothing_was_shown() -> None:
     assert unsaid(REPLAYED, Said()) == REPLAYED
 
 
@@ -35,7 +35,7 @@ def test_all_of_it_when_nothing_was_shown() -> None:
         (Said(reasoning="hmmm", text="Hallo", calls=2, arguments="[]"), []),
     ],
 )
-def test_what_was_not_shown(said: Said, rest: list[Delta]) -> None:
+def test_the_rest_of_a_partly_shown_answer(said: Said, rest: list[Delta]) -> None:
     assert unsaid(REPLAYED, said) == rest
 
 
@@ -50,6 +50,6 @@ def test_what_was_not_shown(said: Said, rest: list[Delta]) -> None:
         Said(calls=2, arguments="[]]"),
     ],
 )
-def test_other_text_was_shown(said: Said) -> None:
+def test_shown_text_that_the_replay_does_not_begin_with_is_refused(said: Said) -> None:
     with pytest.raises(CannotContinue):
         unsaid(REPLAYED, said)

@@ -125,7 +125,7 @@ async def test_one_turn_at_a_time_in_a_conversation(nodes: Nodes) -> None:
         assert again.status == "completed"
 
 
-async def test_keys(nodes: Nodes) -> None:
+async def test_api_keys_are_checked(nodes: Nodes) -> None:
     async with nodes(api_keys="alice:secret") as served, made(served) as client:
         with pytest.raises(openai.AuthenticationError) as caught:
             await client.models.list()

@@ -143,7 +143,7 @@ async def test_lanes_interleave(nodes: Nodes, slow: ScriptedEngine) -> None:
         assert lanes not in (sorted(lanes), sorted(lanes, reverse=True))
 
 
-async def test_chains(client: AsyncOpenAI) -> None:
+async def test_turns_chain_by_previous_response_id(client: AsyncOpenAI) -> None:
     async with client.responses.connect() as connection:
         for store in (True, False):
             await connection.response.create(model="scripted", input="one [tokens=3]", store=store)

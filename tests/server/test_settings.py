@@ -14,8 +14,12 @@ BAD = [
     ("PORT", "http"),
     ("PORT", "٨٠"),
     ("PORT", "9" * 5000),
+    ("TRUSTED_PROXIES", "proxy.example.com"),
+    ("TRUSTED_PROXIES", "10.0.0.1,10.0.0.0/33"),
+    ("MAX_UNAUTHENTICATED", "0"),
     ("MAX_QUEUE", "many"),
     ("MAX_MESSAGE_BYTES", "1023"),
+    ("MAX_HELD_BYTES", "1023"),
     ("SESSION_DAYS", "0"),
     ("LOG_MINUTES", "0"),
     ("SCRIPTED_RATE", "-5"),
@@ -91,6 +95,10 @@ class TestSources:
 
     def test_lists(self) -> None:
         assert load(["--api-keys", "ann:a1, bob:b2 ,,"], {}).api_keys == ("ann:a1", "bob:b2")
+
+    def test_networks(self) -> None:
+        given = "10.0.0.1, 10.0.0.7/8,fd00::/8"
+        assert load(["--trusted-proxies", given], {}).trusted_proxies == ("10.0.0.1", "10.0.0.7/8", "fd00::/8")
 
     def test_what_stands_after_two_dashes_is_vllm_s(self) -> None:
         settings = load(["--port=1", "--", "--max-model-len", "4096", "--", "--port=2"], {})

@@ -20,12 +20,14 @@ ROOT = Path(__file__).parents[2]
 
 
 class Program:
-    """One server that may be killed and started again on the same data and port."""
+    """One server that may be killed and started again on the same data and port. `root` is the tree whose code runs."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, root: Path = ROOT) -> None:
         self.folder = folder
+        self.root = root
         self.port = free_port()
         self.flags = flags
+        self.descriptors: int | None = None  # how many it may open; None: as many as this process
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -51,8 +53,10 @@ class Program:
             *self.flags,
         ]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        if self.descriptors is not None:
+            command = ["prlimit", f"--nofile={self.descriptors}", *command]
         with (self.folder / "output").open("ab") as output:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+            self.process = subprocess.Popen(command, cwd=self.root, env=environment, stdout=output, stderr=output)
 
     def output(self) -> str:
         """Everything it printed."""
@@ -99,10 +103,10 @@ class Program:
 
 
 @contextmanager
-def program(*flags: str) -> Iterator[Program]:
+def program(*flags: str, root: Path = ROOT) -> Iterator[Program]:
     """A server with an empty data folder, not started yet; afterwards nothing of it is left."""
     folder = Path(tempfile.mkdtemp(prefix="tl-"))
-    server = Program(folder, *flags)
+    server = Program(folder, *flags, root=root)
     try:
         yield server
     finally:

@@ -114,7 +114,7 @@ async def test_a_frozen_node_is_fenced_when_it_thaws(pair: list[Program]) -> Non
             check([*events, *await other.events()], text)
         pair[0].signal(signal.SIGCONT)
         check([*events, *await client.events()], text)
-    wait_until(lambda: "turn given up" in pair[0].output(), "the zombie noticed")
+    wait_until(lambda: "turn_lost_to_another_writer" in pair[0].output(), "the zombie noticed")
 
 
 async def test_a_second_signal_ends_at_once(pair: list[Program]) -> None:

@@ -3,6 +3,7 @@
 import time
 
 from server.store.memory.state import MemoryPart, MemoryState
+from server.store.types import Ticket
 
 
 class MemoryTicketStore(MemoryPart):
@@ -10,14 +11,14 @@ class MemoryTicketStore(MemoryPart):
 
     def __init__(self, state: MemoryState) -> None:
         super().__init__(state)
-        # The caller of each ticket, and when it expires by the monotonic clock.
-        self._tickets: dict[str, tuple[str, float]] = {}
+        # Each ticket, and when it expires by the monotonic clock.
+        self._tickets: dict[str, tuple[Ticket, float]] = {}
 
-    async def put_ticket(self, ticket: str, caller: str, seconds: int) -> None:
+    async def put_ticket(self, id: str, ticket: Ticket, seconds: int) -> None:
         """See `TicketStore.put_ticket`."""
-        self._tickets[ticket] = (caller, time.monotonic() + seconds)
+        self._tickets[id] = (ticket, time.monotonic() + seconds)
 
-    async def take_ticket(self, ticket: str) -> str | None:
+    async def take_ticket(self, id: str) -> Ticket | None:
         """See `TicketStore.take_ticket`."""
-        caller, expires_at = self._tickets.pop(ticket, ("", 0.0))
-        return caller if time.monotonic() < expires_at else None
+        ticket, expires_at = self._tickets.pop(id, (None, 0.0))
+        return ticket if time.monotonic() < expires_at else None

@@ -5,6 +5,7 @@ parsers; its connections, taken alone, do none of that.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,7 +28,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as TimedOut
 
-from server.store.errors import StoreDown, StoreError, StoreFull
+from server.store.errors import BadAddress, StoreDown, StoreError, StoreFull
 from server.store.redis.lua_call import Arg, LuaCall, Reply
 
 # Errors of redis-py, and parts of messages of the server, by the error of ours that they become.
@@ -67,6 +68,13 @@ class Client:
         # Counts the connections that may still be lent.
         self._free = asyncio.Semaphore(limit)
         self._closed = False
+
+    def check_address(self) -> None:
+        """Raises ValueError, TypeError or BadAddress for options, or a database, that there cannot be."""
+        parts = urlsplit(self.address)
+        if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]*", parts.path):
+            raise BadAddress(f"{self.address} names a database that is not a number")
+        self._new_connection()  # reads the options, and opens nothing
 
     async def call(self, *args: Arg) -> Any:
         """One command. Raises StoreDown, StoreFull, StoreError. Cancelling it drops its connection."""

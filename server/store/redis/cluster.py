@@ -13,7 +13,7 @@ from typing import Any
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, TryAgainError
 
-from server.store.errors import StoreDown, StoreError
+from server.store.errors import BadAddress, StoreDown
 from server.store.redis.client import Client
 from server.store.redis.routed import DISCOVERY_TIMEOUT_S, Call, RoutedClient, T, first_answer, host_and_port
 
@@ -27,7 +27,7 @@ class ClusterClient(RoutedClient):
     def __init__(self, url: str, *, timeout: float = 2.0, limit: int = 16) -> None:
         super().__init__(url, port=PORT, timeout=timeout, limit=limit)
         if self._servers.path.strip("/") not in ("", "0"):
-            raise StoreError(f"{self.address} names a database, and a Redis Cluster has none")
+            raise BadAddress(f"{self.address} names a database, and a Redis Cluster has none")
         # Who holds each slot. Empty until the first call.
         self._owners: Slots = {}
         # Every server that can be asked for the map, replicas too.

@@ -19,6 +19,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from server.settings import BadSetting
 from server.store.errors import StoreDown, StoreError
 from server.store.redis.client import Client
 
@@ -42,7 +43,7 @@ OPTIONS = {
 async def embedded(
     data_dir: Path, *, binary: str | None = None, start: float = 60.0, stop: float = 30.0
 ) -> AsyncIterator[str]:
-    """Run redis-server on the data in `data_dir`; gives the URL for `connect`. Raises StoreError with what to do.
+    """Run redis-server on the data in `data_dir`; gives the URL for `connect`. Raises StoreError, BadSetting.
 
     Enter it from the main thread: the child's death signal belongs to the thread that starts it.
     """
@@ -87,11 +88,21 @@ def _version(path: str) -> tuple[int, ...]:
         return (0,)
 
 
+@contextmanager
+def _usable(path: Path) -> Iterator[Path]:
+    """Turns what is wrong with a file of ours in the data folder into BadSetting."""
+    try:
+        yield path
+    except OSError as error:
+        raise BadSetting("DATA_DIR", f"'{path}' cannot be used: {error.strerror}") from None
+
+
 @asynccontextmanager
 async def _locked(data_dir: Path) -> AsyncIterator[int]:
     """Hold the folder's lock. The child inherits it, as it may still be writing when this process is dead."""
-    os.makedirs(data_dir, exist_ok=True)
-    lock = os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with _usable(data_dir / LOCK_NAME) as path:
+        os.makedirs(data_dir, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         for _ in range(LOCK_TRIES):
             with suppress(BlockingIOError):
@@ -123,7 +134,9 @@ def _spawn(path: str, data_dir: Path, socket: Path, lock: int) -> subprocess.Pop
     options = OPTIONS | {"unixsocket": str(socket), "dir": str(data_dir.resolve())}
     command = [path, *(word for name, value in options.items() for word in (f"--{name}", value))]
     prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: after the fork nothing may be loaded
-    with (data_dir / LOG_NAME).open("ab") as log:
+    with _usable(data_dir / LOG_NAME) as log_path:
+        log = log_path.open("ab")
+    with log:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from engine.offload import offloaded
 from server.protocol.status import Status
 from server.store.errors import Locked, Missing
 from server.store.redis.backend import RedisPart
@@ -69,7 +70,7 @@ class RedisHistoryStore(RedisPart):
         )
         match reply:
             case [b"packed", packed]:
-                return unpack_jsons(packed)
+                return await offloaded(len(packed), unpack_jsons, packed)
             case [b"list", items]:
                 return list(items)
         return None
@@ -84,6 +85,7 @@ class RedisHistoryStore(RedisPart):
                 items=self._keys.items(caller, conversation.id),
                 positions=self._keys.positions(caller, conversation.id),
                 conversations=self._keys.conversations(caller),
+                conversation_prefix=self._keys.conversation(caller, ""),
                 session_ttl=self._lifetimes.session,
                 id=conversation.id,
                 created_at=conversation.created_at,
@@ -105,15 +107,15 @@ class RedisHistoryStore(RedisPart):
 
     async def conversations(self, caller: str, after: str | None, limit: int) -> Page:
         """See `HistoryStore.conversations`."""
-        rows = await self._client.run(
-            ListConversations(
-                conversation_prefix=self._keys.conversation(caller, ""),
-                turn_prefix=self._keys.turn(caller, ""),
-                conversations=self._keys.conversations(caller),
-                after=after or "",
-                limit=limit,
-            )
+        page = ListConversations(
+            conversation_prefix=self._keys.conversation(caller, ""),
+            turn_prefix=self._keys.turn(caller, ""),
+            conversations=self._keys.conversations(caller),
+            after=after or "",
+            limit=limit,
         )
+        while isinstance(rows := await self._client.run(page), int):
+            pass  # each call drops so many that have expired
         if rows is None:
             raise Missing("conversation", after or "")
         return Page(tuple(_conversation(row) for row in rows[:limit]), len(rows) > limit)

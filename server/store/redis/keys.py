@@ -19,10 +19,19 @@ class Lifetimes(msgspec.Struct, frozen=True):
     unkept: int = 60  # everything of a `store: false` turn, after its end
 
 
-@lru_cache(4096)
+CACHED = 128  # characters of a text that is remembered: what is longer is no id of ours, and would stay for ever
+
+
 def digest(text: str) -> str:
     """A short name for text that must not appear in a key."""
+    return _short_digest(text) if len(text) <= CACHED else _digest(text)
+
+
+def _digest(text: str) -> str:
     return urlsafe_b64encode(blake2b(text.encode(), digest_size=12).digest()).decode()
+
+
+_short_digest = lru_cache(4096)(_digest)
 
 
 @lru_cache(4096)
@@ -32,12 +41,12 @@ def _partition(partitions: int, caller: str) -> int:
     return blake2b(caller.encode(), digest_size=1).digest()[0] % partitions
 
 
-@lru_cache(16384)
 def _name(partition: int, caller: str, kind: str, id: str) -> str:
     return f"tl:{{{partition}}}:{kind}:{digest(caller)}:{id}"
 
 
-@lru_cache(16384)
+# A turn's own are asked for with each of its appends; a thousand turns may run at once.
+@lru_cache(4096)
 def _turn_and_log(partitions: int, caller: str, id: str) -> tuple[str, str]:
     partition = _partition(partitions, caller)
     return _name(partition, caller, "turn", id), _name(partition, caller, "log", id)
@@ -66,6 +75,8 @@ class Keys:
 
     def turn_and_log(self, caller: str, id: str) -> tuple[str, str]:
         """Both in one look-up: every append asks for them."""
+        if len(id) > CACHED:
+            return self.turn(caller, id), self.log(caller, id)
         return _turn_and_log(self.partitions, caller, id)
 
     def response(self, caller: str, id: str) -> str:
@@ -144,3 +155,8 @@ class Keys:
     def ticket(ticket: str) -> str:
         """String: the caller that a single-use ticket was made for. The ticket is a secret: only its digest shows."""
         return f"tl:ticket:{digest(ticket)}"
+
+    @staticmethod
+    def ticket_proof(ticket: str) -> str:
+        """String: what binds the ticket to a credential, in the same slot of a cluster."""
+        return f"tl:ticket-proof:{{{Keys.ticket(ticket)}}}"

@@ -140,7 +140,7 @@ def _locals(table: str, names: tuple[str, ...]) -> str:
 
 def _batch_prelude(keys: tuple[str, ...], args: tuple[str, ...]) -> list[str]:
     columns = [
-        f"{', '.join(names)} = {', '.join(f'{table}[{n} * share_count + share]' for n in range(len(names)))}"
+        f"{', '.join(names)} = {', '.join(_share_value(table, n) for n in range(len(names)))}"
         for table, names in (("KEYS", keys), ("ARGV", args))
     ]
     return [
@@ -148,3 +148,8 @@ def _batch_prelude(keys: tuple[str, ...], args: tuple[str, ...]) -> list[str]:
         f"local {', '.join((*keys, *args))}",
         f"local function select_share(share) {'; '.join(columns)} end",
     ]
+
+
+def _share_value(table: str, column: int) -> str:
+    offset = {0: "", 1: "share_count + "}.get(column, f"{column} * share_count + ")
+    return f"{table}[{offset}share]"

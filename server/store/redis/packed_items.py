@@ -1,16 +1,20 @@
 """Items as one argument of a script: the id and the JSON of each, both behind their length (4 bytes, big-endian)."""
 
 from collections.abc import Iterable
+from struct import Struct
 
 from server.store.types import Item
+
+_LENGTH = Struct(">I")
 
 
 def pack_items(items: Iterable[Item]) -> bytes:
     """Ids and items in one string. `lua/include/packed_items.lua` reads it."""
     parts: list[bytes] = []
+    pack = _LENGTH.pack
     for item in items:
-        for raw in (item.id.encode(), item.json):
-            parts += (len(raw).to_bytes(4, "big"), raw)
+        id, json = item.id.encode(), item.json
+        parts += (pack(len(id)), id, pack(len(json)), json)
     return b"".join(parts)
 
 

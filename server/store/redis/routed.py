@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from server.store.errors import StoreDown, StoreError
+from server.store.errors import BadAddress, StoreDown
 from server.store.redis.client import Client, without_password
 from server.store.redis.lua_call import Arg, LuaCall, Reply
 
@@ -37,12 +37,12 @@ class Servers(msgspec.Struct, frozen=True):
 
 
 def parse_servers(url: str, port: int) -> Servers:
-    """Read `redis+cluster://user:password@host:port,host:port/path`; `port` is the default. Raises StoreError."""
+    """Read `redis+cluster://user:password@host:port,host:port/path`; `port` is the default. Raises BadAddress."""
     parts = urlsplit(url)
     user, at, hosts = parts.netloc.rpartition("@")
     with_ports = tuple(_with_port(host.strip(), port) for host in hosts.split(",") if host.strip())
     if not with_ports:
-        raise StoreError(f"{without_password(url)} names no host")
+        raise BadAddress(f"{without_password(url)} names no host")
     return Servers(parts.scheme.partition("+")[0], user + at, with_ports, parts.path, parts.query)
 
 
@@ -87,6 +87,11 @@ class RoutedClient(ABC):
     @abstractmethod
     async def check(self) -> None:
         """Raises StoreDown without an answer, StoreError for servers that we cannot rely on."""
+
+    def check_address(self) -> None:
+        """Raises ValueError, TypeError or BadAddress for options, or a database, that there cannot be."""
+        for host in self._servers.hosts:
+            Client(self._servers.url_of(host, self._path)).check_address()
 
     @asynccontextmanager
     async def server_of(self, key: str) -> AsyncIterator[Client]:

@@ -11,6 +11,8 @@ MAX_HISTORY_DEPTH = 8  # segments that one history may span before a fork is cop
 RENEWALS_PER_LIFETIME = 8  # an unfinished turn's keys are renewed when an eighth of their lifetime has passed
 NODES_TTL_S = 60  # the last trace of all nodes is gone so long after the last beat
 NOTIFICATIONS_TTL_S = 10  # a notification waits so long for its owner
+CHECKED_CONVERSATIONS = 4  # of a caller, that each new one looks at
+MAX_DROPPED_CONVERSATIONS = 1000  # that have expired, by one call for a page
 
 # -- turns -----------------------------------------------------------------------------------------------------------
 
@@ -199,7 +201,7 @@ class ReadInputItems(LuaCall[list[Any] | None], frozen=True, kw_only=True):
     items_prefix: Key
 
 
-@lua_script()
+@lua_script(CHECKED_CONVERSATIONS=CHECKED_CONVERSATIONS)
 class AddConversation(LuaCall[int], frozen=True, kw_only=True):
     """`HistoryStore.create_conversation`."""
 
@@ -207,6 +209,7 @@ class AddConversation(LuaCall[int], frozen=True, kw_only=True):
     items: Key
     positions: Key
     conversations: Key
+    conversation_prefix: Key
     session_ttl: int
     id: str
     created_at: int
@@ -223,8 +226,8 @@ class ReadConversation(LuaCall[list[bytes] | None], frozen=True, kw_only=True):
     id: str
 
 
-@lua_script()
-class ListConversations(LuaCall[list[list[bytes]] | None], frozen=True, kw_only=True):
+@lua_script(MAX_DROPPED_CONVERSATIONS=MAX_DROPPED_CONVERSATIONS)
+class ListConversations(LuaCall[list[list[bytes]] | int | None], frozen=True, kw_only=True):
     """`HistoryStore.conversations`."""
 
     conversation_prefix: Key
@@ -315,6 +318,28 @@ class DeleteItem(LuaCall[list[bytes]], frozen=True, kw_only=True):
     turn_prefix: Key
     session_ttl: int
     id: str
+
+
+# -- tickets ---------------------------------------------------------------------------------------------------------
+
+
+@lua_script()
+class PutTicket(LuaCall[int], frozen=True, kw_only=True):
+    """`TicketStore.put_ticket`."""
+
+    ticket: Key
+    proof: Key
+    caller: str
+    proven: str
+    seconds: int
+
+
+@lua_script()
+class TakeTicket(LuaCall[list[bytes] | None], frozen=True, kw_only=True):
+    """`TicketStore.take_ticket`."""
+
+    ticket: Key
+    proof: Key
 
 
 # -- the registry of nodes -------------------------------------------------------------------------------------------

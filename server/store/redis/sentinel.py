@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 
-from server.store.errors import StoreDown, StoreError
+from server.store.errors import BadAddress, StoreDown, StoreError
 from server.store.redis.client import Client
 from server.store.redis.routed import RoutedClient, Servers, first_answer, host_and_port
 
@@ -26,7 +26,7 @@ class SentinelClient(RoutedClient):
         super().__init__(url, port=PORT, timeout=timeout, limit=limit)
         self._name, _, database = self._servers.path.strip("/").partition("/")
         if not self._name:
-            raise StoreError(f"{self.address} does not name a master, as in redis+sentinel://host:26379/mymaster")
+            raise BadAddress(f"{self.address} does not name a master, as in redis+sentinel://host:26379/mymaster")
         self._path = f"/{database}" if database else ""
         sentinels, self._servers = split_servers(self._servers)
         # In the order in which they are asked.

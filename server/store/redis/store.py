@@ -1,9 +1,9 @@
 """The store in Redis: which server an address means, and the four contracts over one set of connections."""
 
 import asyncio
-from urllib.parse import urlsplit
+import re
 
-from server.store.errors import StoreError
+from server.store.errors import BadAddress
 from server.store.redis.backend import Backend
 from server.store.redis.blocking import BlockingReader
 from server.store.redis.client import Client
@@ -34,7 +34,7 @@ def connect(
     """A store at `redis://`, `rediss://` or `unix://`; `redis+cluster://` and `redis+sentinel://`, also with `rediss`.
 
     `timeout` is in seconds, for each call. Nothing is opened before the first call; `check()` is one. Raises
-    StoreError for an address that makes no sense.
+    BadAddress.
     """
     client = _client(url, timeout=timeout, limit=MAX_CALL_CONNECTIONS)
     return RedisStore(
@@ -49,10 +49,26 @@ def connect(
 
 
 def _client(url: str, *, timeout: float, limit: int) -> Client | RoutedClient:
-    scheme = urlsplit(url).scheme
+    scheme = url.partition("://")[0]
     if scheme not in CLIENTS:
-        raise StoreError(f"{scheme}:// is not supported as a Redis address; use one of {', '.join(CLIENTS)}")
-    return CLIENTS[scheme](url, timeout=timeout, limit=limit)
+        raise BadAddress(f"{scheme}:// is not supported as a Redis address; use one of {', '.join(CLIENTS)}")
+    try:
+        client = CLIENTS[scheme](url, timeout=timeout, limit=limit)
+        client.check_address()
+    except (ValueError, TypeError) as error:
+        raise BadAddress(_wrong_with(error)) from None
+    return client
+
+
+def _wrong_with(error: ValueError | TypeError) -> str:
+    """What redis-py found. Only names of options are repeated: anything else may be a piece of a password."""
+    option = re.search(r"unexpected keyword argument '(\w+)'|^Invalid value for '(\w+)'", str(error))
+    if option:
+        return f"the option '{option[1] or option[2]}' in the address does not exist, or has a wrong value"
+    return (
+        "not an address such as redis://user:password@host:6379/0;"
+        " in a password, characters such as / @ : # and % are written as %2F %40 %3A %23 and %25"
+    )
 
 
 class RedisStore(RedisTurnStore, RedisHistoryStore, RedisNodeRegistry, RedisTicketStore):

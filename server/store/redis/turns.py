@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from engine.offload import offloaded
 from server.protocol.status import Status
 from server.store.errors import KeyReused, Locked, Missing, Moved
 from server.store.redis.backend import RedisPart
@@ -55,7 +56,8 @@ class RedisTurnStore(RedisPart):
 
     async def create(self, new: NewTurn) -> CreateResult:
         """See `TurnStore.create`."""
-        match await self._client.run(self._creation(new)):
+        size = sum(len(item.json) for item in new.input)
+        match await self._client.run(await offloaded(size, self._creation, new)):
             case [b"ok"]:
                 return CreateResult()
             case [b"existing", id]:

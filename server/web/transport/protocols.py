@@ -1,10 +1,9 @@
-"""uvicorn's protocol classes, with bounds where they have none, and a shorter way out for frames.
+"""uvicorn's WebSocket, with bounds where it has none, and a shorter way out for frames.
 
 uvicorn's `send` waits while more than 64 KiB are unsent, and then takes one whole message.
-Five things would still let one client cost much: the kernel takes megabytes more for a reader that stopped; every ping
-is answered at once, also to a client that reads nothing; a connection that is closed with unsent bytes, or whose answer
-over HTTP is not read, stays until its peer reads; a message in a million pieces is a million objects; and one whose
-pieces stop coming is kept.
+Four things would still let one client cost much: every ping is answered at once, also to a client that reads nothing; a
+connection that is closed with unsent bytes stays until its peer reads; a message in a million pieces is a million
+objects; and one whose pieces stop coming is kept. What comes before the handshake is in `http_protocol`.
 """
 
 import asyncio
@@ -12,7 +11,6 @@ import socket
 from asyncio.transports import BaseTransport
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
@@ -21,34 +19,13 @@ from websockets.protocol import OPEN
 from websockets.protocol import Protocol as Frames
 
 from server.web.transport.lean_sync import LeanEvent, LeanQueue
+from server.web.transport.limits import ConnectionTable  # noqa: TC001
 from server.web.transport.outbound import LINK, Job
 
 MAX_PONGS = 64  # that are written at once; RFC 6455, 5.5.3 asks only for the latest
-UNSENT_BYTES = 64 * 1024  # bytes in the kernel that are not on their way yet, besides as many in this process
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 LINGER_SECONDS = 10.0  # seconds in which the peer may read what was said to it before the end
-READ_SECONDS = 30.0  # seconds for a reader over HTTP to make room for more, or it counts as gone
 MESSAGE_SECONDS = 60.0  # seconds in which the last piece of a message must follow its first
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """Before the handshake, and for everything that is not a WebSocket."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Limit what the kernel takes, and for how long it keeps it."""
-        super().connection_made(transport)
-        plain = transport.get_extra_info("socket")
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(READ_SECONDS * 1000))
-
-    def _should_upgrade(self) -> bool:
-        """RFC 6455, 4.1: over HTTP/1.1 only. What is older is answered as a plain request."""
-        return self.parser.get_http_version() == "1.1" and super()._should_upgrade()
-
-    def handle_websocket_upgrade(self) -> None:
-        """Let the parser go: the two hold each other, and would be there until the collector came by."""
-        super().handle_websocket_upgrade()
-        self.parser = None  # type: ignore[assignment]  # as uvicorn does when the connection is lost
 
 
 # An object's dictionary of more than thirty fields shares nothing with others of its class, and takes 1.6 KB.
@@ -64,7 +41,7 @@ FIELDS = """
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One WebSocket, from its handshake to its end. It is the `Link` of the application behind it."""
 
-    __slots__ = (*FIELDS.split(), "abort_timer", "job", "message_timer", "pieces", "pong")
+    __slots__ = (*FIELDS.split(), "abort_timer", "job", "message_timer", "pieces", "pong", "table")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -76,6 +53,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.pieces = bytearray()  # of a message whose end is still to come
         self.abort_timer: asyncio.TimerHandle | None = None  # once nothing more will be said
         self.message_timer: asyncio.TimerHandle | None = None  # while a message came in part
+        self.table: ConnectionTable[asyncio.BaseProtocol] | None = None  # while the caller is not known yet
 
     def connection_made(self, transport: BaseTransport) -> None:
         """A reader that stops is told so by the application: the kernel must not be quicker."""
@@ -88,12 +66,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         for timer in (self.abort_timer, self.message_timer):
             if timer is not None:
                 timer.cancel()
+        self._leave_table()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Refuse a handshake that cannot be read, as a POST or one of 200 headers: uvicorn would say nothing."""
+        """Refuse a handshake that cannot be read, as a POST is: uvicorn would say nothing, and wait for ever."""
         super().data_received(data)
-        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+        if not self.handshake_initiated:  # it came whole
             self.transport.write(BAD_REQUEST)
             self.transport.close()
 
@@ -174,6 +153,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """
         if message["type"] == "websocket.close":
             self.writable.set()
+        if message["type"] == "websocket.accept":
+            self._leave_table()
         await super().send(message)
         if message["type"] == "websocket.http.response.body":
             self.handshake_complete = True
@@ -205,6 +186,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.handle_parser_exception()
             return
         super().send_receive_event_to_app()
+
+    def _leave_table(self) -> None:
+        if self.table is not None:
+            self.table.leave(self)
+            self.table = None
 
     def _answer(self) -> None:
         pong, self.pong = self.pong, b""

@@ -34,7 +34,7 @@ def systems(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("systems")
-def test_every_way_has_a_cell_in_every_round(tmp_path: Path) -> None:
+def test_every_api_has_a_cell_in_every_round(tmp_path: Path) -> None:
     comparison = Comparison(SETUP, ["a", "b", "c"], tmp_path)
     comparison.round(0)
     comparison.round(1)

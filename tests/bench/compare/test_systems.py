@@ -16,7 +16,7 @@ def words(name: str) -> list[list[str]]:
     return SYSTEMS[name].commands(SETUP, [7001, 7002], FOLDER)
 
 
-def test_all_get_the_same_engine() -> None:
+def test_all_systems_run_the_same_engine_options() -> None:
     options = ["--enforce-eager", "--gpu-memory-utilization", "0.2"]
     for name in SYSTEMS:
         first = words(name)[0]
@@ -53,7 +53,7 @@ def test_the_gateway_stands_in_front_of_a_server() -> None:
     assert gateway[gateway.index("--gateway-port") + 1] == "7002"
 
 
-def test_what_is_not_installed_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_system_that_is_not_installed_is_reported_as_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert [name for name, system in SYSTEMS.items() if missing(system)] == ["agentic"]
     (tmp_path / "agentic").touch(0o755)

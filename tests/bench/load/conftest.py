@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from bench.load.connect import opener
-from bench.load.drive import Drive, Manner
+from bench.load.driver import Driver, SendRules
 from bench.load.lengths import Length
 from bench.load.options import Options
 from bench.load.plan import Ask, Session
 from bench.load.pool import Pool
 from bench.load.sample import Sample
-from bench.load.target import TARGETS, Asking
+from bench.load.target import TARGETS, RequestDefaults
 from tests.bench.load.fake import Fake, fake
 
 ALL = ("ws", "sse", "responses", "chat")
@@ -38,23 +38,23 @@ class Sending:
 
     def __init__(self, server: Fake, target: str, **changes: object) -> None:
         self.options = options(server, target, **changes)
-        manner = Manner(
-            TARGETS[target], Asking("fake"), self.options.think, self.options.timeout, self.options.duration
+        rules = SendRules(
+            TARGETS[target], RequestDefaults("fake"), self.options.think, self.options.timeout, self.options.duration
         )
         self.pool = Pool(opener(self.options))
-        self.drive = Drive(self.pool, manner)
+        self.driver = Driver(self.pool, rules)
         self.began = 0.0
 
     async def closed(self, sessions: Sequence[Session], concurrency: int = 1) -> list[Sample]:
         """What a closed loop sees."""
         self.began = time.perf_counter()
-        await self.drive.closed_loop(sessions, self.began, concurrency)
+        await self.driver.closed_loop(sessions, self.began, concurrency)
         self.pool.close()
-        return self.drive.samples
+        return self.driver.samples
 
     async def open(self, sessions: Sequence[Session]) -> list[Sample]:
         """What an open loop sees."""
         self.began = time.perf_counter()
-        await self.drive.open_loop(sessions, self.began)
+        await self.driver.open_loop(sessions, self.began)
         self.pool.close()
-        return self.drive.samples
+        return self.driver.samples

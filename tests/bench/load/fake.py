@@ -23,7 +23,7 @@ class Written(msgspec.Struct):
 
 
 class Fake:
-    """Answers in the manner of all three protocols."""
+    """ResponseDecoder in the rules of all three protocols."""
 
     def __init__(self) -> None:
         self.delays: tuple[float, ...] = (0.03, 0.01, 0.02)  # seconds before each text event

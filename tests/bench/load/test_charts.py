@@ -27,12 +27,12 @@ def test_numbers_on_an_axis_are_short(value: float, expected: str) -> None:
     assert short(value) == expected
 
 
-def test_a_histogram_says_what_it_leaves_out() -> None:
+def test_a_histogram_counts_the_values_beyond_its_range() -> None:
     assert "ms (2 more beyond)" in histogram([1.0, 2.0, 90.0, 91.0], {"p50": 2.0}, "ms", "answers")
     assert "beyond" not in histogram([1.0, 2.0], {"p50": 2.0}, "ms", "answers")
 
 
-def test_names_stand_above_all_lines() -> None:
+def test_the_names_of_marks_are_above_their_lines() -> None:
     picture = ET.fromstring(histogram([1.0, 1.1], {"p50 1": 1.0, "p90 1.1": 1.1}, "ms", "answers"))
     (name,) = (node for node in picture.iter("text") if node.get("class") == "name")
     tops = [float(node.get("y1", "0")) for node in picture.iter("line") if node.get("class") == "mark"]

@@ -9,16 +9,16 @@ from bench.load.lengths import Length, parse
 
 
 def drawn(text: str) -> list[int]:
-    chance = random.Random(3)
-    return [parse(text).draw(chance) for _ in range(4000)]
+    rng = random.Random(3)
+    return [parse(text).draw(rng) for _ in range(4000)]
 
 
-def test_a_number_is_fixed() -> None:
+def test_a_bare_number_is_a_fixed_length() -> None:
     assert parse("128") == parse("fixed:128") == Length("fixed", 128.0)
     assert set(drawn("128")) == {128}
 
 
-def test_uniform_reaches_both_ends_and_nothing_else() -> None:
+def test_uniform_lengths_include_both_bounds() -> None:
     assert set(drawn("uniform:3,6")) == {3, 4, 5, 6}
 
 
@@ -32,11 +32,11 @@ def test_lognormal_has_its_median_and_a_long_tail() -> None:
     assert fmean(values) > 1.2 * median(values)
 
 
-def test_nothing_is_shorter_than_one() -> None:
+def test_no_length_is_below_one() -> None:
     assert min(drawn("normal:1,5")) == 1
 
 
 @pytest.mark.parametrize("text", ["", "x", "0", "-3", "fixed:1,2", "uniform:5", "uniform:6,3", "poisson:4,1", "nan"])
-def test_what_is_no_length_is_refused(text: str) -> None:
+def test_an_invalid_length_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a length"):
         parse(text)

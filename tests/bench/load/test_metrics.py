@@ -15,7 +15,7 @@ def test_percentiles_are_linear_between_neighbours(rank: float, value: float) ->
     assert percentile([4.0, 1.0, 3.0, 2.0], rank) == pytest.approx(value)
 
 
-def test_nothing_has_percentiles_of_zero() -> None:
+def test_percentiles_of_no_values_are_zero() -> None:
     assert percentile([], 99) == 0.0
     assert set(spread("x", []).values()) == {0.0}
 
@@ -41,14 +41,14 @@ def test_rates_are_over_the_whole_measurement() -> None:
     assert numbers["request_throughput"] == pytest.approx(2 / 3)
 
 
-def test_good_means_every_promise_is_kept() -> None:
+def test_an_answer_is_good_if_it_meets_every_slo() -> None:
     assert good(FAST, {"ttft": 100, "tpot": 101})
     assert not good(FAST, {"ttft": 100, "tpot": 99})
     assert not good(SLOW, {"stall": 500})
     assert good(SLOW, {"e2el": 2000})
 
 
-def test_goodput_counts_the_good_ones_and_is_absent_without_promises() -> None:
+def test_goodput_counts_good_answers_and_is_absent_without_slos() -> None:
     numbers = summary([FAST, SLOW], 0.0, Rules(slos={"ttft": 500}))
     assert (numbers["request_goodput"], numbers["goodput_share"]) == (pytest.approx(1 / 3), 0.5)
     assert summary([FAST], 0.0, Rules())["request_goodput"] is None
@@ -74,6 +74,6 @@ def test_requests_that_touch_do_not_overlap() -> None:
     assert peak([one, other, third]) == 2
 
 
-def test_nothing_at_all_is_no_error() -> None:
+def test_a_run_without_samples_has_a_summary() -> None:
     numbers = summary([], 5.0, Rules())
     assert (numbers["duration"], numbers["completed"], numbers["output_throughput"]) == (0.0, 0, 0.0)

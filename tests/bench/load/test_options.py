@@ -8,14 +8,14 @@ from bench.load.options import parse
 NEEDED = ("--target", "ws", "--url", "http://h:1")
 
 
-def test_what_is_not_given_has_its_default() -> None:
+def test_options_have_defaults() -> None:
     options, outputs = parse(NEEDED)
     assert (options.target, options.url, options.open_loop, options.concurrency) == ("ws", "http://h:1", False, 1)
     assert (options.output_tokens, options.rules.stall, options.rules.slos) == (Length("fixed", 128.0), 0.25, {})
     assert (outputs.json, outputs.html) == (None, None)
 
 
-def test_promises_and_lengths_are_read() -> None:
+def test_slos_and_lengths_are_parsed() -> None:
     options, _ = parse([*NEEDED, "--slo", "ttft:500", "--slo", "tpot:50", "--output-tokens", "uniform:8,64"])
     assert options.rules.slos == {"ttft": 500.0, "tpot": 50.0}
     assert options.output_tokens == Length("uniform", 8.0, 64.0)
@@ -37,7 +37,7 @@ def test_a_rate_or_a_trace_makes_an_open_loop() -> None:
         (("--target", "sse", "--lanes", "2"), "--lanes"),
     ],
 )
-def test_mistakes_are_named(words: tuple[str, ...], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_options_are_named(words: tuple[str, ...], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse([*NEEDED, *words])
     assert complaint in capsys.readouterr().err

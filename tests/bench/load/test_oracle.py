@@ -11,7 +11,7 @@ import pytest
 
 from bench.load.metrics import peak
 from bench.load.plan import timed
-from bench.load.pool import Line
+from bench.load.pool import Channel
 from bench.load.sample import Sample
 from tests.bench.load.conftest import ALL, Sending, sessions
 from tests.bench.load.fake import Fake, Written
@@ -74,14 +74,14 @@ async def test_a_stalled_server_is_charged_for_all_who_wait(server: Fake, target
     assert sum(sample.ttft >= 0.1 for sample in samples) == 20
 
 
-async def test_a_late_client_blames_itself(server: Fake, target: str) -> None:
+async def test_a_late_send_counts_as_latency_and_is_reported(server: Fake, target: str) -> None:
     """A client that was held up counts from when it meant to send, and says how late it was."""
     sending = Sending(server, target)
     planned = timed(sessions(2), [-0.3, -0.2])
     late = sorted(sample.late for sample in await sending.open(planned))
     assert late[0] >= 0.2
     assert late[1] >= 0.3
-    assert all(sample.ttft >= sample.late for sample in sending.drive.samples)
+    assert all(sample.ttft >= sample.late for sample in sending.driver.samples)
 
 
 async def test_a_closed_loop_keeps_its_number_and_no_more(server: Fake, target: str) -> None:
@@ -126,7 +126,7 @@ async def test_errors_have_their_kind(server: Fake, target: str, fault: str, str
     assert [good.error for good in await Sending(server, target).closed(sessions(1))] == [None]
 
 
-async def test_a_server_that_is_not_there(server: Fake, target: str) -> None:
+async def test_a_refused_connection_is_an_error_of_each_session(server: Fake, target: str) -> None:
     sending = Sending(server, target)
     server.port = server.socket_port = 1
     nowhere = Sending(server, target)
@@ -143,13 +143,13 @@ async def test_nothing_begins_after_the_duration(server: Fake, target: str) -> N
 
 async def test_a_slow_handshake_counts_as_latency_and_not_as_lateness(server: Fake, target: str) -> None:
     sending = Sending(server, target)
-    take = sending.pool.take
+    take = sending.pool.acquire
 
-    async def slowly() -> Line:
+    async def slowly() -> Channel:
         await asyncio.sleep(0.3)  # the handshake whose time is measured
         return await take()
 
-    sending.pool.take = slowly  # type: ignore[method-assign]
+    sending.pool.acquire = slowly  # type: ignore[method-assign]
     (sample,) = await sending.open(timed(sessions(1), [0.0]))
     assert sample.connecting >= 0.3
     assert sample.late < 0.3

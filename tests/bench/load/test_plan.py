@@ -25,13 +25,13 @@ def test_equal_seeds_give_equal_plans_and_others_do_not() -> None:
     assert plan() != plan(seed=2)
 
 
-def test_recorded_chats_come_in_turn() -> None:
+def test_recorded_chats_are_used_round_robin() -> None:
     shape = Shape(parse("1"), Length("fixed", 7), conversations=(("Hi", "Bye"), ("Why?",)))
     hello = Session((Ask("Hi", 7), Ask("Bye", 7)))
     assert plan(shape)[:3] == [hello, Session((Ask("Why?", 7),)), hello]
 
 
-def test_a_plan_ends_where_its_times_do() -> None:
+def test_a_plan_has_as_many_sessions_as_arrival_times() -> None:
     assert [session.at for session in timed(plan(), [0.5, 1.5])] == [0.5, 1.5]
 
 

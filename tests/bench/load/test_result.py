@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from bench.load.crew import Run
 from bench.load.metrics import Rules
 from bench.load.options import Options
 from bench.load.page import page
 from bench.load.result import details, line, numbers
 from bench.load.sample import Sample
-from bench.processes import Split
+from bench.load.workers import Run
+from bench.processes import ResourceUsage
 
 SAMPLES = [
     Sample(10.0, 10.0, [10.1, 10.2, 10.6], ended=10.7, input_tokens=5, output_tokens=6),
@@ -31,11 +31,11 @@ SHARED_DETAILS = "input_lens output_lens ttfts itls latencies start_times errors
 
 def result(**changes: Any) -> dict[str, Any]:
     asked = Options("ws", "http://h", "m", concurrency=3, rules=Rules(slos={"ttft": 500}), **changes)
-    run = Run(10.0, SAMPLES, 0.07, Split(1.0, 0.1, 5.0), Split(1.0003, 0.1, 5.0, 64 << 20, 0))
+    run = Run(10.0, SAMPLES, 0.07, ResourceUsage(1.0, 0.1, 5.0), ResourceUsage(1.0003, 0.1, 5.0, 64 << 20, 0))
     return numbers(asked, run, "2026-01-01T00:00:00+00:00")
 
 
-def test_names_are_those_of_the_usual_benchmark() -> None:
+def test_result_fields_have_the_names_of_vllm_bench_serve() -> None:
     assert set(SHARED.split()) <= result().keys()
     assert set(SHARED_DETAILS.split()) <= details(SAMPLES, 10.0).keys()
 
@@ -47,26 +47,26 @@ def test_details_are_one_entry_per_request() -> None:
     assert every.keys() & result().keys() == set()
 
 
-def test_costs_are_of_the_server_and_the_client() -> None:
+def test_cpu_of_server_and_client_is_reported() -> None:
     found = result(processes=2)
     assert found["server_cpu_us_per_token"] == pytest.approx(50.0)
     assert found["client_cpu_share"] == pytest.approx(0.05)
 
 
-def test_a_key_is_in_no_report() -> None:
+def test_the_api_key_appears_in_no_report() -> None:
     found = result(key="secret-1")
     assert found["options"]["key"] == "given"
     assert "secret-1" not in page(found, SAMPLES, 10.0) + line(found) + json.dumps(found)
 
 
-def test_the_line_says_what_matters() -> None:
+def test_the_summary_line_of_a_run() -> None:
     assert line(result(label="x")) == (
         "x: 1 of 2 answers in 0.7 s, 9 tokens/s, TTFT p50 100.0 p99 100.0 ms, ITL p50 250.0 p99 397.0 ms, "
         "TPOT p50 120.00 ms, good 100.0%, server 50.0 us/token, 1 sent late (max 100 ms), 1 x http 503"
     )
 
 
-def test_the_page_needs_nothing_else() -> None:
+def test_the_report_loads_nothing_and_escapes_labels() -> None:
     """No address in it, no script, and both colour schemes."""
     text = page(result(label="<i>"), SAMPLES, 10.0)
     assert re.findall(r"(?:src|href|url\(|@import|<script|https?://(?!h\b))", text) == []
@@ -75,17 +75,17 @@ def test_the_page_needs_nothing_else() -> None:
     assert "1 failed: 1 x http 503" in text
 
 
-def test_the_page_says_how_it_was_asked() -> None:
+def test_the_report_describes_the_load() -> None:
     assert "3 sessions at once, up to 1 answers under way" in page(result(), SAMPLES, 10.0)
     assert "5 sessions per second, each of 2 turns, up to 1" in page(result(rate=5.0, turns=2), SAMPLES, 10.0)
     assert "sessions at the times of a trace, up to 1" in page(result(trace="t.jsonl"), SAMPLES, 10.0)
     assert "<time>2026-01-01 00:00 UTC</time>" in page(result(), SAMPLES, 10.0)
 
 
-def test_the_page_says_what_is_good() -> None:
+def test_the_report_names_the_slos() -> None:
     assert "good: first token \u2264 500\u00a0ms" in page(result(), SAMPLES, 10.0)
 
 
-def test_a_page_of_nothing() -> None:
+def test_the_report_of_a_run_without_samples_has_all_charts() -> None:
     asked = Options("ws", "http://h", "m")
     assert page(numbers(asked, Run(10.0, [], 0.0), ""), [], 10.0).count("<svg") == 4

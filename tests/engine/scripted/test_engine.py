@@ -158,7 +158,7 @@ async def test_a_thousand_streams_keep_their_pace(engine: ScriptedEngine) -> Non
     assert time.monotonic() - start < 3
 
 
-async def test_closed_is_dead(engine: ScriptedEngine, asking: Asking) -> None:
+async def test_a_closed_engine_counts_as_dead(engine: ScriptedEngine, asking: Asking) -> None:
     prompt = await asking.prompt()
     await engine.close()
     await engine.close()

@@ -191,7 +191,7 @@ async def test_a_stop_string_frees_the_slot(tokenizer: Any) -> None:
     assert stage.llm.aborted == ["id"]
 
 
-async def test_said_up_to_the_end_finishes(tokenizer: Any) -> None:
+async def test_a_replay_of_the_complete_answer_only_finishes(tokenizer: Any) -> None:
     stage = Stage(tokenizer, "one", None, None)
     whole = await stage.ask(Params())
     rest = await stage.ask(Params(), said_by(whole))

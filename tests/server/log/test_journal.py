@@ -1,9 +1,11 @@
 """The group commit, seen through the writers that a journal opens."""
 
 import asyncio
+import weakref
 
 import pytest
 
+from server.log import journal as journal_module
 from server.log.committer import CommitPolicy
 from server.log.journal import Fenced, Journal, LogLost, TurnEnded, Writer
 from server.protocol.entry import Event, Kind, decode
@@ -310,3 +312,31 @@ async def test_partitions_do_not_wait_for_each_other() -> None:
         store.gate.set()
         for writer in writers:
             await writer.flush()
+
+
+async def test_finished_logs_take_no_more_than_their_bound(faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest go first, and the latest stays whatever its size."""
+    monkeypatch.setattr(journal_module, "KEPT_BYTES", 1)
+    async with Journal(faulty, policy=QUICK) as journal:
+        for n in range(3):
+            writer = await begin(journal, faulty, f"resp_{n}")
+            await writer.finish(DONE, Status.COMPLETED, b"{}")
+            assert writer.kept_bytes > 1
+        assert [journal.buffer(ref(f"resp_{n}")) is not None for n in range(3)] == [False, False, True]
+
+
+async def test_a_finished_log_lets_its_runner_go(faulty: Faulty) -> None:
+    class Owner:
+        def on_news(self, writer: Writer) -> None:
+            pass
+
+    owner = Owner()
+    gone = weakref.ref(owner)
+    async with Journal(faulty, policy=QUICK) as journal:
+        await faulty.create(new())
+        writer = journal.open_writer(claimed(), owner.on_news)
+        await writer.finish(DONE, Status.COMPLETED, b"{}")
+        writer.close()
+        del owner
+        assert gone() is None
+        assert journal.buffer(ref()) is not None

@@ -11,6 +11,7 @@ from server.node.errors import is_fault, wire_error
 from server.protocol.errors import WireError, unauthorized
 from server.protocol.status import Status
 from server.store.errors import (
+    BadAddress,
     Conflict,
     KeyReused,
     Locked,
@@ -37,6 +38,7 @@ TABLE: list[tuple[Exception, int, str, str | None]] = [
     (StoreDown(SECRET), 503, "server_overloaded", None),
     (StoreFull(SECRET), 503, "server_overloaded", None),
     (StoreError(SECRET), 503, "server_overloaded", None),
+    (BadAddress(SECRET), 503, "server_overloaded", None),
     (Conflict(SECRET), 503, "server_overloaded", None),
     (PromptTooLong(9, 8), 400, "context_length_exceeded", "input"),
     (BadParameter("top_k", "too large"), 400, "invalid_value", "top_k"),

@@ -260,3 +260,18 @@ async def test_a_model_that_failed(nodes: Nodes) -> None:
         assert (await peer.error())["code"] == errors.overloaded("").code
         ready = (await http.get(served.http.removesuffix("/v1") + "/readyz")).json()
         assert (ready["status"], ready["engine"]["error"]) == ("failed", "no such file")
+
+
+async def test_turns_that_take_too_much_memory_are_refused_with_a_time(nodes: Nodes) -> None:
+    """Half of `MAX_HELD_BYTES` is for turns, and half of that for each caller; an ended one gives its part back."""
+    async with nodes(ScriptedEngine(slots=1), max_held_bytes=1 << 20) as served, socket(served) as peer:
+        await peer.ask("[hang@0]" + "x" * 5000, stream_id="a")
+        running = (await peer.until("response.in_progress"))[0]["response"]["id"]
+        await peer.ask("[hang@0]" + "x" * 5000, stream_id="b")
+        error = await peer.error()
+        assert (error["status"], error["code"], error["stream_id"]) == (429, "rate_limit_exceeded", "b")
+        assert error["headers"] == {"retry-after": "1"}
+        await peer.send("throughline:cancel", response_id=running)
+        assert final(await peer.turn())["status"] == "cancelled"
+        await until(lambda: not served.node.scheduler.budget.held, "all is given back")
+        assert (await peer.answer("[tokens=1]" + "x" * 5000, stream_id="b"))["status"] == "completed"

@@ -7,8 +7,8 @@ import orjson
 from server.protocol.connection import Command, Connection, Follow, Remembered, Send, Start
 from tests.server.protocol import sdk
 
-OLD = Remembered("resp_old", ({"type": "message", "role": "user", "content": "Hi"},))
-NEW = Remembered("resp_new", ({"type": "message", "role": "user", "content": "Ho"},))
+OLD = Remembered("resp_old", b'[{"type":"message","role":"user","content":"Hi"}]')
+NEW = Remembered("resp_new", b'[{"type":"message","role":"user","content":"Ho"}]')
 
 
 def create(**fields: Any) -> str:

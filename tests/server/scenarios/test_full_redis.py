@@ -44,3 +44,24 @@ async def test_new_turns_are_refused_and_running_ones_go_on_later(own_redis: Ser
         assert (await late.answer("[tokens=3]"))["status"] == "completed"
         await settled(served)
     await admin.close()
+
+
+async def test_a_cancel_that_takes_effect_is_no_error(own_redis: Server) -> None:
+    """The node that runs the turn stops it, whether the store takes the flag or not."""
+    admin = Client(own_redis.url)
+    async with (
+        serving(settings_for(own_redis.url), ScriptedEngine(rate=300)) as served,
+        socket(served) as peer,
+        socket(served) as other,
+    ):
+        await peer.ask("[tokens=4000]")
+        seen = await peer.until("response.output_text.delta")
+        id = seen[0]["response"]["id"]
+        await admin.call("CONFIG", "SET", "maxmemory", 1)
+        await until(lambda: served.node.journal.stalled, "the log refuses")
+        await other.send("throughline:cancel", response_id=id)
+        assert (await other.next())["type"] == "throughline:cancelled"
+        await admin.call("CONFIG", "SET", "maxmemory", 0)
+        assert final(await peer.turn())["status"] == "cancelled"
+        await settled(served)
+    await admin.close()

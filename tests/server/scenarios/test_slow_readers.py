@@ -15,6 +15,7 @@ import pytest
 from engine.scripted import ScriptedEngine
 from server.protocol.connection import WAITING, Connection
 from server.store.types import Turn, TurnRef
+from server.web.transport import http_protocol
 from server.web.transport import protocols as transport
 from server.web.transport.outbound import LINK, Job, Message
 from server.web.websocket import SocketLimits
@@ -124,7 +125,7 @@ async def test_a_reader_of_sse_that_stops_is_cut_and_can_resume(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The kernel ends the connection, which the web server takes for a client that left."""
-    monkeypatch.setattr(transport, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(http_protocol, "READ_SECONDS", 0.3)
     async with nodes(ScriptedEngine(rate=0)) as served, client(served) as other:
         narrow(served)
         made = (await other.post("responses", json=LONG | {"background": True})).json()
@@ -143,7 +144,7 @@ async def test_a_reader_of_sse_that_stops_is_cut_and_can_resume(
 
 async def test_a_reader_of_sse_that_is_slow_and_steady_is_served(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """All it reads takes several times as long as a reader may stop."""
-    monkeypatch.setattr(transport, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(http_protocol, "READ_SECONDS", 0.5)
     async with nodes(ScriptedEngine(rate=0)) as served, client(served) as other:
         narrow(served)
         made = (await other.post("responses", json=LONG | {"background": True})).json()

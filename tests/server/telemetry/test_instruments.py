@@ -357,3 +357,68 @@ class TestLogFormat:
         )
         assert "ValueError" in line
         assert SECRET not in line
+
+
+RAW = "\x1b[2J\x07\n2026-01-01 [info     ] forged\r\x9b\u2028\u202e\x7f\x00"
+
+
+class TestConsoleEscapes:
+    """Nothing that a client sent reaches a terminal as anything but text, nor looks like a line of its own."""
+
+    def line(self, event: str = "said", info: Any = None, **fields: Any) -> str:
+        record = logging.LogRecord("somebody", logging.WARNING, __file__, 1, event, (), info)
+        record.__dict__.update(fields)
+        return formatter("console").format(record)
+
+    @pytest.mark.parametrize("value", [RAW, RAW.replace(" ", ""), [RAW], {"a": RAW}, ValueError(RAW), "\x1b]0;x\x07"])
+    def test_values(self, value: Any) -> None:
+        line = self.line(path=value)
+        assert line.isprintable()
+        assert "path=" in line
+
+    def test_objects_with_a_representation_of_their_own(self) -> None:
+        class Loud:
+            def __repr__(self) -> str:
+                return RAW
+
+        assert self.line(path=Loud()).isprintable()
+
+    def test_escapes_are_those_of_json(self) -> None:
+        assert self.line(path="/\x1b\x07a").endswith('path="/\\u001b\\u0007a"')
+        assert self.line(path="/\x7f\u2028 b").endswith('path="/\\u007f\\u2028 b"')
+        assert "said \\u001b[31m\\nmore" in self.line("said \x1b[31m\nmore\n")
+
+    def test_the_message_of_another_package(self) -> None:
+        assert self.line(f"Exception in {RAW}").isprintable()
+
+    def test_a_line_of_our_own(self) -> None:
+        record = logging.LogRecord("ours", logging.WARNING, __file__, 1, {"event": RAW, "path": RAW}, (), None)
+        record._logger, record._name = None, "ours"
+        assert formatter("console").format(record).isprintable()
+
+    def test_what_is_well_stays_as_it_was(self) -> None:
+        line = self.line("ready", model="qwen", port=8000, none=None, path="/v1/größe", text="two words")
+        assert line.endswith("model=qwen none=None path=/v1/größe port=8000 text='two words'")
+
+    def test_the_lines_of_a_traceback_are_indented_and_escaped(self) -> None:
+        try:
+            raise ValueError(RAW)
+        except ValueError:
+            info = sys.exc_info()
+        first, *rest = self.line("failed", info).split("\n")
+        assert first.isprintable()
+        assert any("ValueError" in line for line in rest)
+        assert all(line.startswith("  ") and line.isprintable() for line in rest)
+
+    def test_a_stack_is_too(self) -> None:
+        _, *rest = self.line("said", stack=f"Stack\n{RAW}").split("\n")
+        assert rest
+        assert all(line.startswith("  ") and line.isprintable() for line in rest)
+
+    def test_json_is_one_line_of_ascii(self) -> None:
+        record = logging.LogRecord("somebody", logging.WARNING, __file__, 1, RAW, (), None)
+        record.__dict__["path"] = RAW
+        line = formatter("json").format(record)
+        assert line.isascii()
+        assert "\n" not in line
+        assert json.loads(line)["path"] == RAW

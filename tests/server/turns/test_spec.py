@@ -1,6 +1,7 @@
 """A turn's record, as any node reads it."""
 
 import msgspec
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -143,4 +144,4 @@ def test_the_suffix_is_the_response_s() -> None:
 
 def test_remembered_is_everything_said() -> None:
     answer = {"type": "message", "role": "assistant", "content": "Ho"}
-    assert FULL.remembered([answer]) == Remembered("resp_abc", (*FULL.input, answer))
+    assert FULL.remembered([answer]) == Remembered("resp_abc", orjson.dumps([*FULL.input, answer]))

@@ -5,6 +5,7 @@ import pytest
 from server.protocol.errors import WireError
 from server.settings import BadSetting
 from server.store.memory.store import MemoryStore
+from server.store.types import Ticket
 from server.web.auth import ANONYMOUS, AccessRules, Authenticator
 
 KEYS = ("ann:secret-a", "bob:secret-b", "secret-c")
@@ -95,7 +96,6 @@ class TestHosts:
     @pytest.mark.parametrize(
         "host",
         [
-            None,
             "",
             ":8000",
             "evil.tld",
@@ -111,10 +111,17 @@ class TestHosts:
             "::1",
         ],
     )
-    def test_foreign(self, host: str | None) -> None:
+    def test_foreign(self, host: str) -> None:
         with pytest.raises(WireError) as caught:
             AccessRules((), ("chat.example.com",), ()).check_host(host)
         assert (caught.value.status, caught.value.code) == (403, "host_not_allowed")
+
+    def test_no_host_at_all_is_a_bad_request(self) -> None:
+        """Whatever names are allowed: RFC 9112, 3.2."""
+        for names in ((), ("*",)):
+            with pytest.raises(WireError) as caught:
+                AccessRules((), names, ()).check_host(None)
+            assert (caught.value.status, caught.value.code) == (400, "invalid_request_error")
 
     def test_this_machine_s_own_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("socket.gethostname", lambda: "Workstation")
@@ -221,9 +228,95 @@ class TestOrigins:
         with pytest.raises(BadSetting, match="ALLOWED_ORIGINS"):
             AccessRules((), (), (entry,))
 
+    @pytest.mark.parametrize(
+        ("entry", "sent"),
+        [
+            ("https://Example.com/", "https://example.com"),
+            ("https://example.com:443", "https://example.com"),
+            ("http://example.com:80/", "http://example.com"),
+            ("https://example.com:80", "https://example.com:80"),
+            ("http://example.com:08080", "http://example.com:8080"),
+            ("https://bücher.example", "https://xn--bcher-kva.example"),
+            ("http://[0:0:0:0:0:0:0:1]:3000", "http://[::1]:3000"),
+            ("http://LOCALHOST:3000", "http://localhost:3000"),
+        ],
+    )
+    def test_an_entry_is_kept_as_browsers_send_it(self, entry: str, sent: str) -> None:
+        assert AccessRules((), (), (entry,)).names_origin(sent)
+
+    @pytest.mark.parametrize(
+        "entry",
+        ["https://*.example.com", "https://example.com:99999", "https://example.com:x", "https://a b", "https://[::1",
+         "https://a.b?x", "https://a.b#x", "https://" + "ü" * 70 + ".example", "https://a,b", "https://a/../b"],
+    )  # fmt: skip
+    def test_an_entry_that_no_browser_can_send_names_the_setting(self, entry: str) -> None:
+        with pytest.raises(BadSetting, match="ALLOWED_ORIGINS"):
+            AccessRules((), (), (entry,))
+
+    @pytest.mark.parametrize("entry", ["https://example.com", "example.com/", "*.example.com", "a@b", "a b"])
+    def test_a_host_that_no_request_can_name_names_the_setting(self, entry: str) -> None:
+        with pytest.raises(BadSetting, match="ALLOWED_HOSTS"):
+            AccessRules((), (entry,), ())
+
+    def test_a_host_outside_of_ascii(self) -> None:
+        AccessRules((), ("bücher.example",), ()).check_host("xn--bcher-kva.example:8000")
+
 
 async def test_tickets_are_long_and_never_the_same() -> None:
     authenticator = Authenticator(AccessRules((), (), ()), MemoryStore())
-    tickets = {str((await authenticator.make_ticket("ann"))["ticket"]) for _ in range(100)}
+    tickets = {str((await authenticator.make_ticket({}))["ticket"]) for _ in range(100)}
     assert len(tickets) == 100
     assert min(map(len, tickets)) == 32
+
+
+class TestTicketsAndKeys:
+    """A ticket is worth no more than the key that it was made with."""
+
+    async def made_and_taken(self, keys: tuple[str, ...], by: str, then: tuple[str, ...]) -> str | int:
+        """As `taken`, with a ticket that a node with `keys` made for the key `by`."""
+        store = MemoryStore()
+        made = await Authenticator(AccessRules(keys, (), ()), store).make_ticket({"authorization": f"Bearer {by}"})
+        return await self.taken(store, str(made["ticket"]), then)
+
+    async def taken(self, store: MemoryStore, ticket: str, then: tuple[str, ...]) -> str | int:
+        """Who a ticket lets in on a node that has the keys `then`; the status, if nobody."""
+        try:
+            return await Authenticator(AccessRules(then, (), ()), store).websocket_caller(
+                {"host": "a.localhost"}, ticket
+            )
+        except WireError as error:
+            return error.status
+
+    @pytest.mark.parametrize(
+        ("then", "caller"),
+        [
+            (("ann:one",), "ann"),
+            (("bob:x", "ann:one"), "ann"),
+            (("ann:two",), 401),  # the key was replaced
+            (("bob:one",), 401),  # it is somebody else's now
+            (("bob:x",), 401),
+            (("one",), 401),
+        ],
+    )
+    async def test_after_a_change_of_keys(self, then: tuple[str, ...], caller: str | int) -> None:
+        assert await self.made_and_taken(("ann:one", "ann:two"), "one", then) == caller
+
+    async def test_a_ticket_of_an_open_node_opens_none_that_has_keys(self) -> None:
+        assert await self.made_and_taken((), "", ("ann:one",)) == 401
+        assert await self.made_and_taken((), "", ("anonymous:one",)) == 401
+
+    @pytest.mark.parametrize(("caller", "status"), [("ann", "ann"), ("gone", 401)])
+    async def test_a_ticket_of_the_release_before_needs_a_caller_that_is_still_there(
+        self, caller: str, status: str | int
+    ) -> None:
+        store = MemoryStore()
+        await store.put_ticket("t", Ticket(caller, ""), 30)
+        assert await self.taken(store, "t", ("ann:one",)) == status
+
+    async def test_what_is_stored_names_no_key(self) -> None:
+        rules = AccessRules(("ann:one",), (), ())
+        first, second = (rules.ticket(id, "Bearer one") for id in "ab")
+        assert first.proof != second.proof
+        assert "one" not in first.proof
+        assert rules.is_current("a", first)
+        assert not rules.is_current("b", first)

@@ -3,9 +3,11 @@
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 
 from engine.scripted import ScriptedEngine
+from server.web.sse import one_line_each
 from tests.server.conftest import Nodes
 from tests.server.peer import client, final, numbers, said, socket, sse, text_of, until
 from tests.serving import Served
@@ -162,8 +164,35 @@ async def test_refusals(nodes: Nodes, method: str, path: str, body: Any, status:
 
 
 async def test_keep_alives_on_a_quiet_stream(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.web.responses.KEEP_ALIVE", 0.02)
+    monkeypatch.setattr("server.web.sse.KEEP_ALIVE", 0.02)
     async with nodes(ScriptedEngine(rate=0)) as served, client(served) as http:
         answer = await http.post("responses", json={"input": "[first=0.3] [tokens=2]", "stream": True})
         assert ": keep-alive\n\n" in answer.text
         assert final(sse(answer.text))["status"] == "completed"
+
+
+LINE_ENDS = "a\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\r\nb"
+
+
+async def test_the_line_ends_of_unicode_do_not_end_a_line(served: Served) -> None:
+    """Also where clients split by more than the standard says, as httpx does; what they say stays the same."""
+    async with client(served) as http:
+        request = {"input": "[tokens=2]", "metadata": {"text": LINE_ENDS}, "stream": True}
+        made = await http.post("responses", json=request)
+        last = final(sse(made.text))
+        assert last["metadata"] == {"text": LINE_ENDS}
+        again = await http.get(f"responses/{last['id']}", params={"stream": "true"})
+        for text in (made.text, again.text):
+            assert text.splitlines() == text.split("\n")[:-1]
+            assert [line.split(":")[0] for line in text.splitlines() if line] == ["event", "data"] * len(sse(text))
+            assert final(sse(text)) == last
+
+
+def test_what_is_escaped_is_json_and_the_rest_stays_as_it_is() -> None:
+    text = f"„typographic“ … é 日本語 😀 {LINE_ENDS}"
+    line = one_line_each(orjson.dumps(text))
+    assert orjson.loads(line) == text
+    assert len(line.decode().splitlines()) == 1
+    assert "„typographic“ … é 日本語 😀".encode() in line
+    plain = orjson.dumps("„“ …\xc2\xa0é")
+    assert one_line_each(plain) is plain

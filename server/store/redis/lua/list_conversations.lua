@@ -1,4 +1,5 @@
--- A page of a caller's conversations, newest first. Drops those from the set that have expired.
+-- A page of a caller's conversations, newest first. Drops those from the set that have expired, a bounded number in one
+-- call: nothing else runs in Redis meanwhile.
 -- KEYS
 --   conversation_prefix  makes the hash of a conversation
 --   turn_prefix          makes the hash of the turn that locks it
@@ -7,7 +8,7 @@
 --   after                id of the conversation that the page follows on, or ""
 --   limit                how many
 -- RESULT  {{id, created_at, metadata, running turn or ""}, ...}, one more than asked for if there are more;
---         nil when `after` is not there
+--         nil when `after` is not there; 0 when so many had expired that it must be called again
 --- @include "running_turn"
 --- @include "conversation_row"
 
@@ -17,14 +18,16 @@ if after ~= '' then
   if not rank_of_after then return false end
   rank = rank_of_after + 1
 end
-local found, wanted = {}, tonumber(limit) + 1
+local found, wanted, dropped = {}, tonumber(limit) + 1, 0
 while #found < wanted do
   local ids = redis.call('ZREVRANGE', conversations, rank, rank + wanted - 1)
   if #ids == 0 then break end
+  if dropped >= MAX_DROPPED_CONVERSATIONS then return 0 end
   for _, id in ipairs(ids) do
     local row = read_conversation(conversation_prefix, turn_prefix, id)
     if not row then
       redis.call('ZREM', conversations, id)
+      dropped = dropped + 1
     else
       rank = rank + 1
       found[#found + 1] = row

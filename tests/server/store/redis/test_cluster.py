@@ -13,7 +13,7 @@ from server.store.errors import StoreDown, StoreError
 from server.store.redis.cluster import ClusterClient, parse_slots
 from server.store.redis.keys import Keys
 from server.store.redis.store import RedisStore, connect
-from server.store.types import WriteStatus
+from server.store.types import Ticket, WriteStatus
 from tests.redis_cluster import Masters, masters, replica
 from tests.redis_server import Listening, Server, binary
 from tests.server.log.test_subscriber import SHORT
@@ -123,6 +123,8 @@ async def test_wrong_slot_is_corrected_by_the_first_call(cluster: Masters, on: R
     client._owners = dict.fromkeys(right, wrong)
     assert (await on.append([append()]))[0].status is WriteStatus.OK
     assert await on.take_ticket("none") is None
+    await on.put_ticket("t", Ticket(ALICE, "proof"), 60)
+    assert await on.take_ticket("t") == Ticket(ALICE, "proof")
     assert client._owners[9974] == right[9974]
 
 

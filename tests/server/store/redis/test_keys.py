@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.store.redis import keys as keys_module
 from server.store.redis.keys import Keys, digest
 
 TEXT = st.text(min_size=1)
@@ -52,3 +53,17 @@ def test_prefix_and_member_make_the_key() -> None:
     assert keys.segment_prefix(partition) + keys.member("alice", "s") == keys.segment("alice", "s")
     assert keys.items_prefix(partition) + keys.member("alice", "s") == keys.items("alice", "s")
     assert len(digest("alice")) == 16
+
+
+def test_long_texts_are_not_remembered() -> None:
+    """Each would stay in memory until as many others came."""
+    before = [cache.cache_info().currsize for cache in (keys_module._turn_and_log, keys_module._short_digest)]
+    long = "x" * 1000
+    keys = Keys()
+    assert keys.turn_and_log("alice", long) == (keys.turn("alice", long), keys.log("alice", long))
+    keys.idempotency("alice", long)
+    keys.ticket(long)
+    keys.conversation("alice", long)
+    after = [cache.cache_info().currsize for cache in (keys_module._turn_and_log, keys_module._short_digest)]
+    assert after[0] == before[0]
+    assert after[1] <= before[1] + 1  # the caller's own

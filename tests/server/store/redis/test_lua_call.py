@@ -70,8 +70,8 @@ def test_prelude_of_a_batch_selects_a_share() -> None:
         "local HOLE = 1000",
         "local share_count = #KEYS / 2",
         "local turn, log, lease, after_seq, last_seq, entry",
-        "local function select_share(share) turn, log = KEYS[0 * share_count + share], KEYS[1 * share_count + share]; "
-        "lease, after_seq, last_seq, entry = ARGV[0 * share_count + share], ARGV[1 * share_count + share], "
+        "local function select_share(share) turn, log = KEYS[share], KEYS[share_count + share]; "
+        "lease, after_seq, last_seq, entry = ARGV[share], ARGV[share_count + share], "
         "ARGV[2 * share_count + share], ARGV[3 * share_count + share] end",
     ]
 

@@ -12,7 +12,7 @@ from server.log.subscriber import LogSubscriber
 from server.store.errors import PositionLost, StoreDown, StoreError, StoreFull
 from server.store.redis.keys import Lifetimes
 from server.store.redis.store import RedisStore, connect
-from server.store.types import Checkpoint, WriteStatus
+from server.store.types import Checkpoint, Conversation, Ticket, WriteStatus
 from tests.redis_server import Server
 from tests.server.log.stalls import stall_changes
 from tests.server.log.test_subscriber import SHORT, everything
@@ -95,9 +95,75 @@ async def test_listing_unfinished_turns_renews_what_they_continue(redis: RedisSt
 
 async def test_key_names_show_neither_caller_nor_idempotency_key_nor_ticket(redis: RedisStore) -> None:
     await redis.create(new(caller="canary@example.com", idempotency_key="canary-key"))
-    await redis.put_ticket("canary-ticket", ALICE, 60)
+    await redis.put_ticket("canary-ticket", Ticket(ALICE, "canary-proof"), 60)
     for key in await redis._client.call("KEYS", "*"):
         assert b"canary" not in key
+
+
+async def test_tickets_are_shared_with_the_release_before(redis: RedisStore) -> None:
+    """It has the caller alone, in a key that both read."""
+    key = redis._keys.ticket("t")
+    await redis._client.call("SET", key, ALICE, "EX", 60)
+    assert await redis.take_ticket("t") == Ticket(ALICE, "")
+    await redis.put_ticket("t", Ticket(ALICE, "proof"), 60)
+    assert await redis._client.call("GETDEL", key) == ALICE.encode()
+    assert await redis.take_ticket("t") is None
+
+
+# -- the list of conversations ---------------------------------------------------------------------------------------
+
+
+async def expired(redis: RedisStore, *ids: str) -> None:
+    """These conversations have expired: their keys are gone, and nobody was told."""
+    for id in ids:
+        for make in (redis._keys.conversation, redis._keys.items, redis._keys.positions):
+            await redis._client.call("DEL", make(ALICE, id))
+
+
+async def listed(redis: RedisStore) -> int:
+    count: int = await redis._client.call("ZCARD", redis._keys.conversations(ALICE))
+    return count
+
+
+async def test_the_list_of_a_caller_who_never_lists_stays_bounded(redis: RedisStore) -> None:
+    """Ten are in use, one of them from the beginning; a thousand others expire one after the other."""
+    for n in range(10):
+        await redis.create_conversation(ALICE, Conversation(f"kept_{n}", n, {}), [])
+    largest = 0
+    for n in range(1000):
+        await redis.create_conversation(ALICE, Conversation(f"conv_{n}", 10 + n, {}), [])
+        await expired(redis, f"conv_{n - 10}")
+        largest = max(largest, await listed(redis))
+    assert largest < 60
+    found = await redis.conversations(ALICE, None, 100)
+    assert [each.id for each in found.data] == [f"conv_{n}" for n in range(999, 989, -1)] + [
+        f"kept_{n}" for n in range(9, -1, -1)
+    ]
+    assert await listed(redis) == 20
+
+
+async def test_pages_are_whole_over_more_expired_ones_than_one_call_drops(redis: RedisStore) -> None:
+    """As after a month in which one conversation was used, out of thousands."""
+    names = [f"conv_{n:04}" for n in range(3500)]
+    for at in range(0, len(names), 500):
+        scored = [word for n in range(at, at + 500) for word in (n, names[n])]
+        await redis._client.call("ZADD", redis._keys.conversations(ALICE), *scored)
+    await redis._client.call("EXPIRE", redis._keys.conversations(ALICE), 600)
+    for n in (0, 1, 1700, 3499):
+        await redis.create_conversation(ALICE, Conversation(names[n], n, {}), [])
+    first = await redis.conversations(ALICE, None, 2)
+    assert ([each.id for each in first.data], first.more) == (["conv_3499", "conv_1700"], True)
+    second = await redis.conversations(ALICE, "conv_1700", 2)
+    assert ([each.id for each in second.data], second.more) == (["conv_0001", "conv_0000"], False)
+    assert await listed(redis) == 4
+
+
+async def test_a_page_behind_a_conversation_that_expired_since(redis: RedisStore) -> None:
+    for n in range(5):
+        await redis.create_conversation(ALICE, Conversation(f"conv_{n}", n, {}), [])
+    await expired(redis, "conv_3", "conv_2")
+    found = await redis.conversations(ALICE, "conv_3", 5)
+    assert ([each.id for each in found.data], found.more) == (["conv_1", "conv_0"], False)
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Sends sessions and keeps what came of them: at planned times (open loop), or as many at once as asked (closed)."""
+"""Sends sessions and collects their samples: at planned times (open loop), or as many at once as asked (closed)."""
 
 import asyncio
 import time
@@ -6,29 +6,29 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from bench.load.observer import TurnFailed, TurnObserver
 from bench.load.plan import Ask, Session
-from bench.load.pool import Line, Pool
+from bench.load.pool import Channel, Pool
 from bench.load.sample import Sample
-from bench.load.target import Asking, Conversation, Target
-from bench.load.watch import Failed, Watch
+from bench.load.target import Conversation, RequestDefaults, Target
 
 
-class Manner(msgspec.Struct, frozen=True):
-    """How turns are sent."""
+class SendRules(msgspec.Struct, frozen=True):
+    """What all turns of a run are sent with."""
 
     target: Target
-    asking: Asking
+    defaults: RequestDefaults
     think: float = 0.0  # seconds between an answer and the next turn
     timeout: float = 120.0  # seconds for one turn
     duration: float = 0.0  # seconds after which nothing new is sent; 0: no limit
 
 
-class Drive:
+class Driver:
     """One client process' part of a run."""
 
-    def __init__(self, pool: Pool, manner: Manner) -> None:
+    def __init__(self, pool: Pool, rules: SendRules) -> None:
         self.pool = pool
-        self.manner = manner
+        self.rules = rules
         self.samples: list[Sample] = []
         self.began = 0.0
 
@@ -57,15 +57,15 @@ class Drive:
             await self._session(session, now)
 
     def _over(self, at: float) -> bool:
-        return bool(self.manner.duration) and at - self.began >= self.manner.duration
+        return bool(self.rules.duration) and at - self.began >= self.rules.duration
 
     async def _session(self, session: Session, intended: float) -> None:
-        """Its turns in order, on one line; the first that fails ends it."""
-        conversation = Conversation(self.manner.target)
+        """Its turns in order, on one channel; the first that fails ends it."""
+        conversation = Conversation(self.rules.target)
         asked = time.perf_counter()
         try:
-            line = await self.pool.take()
-        except (OSError, Failed) as error:
+            channel = await self.pool.acquire()
+        except (OSError, TurnFailed) as error:
             now = time.perf_counter()
             self.samples.append(Sample(intended, now, ended=now, error=f"connect {type(error).__name__}"))
             return
@@ -74,26 +74,26 @@ class Drive:
             for turn, ask in enumerate(session.asks):
                 await sleep_until(intended)
                 sample = Sample(intended, 0.0, [], turn=turn, connecting=0.0 if turn else connecting)
-                await self._turn(line, conversation, ask, sample)
+                await self._turn(channel, conversation, ask, sample)
                 if sample.error is not None:
                     return
-                intended = sample.ended + self.manner.think
+                intended = sample.ended + self.rules.think
         finally:
-            self.pool.give(line)
+            self.pool.release(channel)
 
-    async def _turn(self, line: Line, conversation: Conversation, ask: Ask, sample: Sample) -> None:
-        watch = Watch(sample)
+    async def _turn(self, channel: Channel, conversation: Conversation, ask: Ask, sample: Sample) -> None:
+        observer = TurnObserver(sample)
         try:
-            async with asyncio.timeout(self.manner.timeout):
-                await line.ask(conversation.body(ask, self.manner.asking), watch)
+            async with asyncio.timeout(self.rules.timeout):
+                await channel.ask(conversation.body(ask, self.rules.defaults), observer)
         except TimeoutError:
-            line.close()
-            watch.fail("timeout", time.perf_counter())
-        except Failed as error:
-            watch.fail(error.kind, time.perf_counter())
+            channel.close()
+            observer.fail("timeout", time.perf_counter())
+        except TurnFailed as error:
+            observer.fail(error.kind, time.perf_counter())
         sample.sent = sample.sent or sample.ended
         self.samples.append(sample)
-        conversation.said(ask, watch.text, watch.id)
+        conversation.said(ask, observer.text, observer.id)
 
 
 async def sleep_until(at: float) -> None:

@@ -1,21 +1,21 @@
-"""One turn under way: events go in, its sample is filled, whoever waits is told."""
+"""Fills the sample of one running turn from its events, and wakes whoever waits for its end."""
 
 import asyncio
 
-from bench.load.reading import Seen, Sight
+from bench.load.events import EventKind, ParsedEvent
 from bench.load.sample import Sample
 
 
-class Failed(Exception):  # noqa: N818
-    """A turn that did not end as it should; `kind` is counted."""
+class TurnFailed(Exception):  # noqa: N818
+    """A turn that failed; errors are counted by `kind`."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
         self.kind = kind
 
 
-class Watch:
-    """Follows one turn."""
+class TurnObserver:
+    """Collects the events of one turn."""
 
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
@@ -25,25 +25,25 @@ class Watch:
 
     @property
     def text(self) -> str:
-        """What was said."""
+        """The answer so far."""
         return "".join(self.texts)
 
-    async def over(self) -> None:
+    async def wait_ended(self) -> None:
         """Return when it has ended; a cancelled wait leaves it open, so that it can still be said why."""
         await asyncio.wait({self.done})
 
-    def see(self, seen: Seen, now: float) -> None:
-        """An event arrived at `now`."""
-        self.id = seen.id or self.id
-        if seen.sight is Sight.TEXT:
+    def observe(self, event: ParsedEvent, now: float) -> None:
+        """Record an event that arrived at `now`."""
+        self.id = event.id or self.id
+        if event.kind is EventKind.TEXT:
             self.sample.stamps.append(now)
-            self.texts.append(seen.text)
-        elif seen.sight is Sight.END:
-            self.sample.input_tokens = seen.input_tokens or 0
-            self.sample.output_tokens = seen.output_tokens or 0
+            self.texts.append(event.text)
+        elif event.kind is EventKind.END:
+            self.sample.input_tokens = event.input_tokens or 0
+            self.sample.output_tokens = event.output_tokens or 0
             self._end(now)
-        elif seen.sight is Sight.ERROR:
-            self.fail(seen.reason, now)
+        elif event.kind is EventKind.ERROR:
+            self.fail(event.reason, now)
 
     def fail(self, kind: str, now: float) -> None:
         """It will not end well; the first reason counts."""

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from bench.load import __main__ as program
-from bench.load.crew import LoadError, Progress, jobs
 from bench.load.measure import measure
 from bench.load.options import Options
+from bench.load.workers import LoadError, Progress, jobs
 from tests.bench.load.conftest import ALL, options, sessions
 from tests.bench.load.fake import Fake
 
@@ -24,7 +24,7 @@ def test_a_plan_is_divided_without_loss() -> None:
     assert shares(8, 3) == [(3, 4), (3, 3), (2, 3)]
 
 
-def test_no_process_is_without_work() -> None:
+def test_no_client_process_is_left_without_work() -> None:
     assert shares(2, 4) == [(1, 5), (1, 5)]
     assert len(shares(1, 4, rate=5.0)) == 4
 
@@ -91,14 +91,14 @@ async def test_the_command_writes_numbers_and_a_report(
     assert page.count("<svg") == 4
 
 
-async def test_no_answers_is_a_failure(server: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_run_without_a_completed_answer_exits_with_1(server: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     server.fault = "refuse"
     words = ["--target", "sse", "--url", server.url("sse"), "--model", "fake", "--sessions", "2"]
     assert await asyncio.to_thread(program.main, words) == 1
     assert "2 x http 503" in capsys.readouterr().out
 
 
-async def test_what_cannot_be_run_is_said(server: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_run_that_cannot_start_exits_with_2(server: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--target", "sse", "--url", server.url("sse"), "--model", "fake", "--trace", "/nowhere"]
     assert await asyncio.to_thread(program.main, words) == 2
     assert "/nowhere" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""When sessions begin, in seconds after the start of the measurement. Pure; chance comes in as a seeded generator."""
+"""When sessions begin, in seconds after the start of the measurement. Pure; `rng` is a seeded generator."""
 
 import itertools
 import random
@@ -11,11 +11,11 @@ class BadTrace(ValueError):  # noqa: N818 - told to people as it is
     """A trace that cannot be replayed."""
 
 
-def gamma(rate: float, burstiness: float, chance: random.Random) -> Iterator[float]:
+def gamma(rate: float, burstiness: float, rng: random.Random) -> Iterator[float]:
     """Gamma-distributed gaps of mean `1/rate`: burstiness 1 is a Poisson process, below it comes in bursts."""
     at = 0.0
     while True:
-        at += chance.gammavariate(burstiness, 1 / (rate * burstiness))
+        at += rng.gammavariate(burstiness, 1 / (rate * burstiness))
         yield at
 
 

@@ -6,7 +6,7 @@ from statistics import fmean, pstdev
 
 import pytest
 
-from bench.load.arrive import BadTrace, constant, gamma, trace
+from bench.load.arrivals import BadTrace, constant, gamma, trace
 
 
 def gaps(burstiness: float) -> list[float]:

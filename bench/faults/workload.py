@@ -1,4 +1,4 @@
-"""Many clients that ask one question after the other while things break, and what came of it."""
+"""Clients that ask one question after another while faults are injected, and the verdict on what they received."""
 
 import asyncio
 from collections import Counter
@@ -9,7 +9,7 @@ from time import perf_counter
 import msgspec
 
 from bench.faults import http
-from bench.faults.client import Client, Make, Question
+from bench.faults.client import Client, Question, WireFactory
 from bench.faults.cluster import HOST, Cluster
 from bench.faults.ledger import Ledger, Reference, judge, said, silence
 from bench.faults.process import POLL
@@ -37,7 +37,7 @@ class Fault(msgspec.Struct):
 
 
 async def eventually(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait for it. Raises TimeoutError."""
+    """Return once the condition holds. Raises TimeoutError."""
     for _ in range(round(seconds / POLL)):
         if condition():
             return
@@ -45,7 +45,7 @@ async def eventually(condition: Callable[[], bool], seconds: float) -> None:
     raise TimeoutError
 
 
-class Task(msgspec.Struct, frozen=True):
+class QuestionSet(msgspec.Struct, frozen=True):
     """What clients ask, and the right answers where they are known: a real model's may differ in a batch."""
 
     questions: Sequence[Question]
@@ -62,18 +62,18 @@ def scripted(count: int, tokens: int) -> list[Question]:
     return [Question(str(at), f"Question {at}: what is new? [tokens={tokens}]{each}") for at, each in enumerate(thinks)]
 
 
-async def task(url: str, questions: Sequence[Question]) -> Task:
+async def with_references(url: str, questions: Sequence[Question]) -> QuestionSet:
     """Ask a node everything and further, while nothing is broken. Raises RuntimeError if it does not answer."""
-    alone = Task(questions, {})
+    alone = QuestionSet(questions, {})
     pairs = await asyncio.gather(*(_undisturbed(url, alone, question) for question in questions))
-    return Task(questions, {ledger.name: _reference(ledger) for pair in pairs for ledger in pair})
+    return QuestionSet(questions, {ledger.name: _reference(ledger) for pair in pairs for ledger in pair})
 
 
-async def _undisturbed(url: str, alone: Task, question: Question) -> tuple[Ledger, Ledger]:
+async def _undisturbed(url: str, alone: QuestionSet, question: Question) -> tuple[Ledger, Ledger]:
     client = Client([url], Random(0))
     first = await client.ask(question, f"reference-{question.name}", TURN)
     second = await client.ask(alone.further(first), f"reference-{question.name}-then", TURN)
-    client.leave()
+    client.disconnect()
     return first, second
 
 
@@ -83,32 +83,34 @@ def _reference(ledger: Ledger) -> Reference:
     return Reference(said(ledger.final), ledger.final["usage"]["output_tokens"])
 
 
-class Crowd:
-    """So many clients, asking until they are told to stop."""
+class Workload:
+    """A fixed number of clients, each of which asks question after question until `finish`."""
 
-    def __init__(self, room: Cluster, task: Task, size: int, seed: int, make: Make = Wire) -> None:
-        self.room = room
+    def __init__(self, testbed: Cluster, task: QuestionSet, size: int, seed: int, make: WireFactory = Wire) -> None:
+        self.testbed = testbed
         self.task = task
         self.chained = CHAINED
         self.ended: list[Ledger] = []
         self.faults: list[Fault] = []
         random = Random(seed)
         self.name = f"{random.getrandbits(64):x}"  # in idempotency keys, which the server keeps
-        self.clients = [Client([room.balancer.url], Random(random.random()), make) for _ in range(size)]
+        self.clients = [Client([testbed.balancer.url], Random(random.random()), make) for _ in range(size)]
         self._asking = True
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> "Crowd":
-        self._tasks = [asyncio.create_task(self._life(at, client)) for at, client in enumerate(self.clients)]
+    async def __aenter__(self) -> "Workload":
+        self._tasks = [
+            asyncio.create_task(self._ask_until_stopped(at, client)) for at, client in enumerate(self.clients)
+        ]
         return self
 
     async def __aexit__(self, *failure: object) -> None:
-        """What still runs is given up."""
+        """Cancel the turns that still run, and close all sockets."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for client in self.clients:
-            client.leave()
+            client.disconnect()
 
     @property
     def busy(self) -> int:
@@ -126,7 +128,7 @@ class Crowd:
             await eventually(lambda: len(self.ended) > before, TURN + STORED + 10)
 
     async def finish(self) -> None:
-        """Ask nothing new, and wait for what runs: every turn has a deadline."""
+        """Start no new turn, and wait for the running ones: each has a deadline."""
         self._asking = False
         await asyncio.gather(*self._tasks)
 
@@ -135,21 +137,21 @@ class Crowd:
         for client in self.clients:
             client.cut()
 
-    def broke(self, begin: float) -> None:
-        """Note a fault that is over now."""
+    def record_fault(self, begin: float) -> None:
+        """Record a fault that began at `begin` and ends now."""
         self.faults.append(Fault(begin, perf_counter()))
 
-    async def _life(self, at: int, client: Client) -> None:
+    async def _ask_until_stopped(self, at: int, client: Client) -> None:
         number = 0
         question = client.random.choice(self.task.questions)
         await asyncio.sleep(client.random.uniform(0, 1))  # so that answers do not end all at once
         while self._asking:
             number += 1
             if client.random.random() < FRESH:
-                client.leave()
+                client.disconnect()
             ledger = await client.ask(question, f"{self.name}-{at}-{number}", TURN)
             if ledger.final is not None:
-                ledger.stored = await kept(self.room, ledger.id)
+                ledger.stored = await fetch_stored(self.testbed, ledger.id)
             self.ended.append(ledger)
             question = self._next(client.random, question, ledger)
 
@@ -160,43 +162,43 @@ class Crowd:
         return random.choice(self.task.questions)
 
 
-async def kept(room: Cluster, id: str) -> Mapping[str, object] | None:
-    """What any node says is stored; None where all say nothing is, or none answers in time."""
+async def fetch_stored(testbed: Cluster, id: str) -> Mapping[str, object] | None:
+    """The stored response as any node returns it; None where it is not found, or no node answers in time."""
     try:
         async with asyncio.timeout(STORED):
             while True:
                 try:
-                    return await http.stored(HOST, room.balancer.port, id)
+                    return await http.stored(HOST, testbed.balancer.port, id)
                 except (OSError, TimeoutError):
                     await asyncio.sleep(0.1)
     except TimeoutError:
         return None
 
 
-async def row(name: str, crowd: Crowd, *, durable: bool = True) -> Row:
-    """Judge everything that a crowd saw; `durable`: what was stored must still be there."""
-    result = Row(name, injected=len(crowd.faults))
-    tally(result, crowd.ended, crowd.task.known, durable=durable)
-    for ledger in crowd.ended:
-        felt = [gap for fault in crowd.faults if (gap := felt_gap(ledger, fault)) is not None]
+async def row(name: str, workload: Workload, *, durable: bool = True) -> Row:
+    """The result of a scenario. With `durable`, every stored response must still be there."""
+    result = Row(name, injected=len(workload.faults))
+    tally(result, workload.ended, workload.task.known, durable=durable)
+    for ledger in workload.ended:
+        felt = [gap for fault in workload.faults if (gap := felt_gap(ledger, fault)) is not None]
         result.hit += bool(felt)
         result.gaps += felt
-    codes = sum((client.closes for client in crowd.clients), Counter[int]())
+    codes = sum((client.closes for client in workload.clients), Counter[int]())
     if codes:
         result.notes.append("sockets lost under a turn, by close code: " + counts(codes))
-    await recheck(result, crowd, durable=durable)
-    await inspect(result, crowd.room)
-    logged(result, crowd.room)
+    await recheck(result, workload, durable=durable)
+    await inspect(result, workload.testbed)
+    logged(result, workload.testbed)
     return result
 
 
-async def recheck(result: Row, crowd: Crowd, *, durable: bool) -> None:
+async def recheck(result: Row, workload: Workload, *, durable: bool) -> None:
     """Ask for everything that was stored once more: it may be gone where Redis is not durable, never another."""
-    there = [ledger for ledger in crowd.ended if ledger.stored is not None]
+    there = [ledger for ledger in workload.ended if ledger.stored is not None]
     gone = other = 0
     for begin in range(0, len(there), AT_ONCE):
         some = there[begin : begin + AT_ONCE]
-        again = await asyncio.gather(*(kept(crowd.room, ledger.id) for ledger in some))
+        again = await asyncio.gather(*(fetch_stored(workload.testbed, ledger.id) for ledger in some))
         gone += again.count(None)
         other += sum(b is not None and a.stored != b for a, b in zip(some, again, strict=True))
     if gone:
@@ -226,7 +228,7 @@ def tally(result: Row, ledgers: Sequence[Ledger], known: References, *, durable:
 
 
 def counts(counter: Counter[str] | Counter[int]) -> str:
-    """As `code x times`."""
+    """A counter as text: `key x count`, separated by commas."""
     return ", ".join(f"{key} x {count}" for key, count in sorted(counter.items(), key=str))
 
 
@@ -240,16 +242,16 @@ def felt_gap(ledger: Ledger, fault: Fault) -> float | None:
     return gap if gap is not None and (cut or gap >= FELT) else None
 
 
-async def inspect(result: Row, room: Cluster) -> None:
+async def inspect(result: Row, testbed: Cluster) -> None:
     """Every log in Redis: an entry's id names its last event and their count, so each must follow the one before."""
-    async for key, ids in room.redis.logs():
-        if not follows([tuple(map(int, id.split(b"-"))) for id in ids]):
+    async for key, ids in testbed.redis.logs():
+        if not is_contiguous([tuple(map(int, id.split(b"-"))) for id in ids]):
             result.broken += 1
             if len(result.wrong) < SHOWN:
                 result.wrong.append(f"the log {key.decode()} is broken: {b' '.join(ids[:50]).decode()}")
 
 
-def follows(ids: Sequence[tuple[int, ...]]) -> bool:
+def is_contiguous(ids: Sequence[tuple[int, ...]]) -> bool:
     """Whether entries stand one behind the other, holes aside."""
     last = -1
     for top, count in ids:
@@ -259,17 +261,17 @@ def follows(ids: Sequence[tuple[int, ...]]) -> bool:
     return True
 
 
-def logged(result: Row, room: Cluster) -> None:
-    """What nodes logged as errors, and what should never be printed besides."""
-    lines = (line for node in room.nodes for line in node.program.output.read_text(errors="replace").splitlines())
-    events = Counter(filter(None, map(worry, lines)))
+def logged(result: Row, testbed: Cluster) -> None:
+    """Count the errors in the nodes' logs, and tracebacks and warnings that are no log entries."""
+    lines = (line for node in testbed.nodes for line in node.program.output.read_text(errors="replace").splitlines())
+    events = Counter(filter(None, map(logged_problem, lines)))
     result.errors += events.total()
     if events:
         result.notes.append("errors that nodes logged: " + counts(Counter(dict(events.most_common(SHOWN)))))
 
 
-def worry(line: str) -> str:
-    """What is bad about a line of output; empty if nothing is."""
+def logged_problem(line: str) -> str:
+    """The event of an error entry, or a line that shows an unhandled error; empty for any other line."""
     try:
         entry = msgspec.json.decode(line, type=dict[str, object])
     except msgspec.DecodeError:

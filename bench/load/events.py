@@ -1,4 +1,4 @@
-"""What a server's events mean to a measurement. Pure: one event's JSON in, what was seen out."""
+"""Parses the servers' events as far as a measurement needs them. Pure: one event's JSON in, a ParsedEvent out."""
 
 from enum import Enum
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 
-class Sight(Enum):
-    """What an event is."""
+class EventKind(Enum):
+    """What an event means for the turn's timing."""
 
     TEXT = "text"  # something a reader sees, or would see of reasoning and arguments
     START = "start"
@@ -16,10 +16,10 @@ class Sight(Enum):
     OTHER = "other"
 
 
-class Seen(msgspec.Struct, frozen=True):
-    """One event."""
+class ParsedEvent(msgspec.Struct, frozen=True):
+    """One event, whichever API it came from."""
 
-    sight: Sight
+    kind: EventKind
     lane: str | None = None
     text: str = ""
     id: str | None = None  # of the response
@@ -83,43 +83,46 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 ENDS = {"response.completed", "response.incomplete"}
 
 
-def response_event(raw: bytes | str) -> Seen:
+def response_event(raw: bytes | str) -> ParsedEvent:
     """An event of the Responses protocol, from a socket or the data of an SSE event. Raises msgspec.DecodeError."""
     event = _decode_event(raw)
     if event.type.endswith(".delta"):
-        return Seen(Sight.TEXT, event.stream_id, event.delta if isinstance(event.delta, str) else "")
+        return ParsedEvent(EventKind.TEXT, event.stream_id, event.delta if isinstance(event.delta, str) else "")
     if event.type in ENDS and event.response is not None:
         return _ended(event, event.response)
     if event.type == "response.created" and event.response is not None:
-        return Seen(Sight.START, event.stream_id, id=event.response.id)
+        return ParsedEvent(EventKind.START, event.stream_id, id=event.response.id)
     if event.type == "response.failed":
         error = event.response.error if event.response else None
-        return Seen(Sight.ERROR, event.stream_id, reason=f"failed {error.word if error else 'unnamed'}")
+        return ParsedEvent(EventKind.ERROR, event.stream_id, reason=f"failed {error.word if error else 'unnamed'}")
     if event.type == "error" or (not event.type and event.error):
         word = event.error.word if event.error else str(event.code or "unnamed")
-        return Seen(Sight.ERROR, event.stream_id, reason=f"error {word}")
-    return Seen(Sight.OTHER, event.stream_id)
+        return ParsedEvent(EventKind.ERROR, event.stream_id, reason=f"error {word}")
+    return ParsedEvent(EventKind.OTHER, event.stream_id)
 
 
-def chat_chunk(raw: bytes | str) -> Seen:
+def chat_chunk(raw: bytes | str) -> ParsedEvent:
     """A chunk of `/v1/chat/completions`; the one that carries the usage is the end. Raises msgspec.DecodeError."""
     chunk = _decode_chunk(raw)
     if chunk.error is not None:
-        return Seen(Sight.ERROR, reason=f"error {chunk.error.word}")
+        return ParsedEvent(EventKind.ERROR, reason=f"error {chunk.error.word}")
     if chunk.usage is not None:
-        return Seen(
-            Sight.END, id=chunk.id, input_tokens=chunk.usage.prompt_tokens, output_tokens=chunk.usage.completion_tokens
+        return ParsedEvent(
+            EventKind.END,
+            id=chunk.id,
+            input_tokens=chunk.usage.prompt_tokens,
+            output_tokens=chunk.usage.completion_tokens,
         )
     said = "".join(_said(choice.delta) for choice in chunk.choices)
-    return Seen(Sight.TEXT, text=said) if said else Seen(Sight.OTHER, id=chunk.id)
+    return ParsedEvent(EventKind.TEXT, text=said) if said else ParsedEvent(EventKind.OTHER, id=chunk.id)
 
 
 def _said(delta: _Delta) -> str:
     return delta.content or delta.reasoning or delta.reasoning_content or ""
 
 
-def _ended(event: _Event, response: _Response) -> Seen:
+def _ended(event: _Event, response: _Response) -> ParsedEvent:
     if response.status == "cancelled":
-        return Seen(Sight.ERROR, event.stream_id, reason="cancelled")
+        return ParsedEvent(EventKind.ERROR, event.stream_id, reason="cancelled")
     usage = response.usage or _Usage()
-    return Seen(Sight.END, event.stream_id, "", response.id, usage.input_tokens, usage.output_tokens)
+    return ParsedEvent(EventKind.END, event.stream_id, "", response.id, usage.input_tokens, usage.output_tokens)

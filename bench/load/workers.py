@@ -1,4 +1,4 @@
-"""Client processes: each sends its share of one plan, all begin together, the parent gathers what they saw."""
+"""Client processes: each sends its share of one plan, all start together, and the parent collects their samples."""
 
 import asyncio
 import multiprocessing
@@ -13,13 +13,13 @@ import msgspec
 import uvloop
 
 from bench.load.connect import opener
-from bench.load.drive import Drive, Manner
+from bench.load.driver import Driver, SendRules
 from bench.load.options import Options
 from bench.load.plan import Session, share
 from bench.load.pool import Pool
 from bench.load.sample import Sample
-from bench.load.target import TARGETS, Asking
-from bench.processes import Split, look
+from bench.load.target import TARGETS, RequestDefaults
+from bench.processes import ResourceUsage, usage
 
 READY = 300.0  # seconds for every process to be warm
 REPORT = 0.25  # seconds between two reports
@@ -29,8 +29,8 @@ class LoadError(Exception):
     """A run that could not be made."""
 
 
-class Job(msgspec.Struct, frozen=True):
-    """One process' share."""
+class WorkerJob(msgspec.Struct, frozen=True):
+    """The share of the plan that one client process sends."""
 
     options: Options
     sessions: list[Session]
@@ -39,7 +39,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far it is."""
+    """Turns and tokens so far, of one client process or of all."""
 
     done: int
     failed: int
@@ -47,8 +47,8 @@ class Progress(msgspec.Struct, frozen=True):
     finished: bool = False
 
 
-class Part(msgspec.Struct, frozen=True):
-    """What one process saw."""
+class WorkerResult(msgspec.Struct, frozen=True):
+    """The samples of one client process."""
 
     began: float
     cpu: float  # seconds of the client's own, in the measurement
@@ -56,23 +56,25 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """What all saw."""
+    """The samples of all client processes, and the CPU and memory of the server around them."""
 
     began: float  # seconds of the clock
     samples: list[Sample]
     client_cpu: float  # seconds
-    before: Split | None = None  # the server's costs at the beginning
-    after: Split | None = None
+    before: ResourceUsage | None = None  # the server's costs at the beginning
+    after: ResourceUsage | None = None
 
 
-Show = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
-def jobs(options: Options, sessions: Sequence[Session], warm: Sequence[Session]) -> list[Job]:
-    """Divide the plan."""
+def jobs(options: Options, sessions: Sequence[Session], warm: Sequence[Session]) -> list[WorkerJob]:
+    """Divide the plan among the client processes."""
     parts = min(options.processes, options.concurrency) if not options.open_loop else options.processes
     return [
-        Job(options, share(sessions, part, parts), share(warm, part, parts), _portion(options.concurrency, part, parts))
+        WorkerJob(
+            options, share(sessions, part, parts), share(warm, part, parts), _portion(options.concurrency, part, parts)
+        )
         for part in range(parts)
     ]
 
@@ -81,7 +83,7 @@ def _portion(whole: int, part: int, parts: int) -> int:
     return whole // parts + (part < whole % parts)
 
 
-def run(jobs: Sequence[Job], show: Show) -> Run:
+def run(jobs: Sequence[WorkerJob], show: OnProgress) -> Run:
     """Start a process for each and wait for all. Raises LoadError."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(len(jobs) + 1)
@@ -98,39 +100,39 @@ def run(jobs: Sequence[Job], show: Show) -> Run:
         _end(processes)
 
 
-def _gather(options: Options, barrier: Barrier, pipes: list[Connection], show: Show) -> Run:
+def _gather(options: Options, barrier: Barrier, pipes: list[Connection], show: OnProgress) -> Run:
     try:
         barrier.wait(READY)
     except threading.BrokenBarrierError:
-        raise LoadError(_complaint(pipes)) from None
-    before = _look(options)
-    after: Split | None = None
-    parts: list[Part] = []
+        raise LoadError(_first_error(pipes)) from None
+    before = _usage(options)
+    after: ResourceUsage | None = None
+    parts: list[WorkerResult] = []
     now: dict[Connection, Progress] = {}
     while len(parts) < len(pipes):
         for pipe in wait([pipe for pipe in pipes if not pipe.closed]):
             assert isinstance(pipe, Connection)
             message = _receive(pipe)
-            if isinstance(message, Part):
+            if isinstance(message, WorkerResult):
                 parts.append(message)
                 pipe.close()
                 continue
             now[pipe] = message
             show(_sum(now.values()))
             if after is None and len(now) == len(pipes) and all(each.finished for each in now.values()):
-                after = _look(options)
+                after = _usage(options)
     samples = sorted((sample for part in parts for sample in part.samples), key=lambda sample: sample.intended)
     return Run(min(part.began for part in parts), samples, sum(part.cpu for part in parts), before, after)
 
 
-def _receive(pipe: Connection) -> Progress | Part:
+def _receive(pipe: Connection) -> Progress | WorkerResult:
     try:
         message = pipe.recv()
     except EOFError:
         raise LoadError("a client process ended early") from None
     if isinstance(message, str):
         raise LoadError(message)
-    assert isinstance(message, Progress | Part)
+    assert isinstance(message, Progress | WorkerResult)
     return message
 
 
@@ -139,7 +141,7 @@ def _sum(parts: Iterable[Progress]) -> Progress:
     return Progress(sum(p.done for p in every), sum(p.failed for p in every), sum(p.tokens for p in every))
 
 
-def _complaint(pipes: list[Connection]) -> str:
+def _first_error(pipes: list[Connection]) -> str:
     for pipe in wait(pipes, 1.0):
         assert isinstance(pipe, Connection)
         try:
@@ -149,8 +151,8 @@ def _complaint(pipes: list[Connection]) -> str:
     return f"the client processes were not ready within {READY:.0f} s"
 
 
-def _look(options: Options) -> Split | None:
-    return look(options.pids, options.engine_name, options.engine_pids) if options.pids else None
+def _usage(options: Options) -> ResourceUsage | None:
+    return usage(options.pids, options.engine_name, options.engine_pids) if options.pids else None
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:
@@ -164,8 +166,8 @@ def _end(processes: Sequence[BaseProcess]) -> None:
 # -- in a client process ---------------------------------------------------------------------------------------------
 
 
-def work(job: Job, barrier: Barrier, pipe: Connection) -> None:
-    """Send a share; what it saw goes through the pipe, a sentence where that was not possible."""
+def work(job: WorkerJob, barrier: Barrier, pipe: Connection) -> None:
+    """The body of a client process. Sends a WorkerResult through the pipe, or the text of the error that ended it."""
     try:
         uvloop.run(measure(job, barrier, pipe))
     except Exception as error:  # whatever it is, nobody may wait for this process
@@ -173,28 +175,28 @@ def work(job: Job, barrier: Barrier, pipe: Connection) -> None:
         pipe.send(str(error) or type(error).__name__)
 
 
-async def measure(job: Job, barrier: Barrier, pipe: Connection) -> None:
-    """Warm up, wait for the others, send. Raises LoadError, OSError, Failed."""
+async def measure(job: WorkerJob, barrier: Barrier, pipe: Connection) -> None:
+    """Warm up, wait for the others, send. Raises LoadError, OSError, TurnFailed."""
     options = job.options
     pool = Pool(opener(options))
-    manner = _manner(options)
+    rules = _send_rules(options)
     try:
-        await _warm_up(job, pool, manner)
+        await _warm_up(job, pool, rules)
         await _fill(job, pool)
         await asyncio.to_thread(barrier.wait, READY)
-        drive = Drive(pool, manner)
-        telling = asyncio.create_task(_tell(drive, pipe))
+        driver = Driver(pool, rules)
+        reporting = asyncio.create_task(_report_progress(driver, pipe))
         began, cpu = time.perf_counter(), time.process_time()
-        await _send(job, drive, began)
+        await _send(job, driver, began)
         used = time.process_time() - cpu
-        telling.cancel()
-        pipe.send(_progress(drive, finished=True))
-        pipe.send(Part(began, used, drive.samples))
+        reporting.cancel()
+        pipe.send(_progress(driver, finished=True))
+        pipe.send(WorkerResult(began, used, driver.samples))
     finally:
         pool.close()
 
 
-async def _fill(job: Job, pool: Pool) -> None:
+async def _fill(job: WorkerJob, pool: Pool) -> None:
     wanted = -(-job.options.connections // job.options.processes)
     try:
         await pool.fill(wanted if job.options.open_loop else max(wanted, job.concurrency))
@@ -202,33 +204,33 @@ async def _fill(job: Job, pool: Pool) -> None:
         raise LoadError(f"{job.options.url} cannot be reached: {error}") from error
 
 
-def _manner(options: Options) -> Manner:
-    asking = Asking(options.model, options.temperature, options.force)
-    return Manner(TARGETS[options.target], asking, options.think, options.timeout, options.duration)
+def _send_rules(options: Options) -> SendRules:
+    defaults = RequestDefaults(options.model, options.temperature, options.force)
+    return SendRules(TARGETS[options.target], defaults, options.think, options.timeout, options.duration)
 
 
-async def _warm_up(job: Job, pool: Pool, manner: Manner) -> None:
-    drive = Drive(pool, msgspec.structs.replace(manner, think=0.0, duration=0.0))
-    await drive.closed_loop(job.warm, time.perf_counter(), max(1, min(job.concurrency, len(job.warm))))
-    errors = [sample.error for sample in drive.samples if sample.error is not None]
+async def _warm_up(job: WorkerJob, pool: Pool, rules: SendRules) -> None:
+    driver = Driver(pool, msgspec.structs.replace(rules, think=0.0, duration=0.0))
+    await driver.closed_loop(job.warm, time.perf_counter(), max(1, min(job.concurrency, len(job.warm))))
+    errors = [sample.error for sample in driver.samples if sample.error is not None]
     if errors:
         raise LoadError(f"the warm-up failed: {errors[0]}")
 
 
-async def _send(job: Job, drive: Drive, began: float) -> None:
+async def _send(job: WorkerJob, driver: Driver, began: float) -> None:
     if job.options.open_loop:
-        await drive.open_loop(job.sessions, began)
+        await driver.open_loop(job.sessions, began)
     else:
-        await drive.closed_loop(job.sessions, began, job.concurrency)
+        await driver.closed_loop(job.sessions, began, job.concurrency)
 
 
-async def _tell(drive: Drive, pipe: Connection) -> None:
+async def _report_progress(driver: Driver, pipe: Connection) -> None:
     while True:
         await asyncio.sleep(REPORT)
-        pipe.send(_progress(drive, finished=False))
+        pipe.send(_progress(driver, finished=False))
 
 
-def _progress(drive: Drive, *, finished: bool) -> Progress:
-    failed = sum(sample.error is not None for sample in drive.samples)
-    tokens = sum(sample.output_tokens for sample in drive.samples)
-    return Progress(len(drive.samples) - failed, failed, tokens, finished)
+def _progress(driver: Driver, *, finished: bool) -> Progress:
+    failed = sum(sample.error is not None for sample in driver.samples)
+    tokens = sum(sample.output_tokens for sample in driver.samples)
+    return Progress(len(driver.samples) - failed, failed, tokens, finished)
