@@ -1,6 +1,7 @@
 """Function calls of the real engine, held to their schemas by it."""
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from engine.vllm.process import SOCKETS
 from tests.engine.real import require_vllm
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(240)]
@@ -54,7 +56,8 @@ def answers() -> dict[str, Any]:
     require_vllm()
     lines = "".join(json.dumps([name, COMMON | params]) + "\n" for name, params in TURNS.items())
     command = [sys.executable, "-m", "tests.engine.calls"]
-    done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=200, check=True)
+    environ = {name: value for name, value in os.environ.items() if name != SOCKETS}  # those are of our own engine
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=200, check=True, env=environ)
     return dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
 
 
