@@ -22,6 +22,9 @@ def test_an_answer_is_valid_cut_or_loose() -> None:
 def test_a_refusal_has_to_name_what_it_is_about() -> None:
     assert judge_refusal(REFUSED, "text.format.schema.not", "").outcome is Outcome.REFUSED
     assert judge_refusal(TOP, "text.format.schema", "").outcome is Outcome.REFUSED
+    assert judge_refusal(REFUSED, "text.format.schema.n…", "").outcome is Outcome.REFUSED
+    assert judge_refusal(REFUSED, "text.format.schema.o…", "").outcome is Outcome.WRONG
+    assert judge_refusal(REFUSED, "text…", "").outcome is Outcome.WRONG
     assert judge_refusal(REFUSED, "input", "").outcome is Outcome.WRONG
     assert judge_refusal(REFUSED, None, "").outcome is Outcome.WRONG
     assert judge_refusal(FOLLOWED, "text.format.schema", "").outcome is Outcome.WRONG
