@@ -8,8 +8,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
 from hiredis import pack_command
 from redis.asyncio import ConnectionPool
@@ -39,9 +38,31 @@ OLDEST_VERSION = (6, 2)
 SCHEMES_BY_MODE = {"cluster": "redis+cluster://", "sentinel": "redis+sentinel://"}
 
 
+# RFC 3986, appendix B. urlsplit of newer Pythons refuses several hosts where one of them stands in brackets.
+URL = re.compile(
+    r"(?:(?P<scheme>[^:/?#]+):)?(?://(?P<netloc>[^/?#]*))?(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#.*)?", re.DOTALL
+)
+
+
+class UrlParts(NamedTuple):
+    """A Redis URL, taken apart. `netloc` may name several hosts, with a login before them."""
+
+    scheme: str
+    netloc: str
+    path: str
+    query: str
+
+
+def split_url(url: str) -> UrlParts:
+    """Take a URL apart; what it lacks is empty."""
+    found = URL.fullmatch(url)
+    assert found is not None  # the pattern fits any text
+    return UrlParts(**{name: value or "" for name, value in found.groupdict().items()})
+
+
 def without_password(url: str) -> str:
     """A Redis URL as it may be shown: user and password are replaced, the query is left out."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     _, at, host = parts.netloc.rpartition("@")
     return f"{parts.scheme}://{'***@' if at else ''}{host}{parts.path}"
 
@@ -71,7 +92,7 @@ class Client:
 
     def check_address(self) -> None:
         """Raises ValueError, TypeError or BadAddress for options, or a database, that there cannot be."""
-        parts = urlsplit(self.address)
+        parts = split_url(self.address)
         if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]*", parts.path):
             raise BadAddress(f"{self.address} names a database that is not a number")
         self._new_connection()  # reads the options, and opens nothing

@@ -9,12 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
 from server.store.errors import BadAddress, StoreDown
-from server.store.redis.client import Client, without_password
+from server.store.redis.client import Client, split_url, without_password
 from server.store.redis.lua_call import Arg, LuaCall, Reply
 
 T = TypeVar("T")
@@ -38,7 +37,7 @@ class Servers(msgspec.Struct, frozen=True):
 
 def parse_servers(url: str, port: int) -> Servers:
     """Read `redis+cluster://user:password@host:port,host:port/path`; `port` is the default. Raises BadAddress."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     user, at, hosts = parts.netloc.rpartition("@")
     with_ports = tuple(_with_port(host.strip(), port) for host in hosts.split(",") if host.strip())
     if not with_ports:
