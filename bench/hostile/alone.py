@@ -17,6 +17,7 @@ async def alone(node: ProbedNode, families: list[str], seed: int, only: str) -> 
     for family in families:
         for each in inputs(family, ground, seed, only):
             await node.probe("reset")
+            before = node.used().serving_rss
             outcome = await deliver(each, node.port)
             await asyncio.sleep(AFTERWARDS)
             loop = await node.probe("read")
@@ -25,7 +26,9 @@ async def alone(node: ProbedNode, families: list[str], seed: int, only: str) -> 
             took = outcome.ended - outcome.began
             what = f"{outcome.answers} of {outcome.due} answers in {took:.2f} s, {outcome.good} good {said}{ended}"
             where = max(loop.stacks, key=loop.stacks.__getitem__, default="")
-            line = f"{loop.callback * 1e3:7.1f} ms (turn {loop.turn * 1e3:.1f})  {family}: {each.name}: {what}  {where}"
+            stays = (node.used().serving_rss - before) / 1e6
+            figures = f"{loop.callback * 1e3:7.1f} ms (turn {loop.turn * 1e3:.1f}, {stays:+.0f} MB)"
+            line = f"{figures}  {family}: {each.name}: {what}  {where}"
             lines.append((loop.callback, line))
             if not await node.alive():
                 print(f"DEAD after {family}: {each.name}", flush=True)
