@@ -318,7 +318,7 @@ async def test_who_is_given_up_ends_well_unless_others_end_it_too(
 async def test_a_reader_that_fails_is_told_of_and_ends(
     served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Connection, "receive", lambda *_: 1 / 0)
+    monkeypatch.setattr(Connection, "take", lambda *_: 1 / 0)
     fake = Fake()
     fake.say(type="nonsense")
     async with asyncio.timeout(10):
