@@ -100,7 +100,7 @@ async def test_a_parameter_out_of_range_is_named(real: Program, field: str, valu
 
 
 def test_metrics_count_what_was_said(real: Program) -> None:
-    with urllib.request.urlopen(real.http + "/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(real.http + "/metrics", timeout=30) as answer:
         text = answer.read().decode()
     assert "gen_ai_server_time_to_first_token" in text
     assert re.search(r"throughline_tokens_total\{.*output.*\} [1-9]", text)

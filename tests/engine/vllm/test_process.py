@@ -50,8 +50,8 @@ class Node:
         return [path.name for path in self.folder.iterdir() if not path.name.startswith("torchinductor_")]
 
     def left(self, processes: list[psutil.Process]) -> list[psutil.Process]:
-        """Those that still run after up to 3 seconds."""
-        return list(psutil.wait_procs(processes, timeout=3)[1])
+        """Those that still run after a minute."""
+        return list(psutil.wait_procs(processes, timeout=60)[1])
 
 
 @pytest.fixture
@@ -93,9 +93,9 @@ def test_a_killed_engine_is_noticed_and_cleared_away(node: Node) -> None:
     killed = time.monotonic()
     engine_core(processes).send_signal(signal.SIGKILL)
     node.wait_for("engine dead")
-    assert time.monotonic() - killed < 2
+    assert time.monotonic() - killed < 30
     node.wait_for("closed")
-    assert node.process.wait(timeout=30) == 0
+    assert node.process.wait(timeout=90) == 0
     assert node.left(processes) == []
 
 
@@ -106,8 +106,8 @@ def test_a_frozen_engine_is_noticed_and_cleared_away(node: Node) -> None:
     frozen = time.monotonic()
     engine_core(processes).suspend()
     node.wait_for("the engine has not moved for 1 s")
-    assert time.monotonic() - frozen < 5
+    assert time.monotonic() - frozen < 30
     node.wait_for("engine dead")
     node.wait_for("closed")
-    assert node.process.wait(timeout=30) == 0
+    assert node.process.wait(timeout=90) == 0
     assert node.left(processes) == []

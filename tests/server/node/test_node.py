@@ -190,12 +190,19 @@ async def test_an_unkept_turn_that_nobody_watches_ends(nodes: Nodes) -> None:
 
 
 async def test_an_unkept_turn_that_is_watched_again_in_time_goes_on(nodes: Nodes) -> None:
-    async with nodes(ScriptedEngine(rate=100)) as served:
-        served.node.presence.grace = 0.4
+    engine = ScriptedEngine(rate=5)
+    async with nodes(engine) as served:
+        loop = asyncio.get_running_loop()
+        served.node.presence.grace = 2.0
         async with socket(served) as peer:
             await peer.ask("[tokens=80]", store=False)
             id = (await peer.next())["response"]["id"]
+        await until(lambda: not served.node.presence.watched_turns(), "nobody watches")
+        left = loop.time()
         async with socket(served, f"?resume={id}&starting_after=0") as peer:
+            await peer.until("response.output_text.delta")
+            await until(lambda: loop.time() > left + 2.5, "it would have been given up")
+            engine.rate = 0
             assert final(await peer.turn())["status"] == "completed"
 
 
