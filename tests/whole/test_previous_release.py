@@ -311,10 +311,10 @@ def test_a_node_that_ended_is_dead_to_the_other(cut: Cut) -> None:
 def test_both_are_ready_with_their_free_slots(releases: Releases, observer: str) -> None:
     with releases.client("old") as old, releases.client("new") as new:
         held = [(http, _post(http, "responses", **HELD)["id"]) for http in (old, new, new)]
-        free = set(releases.view(observer)["free_slots"].values())
+        free = {SLOTS["old"] - 1, SLOTS["new"] - 2}
+        wait_until(lambda: set(releases.view(observer)["free_slots"].values()) == free, "both were heard of")
         for http, id in held:
             _post(http, f"responses/{id}/cancel")
-    assert free == {SLOTS["old"] - 1, SLOTS["new"] - 2}
 
 
 @directions

@@ -45,7 +45,7 @@ def idle(*nodes: Served) -> bool:
 async def test_stop_races_resume_from_another_node(nodes: Nodes, seed: int) -> None:
     """Twice each, in any order, at any instant: who resumes sees what the one who asked sees."""
     rand = random.Random(seed)
-    async with two(nodes) as (a, b), socket(a) as peer:
+    async with two(nodes, ScriptedEngine(rate=400), ScriptedEngine(rate=400)) as (a, b), socket(a) as peer:
         await peer.ask(LONG, max_output_tokens=200_000)
         events = [await peer.next() for _ in range(rand.randrange(1, 60))]
         id, after = events[0]["response"]["id"], rand.randrange(len(events))

@@ -54,15 +54,18 @@ async def test_turn_that_ended_expires_and_its_response_stays(server: Server) ->
     await store.close()
 
 
-async def test_listing_unfinished_turns_renews_them(server: Server) -> None:
-    store = connect(server.url, Lifetimes(session=2))
-    await store._client.call("FLUSHALL")
-    await store.create(new(idempotency_key="k"))
-    for _ in range(5):
-        await asyncio.sleep(0.6)
-        assert [turn.ref for turn in await store.unfinished_turns(0)] == [ref()]
-    assert (await store.append([append()]))[0].status is WriteStatus.OK
-    await store.close()
+async def test_listing_unfinished_turns_renews_them(redis: RedisStore) -> None:
+    """Those that were renewed long ago."""
+    keys = redis._keys
+    await redis.create(new(idempotency_key="k"))
+    names = (*keys.turn_and_log(ALICE, "resp_1"), keys.idempotency(ALICE, "k"), keys.unfinished(0))
+    for name in names:
+        assert await redis._client.call("EXPIRE", name, 60) == 1
+    await redis._client.call("HSET", keys.turn(ALICE, "resp_1"), "renewed", 0)
+    assert [turn.ref for turn in await redis.unfinished_turns(0)] == [ref()]
+    for name in names:
+        assert await ttl(redis, name) > 86_400
+    assert (await redis.append([append()]))[0].status is WriteStatus.OK
 
 
 async def test_reading_a_history_renews_it(redis: RedisStore) -> None:
