@@ -67,13 +67,23 @@ def on_cpu() -> bool:
 
 def _shared_environment(model: str, logging_config: str | None) -> dict[str, str]:
     shared = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-    if SOCKETS not in os.environ:  # vLLM leaves three of them behind at every stop
-        shared[SOCKETS] = tempfile.mkdtemp(prefix=PREFIX)
+    if not _is_usable(os.environ.get(SOCKETS)):  # vLLM leaves three sockets behind at every stop
+        shared[SOCKETS] = tempfile.mkdtemp(prefix=_own_prefix())
     if Path(model).is_dir():
         shared |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if logging_config is not None:
         shared["VLLM_LOGGING_CONFIG_PATH"] = logging_config
     return shared
+
+
+def _is_usable(folder: str | None) -> bool:
+    """Whether sockets may go there: not where another process made the folder, which is gone with that process."""
+    name = Path(folder or PREFIX).name
+    return not name.startswith(PREFIX) or name.startswith(_own_prefix())
+
+
+def _own_prefix() -> str:
+    return f"{PREFIX}{os.getpid()}-"
 
 
 def _engine_environment(model: str, options: Sequence[str]) -> dict[str, str]:

@@ -13,11 +13,27 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from engine.vllm import process
 from tests.engine.real import MODEL, require_vllm
 from tests.waiting import wait_until
 from tests.whole.process import shared_memory
 
 pytestmark = pytest.mark.vllm
+
+
+@pytest.mark.parametrize(("inherited", "new"), [(None, True), ("vllm-of-1-x", True), ("run", False)])
+def test_a_folder_for_sockets_that_another_process_made_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inherited: str | None, new: bool
+) -> None:
+    """As where a node is started by a program that has an engine itself; one that a user named is kept."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv(process.SOCKETS, raising=False)
+    if inherited is not None:
+        monkeypatch.setenv(process.SOCKETS, str(tmp_path / inherited))
+    made = process._shared_environment(MODEL, None)
+    assert (process.SOCKETS in made) is new
+    monkeypatch.setenv(process.SOCKETS, made.get(process.SOCKETS, str(tmp_path / "run")))
+    assert process.SOCKETS not in process._shared_environment(MODEL, None)
 
 
 class Node:
