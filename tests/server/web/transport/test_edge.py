@@ -72,7 +72,8 @@ async def refusal(each: Peer) -> tuple[int, bytes, str]:
 async def test_what_is_refused_is_told_why(served: Served, said: bytes, status: int, named: str) -> None:
     async with peer(served, said) as each:
         if status == 426 and b"Version: 12" not in said:
-            assert await each.answer() != (0, b"")  # a plain request: its connection may go on
+            plain, body = await each.answer()  # a request: its connection may go on
+            assert (plain, orjson.loads(body)["error"]["code"]) == (426, "upgrade_required")
             return
         found, answer, message = await refusal(each)
     assert found == status
