@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 
 from engine.base import Engine, EngineDead, EngineError
+from server.allocator import Trimmer
 from server.app import RunningNode, running
 from server.node.node import Node
 from server.settings import Settings
@@ -162,6 +163,7 @@ def collect_when_idle() -> None:
 
 async def _watch(node: Node) -> None:
     """Raises EngineError; what a turn finds out counts too."""
+    trimmer = Trimmer()
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(HEALTH_SECONDS):
@@ -170,3 +172,4 @@ async def _watch(node: Node) -> None:
         await node.engine.check()
         if not node.scheduler.taken_slots:
             collect_when_idle()
+        await trimmer.look()
