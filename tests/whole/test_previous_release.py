@@ -98,9 +98,13 @@ def uncut(deployment: Releases) -> dict[tuple[str, str], dict[str, Seen]]:
     ids=lambda param: "-".join(param),
 )
 def cut(request: pytest.FixtureRequest, deployment: Releases) -> Cut:
-    """All cases at once on one node, which is ended in their middle."""
+    """All cases at once on one node, which is ended in their middle: again, where a machine was too slow for that."""
     end, writer, other = request.param
-    return asyncio.run(_cut(deployment.ready(), end, writer, other))
+    for _ in range(3):
+        cut = asyncio.run(_cut(deployment.ready(), end, writer, other))
+        if cut.owner not in cut.finishers:
+            break
+    return cut
 
 
 async def _cut(releases: Releases, end: str, writer: str, other: str) -> Cut:

@@ -24,8 +24,8 @@ ASK = "[tokens=300]"
 
 @asynccontextmanager
 async def two(nodes: Nodes, *engines: ScriptedEngine) -> AsyncIterator[tuple[Served, Served]]:
-    """Each knows that the other lives."""
-    first, second = engines or (ScriptedEngine(rate=400), ScriptedEngine(rate=400))
+    """Each knows that the other lives. The first is slow: what is done to it comes before its turn ends."""
+    first, second = engines or (ScriptedEngine(rate=25), ScriptedEngine(rate=400))
     async with nodes(first) as a, nodes(second) as b:
         for one, other in ((a, b), (b, a)):
             await until(lambda one=one, other=other: sees(one, other), "they know each other")  # type: ignore[misc]
@@ -43,7 +43,7 @@ async def uncut(nodes: Nodes, ask: str = ASK) -> str:
 
 
 async def through(
-    nodes: Nodes, served: Served, change: Callable[[str], Awaitable[None]], *, after: int = 40
+    nodes: Nodes, served: Served, change: Callable[[str], Awaitable[None]], *, after: int = 10
 ) -> list[Event]:
     """All events of a turn on `served` that is changed in its middle, seen from one socket there."""
     async with socket(served) as peer:
