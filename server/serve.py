@@ -172,4 +172,5 @@ async def _watch(node: Node) -> None:
         await node.engine.check()
         if not node.scheduler.taken_slots:
             collect_when_idle()
-        await trimmer.look()
+        if node.resources.preparations.large.is_empty:  # what is held now is no measure of what could be given back
+            await trimmer.look()
