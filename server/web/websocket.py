@@ -18,6 +18,7 @@ import structlog
 from starlette.datastructures import Headers
 
 from engine.offload import offloaded
+from server.background import Supervisor
 from server.node.errors import is_fault, wire_error
 from server.node.service import TurnService
 from server.protocol import errors, extensions
@@ -83,6 +84,7 @@ class WebSocketEndpoint:
         limits: SocketLimits | None = None,
         *,
         held_bytes: int = HELD_BYTES,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.limits = limits or SocketLimits()
         # Of all sockets: messages that wait in lanes, and unkept turns that may be continued.
@@ -92,7 +94,7 @@ class WebSocketEndpoint:
         self.is_draining = False  # the node stops: nobody else gets in
         self.authenticator = authenticator
         self._gauges = gauges
-        self._checker: PeriodicChecker[ClientSocket] = PeriodicChecker(lambda: self.limits.tick)
+        self._checker: PeriodicChecker[ClientSocket] = PeriodicChecker(lambda: self.limits.tick, supervisor)
         self.sockets = self._checker.members
 
     async def __call__(self, scope: Message, receive: Receive, send: SendMessage) -> None:
