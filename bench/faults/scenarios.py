@@ -10,14 +10,15 @@ from typing import Any
 
 import msgspec
 
-from bench.faults.client import Fragile, Question
+from bench.faults.client import Client, Fragile, Question
 from bench.faults.cluster import DRAIN, Cluster, alone, cluster
 from bench.faults.table import Row
-from bench.faults.workload import QuestionSet, Workload, row, scripted, with_references
+from bench.faults.workload import TURN, QuestionSet, Workload, row, scripted, with_references
 from bench.wire import OnText
 
 SETTLE = 1.0  # seconds between two faults, in which the nodes share the turns anew
 QUESTIONS = 64
+TASKS = ("committer", "heartbeat", "reconciler", "tailer", "socket_checker", "engine_check")  # of a node
 LENGTHY: Mapping[str, Any] = {"ignore_eos": True, "max_output_tokens": 1000}  # so that there is something to interrupt
 REAL = ("Tell me a long story.", "What can you do?", "Write a poem about the sea.", "Explain how rain comes about.")
 
@@ -131,6 +132,20 @@ async def kill_redis(workload: Workload, at: int, random: Random, scale: Scale) 
     await asyncio.sleep(random.uniform(0, 1))
     await workload.testbed.redis.start()
     return None
+
+
+async def kill_task(workload: Workload, at: int, random: Random, scale: Scale) -> Complaint:
+    """Cancel a loop of a node, by a lever of the scripted engine, and wait until the node has answered that."""
+    node, task = workload.testbed.nodes[at % 2], TASKS[at // 2 % len(TASKS)]
+    client = Client([node.url], random)
+    try:
+        question = Question(f"cancel-{at}", f"Cancel one. [cancel={task}] [tokens=4]")
+        ledger = await client.ask(question, f"{workload.name}-cancel-{at}", TURN)
+    finally:
+        client.disconnect()
+    await node.ready()
+    is_answered = ledger.final is not None and ledger.final["status"] == "completed"
+    return None if is_answered else f"{node.name} did not answer after its task {task} was cancelled"
 
 
 async def kill_own_redis(workload: Workload, at: int, random: Random, scale: Scale) -> Complaint:
