@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from starlette.routing import Mount, WebSocketRoute
 from starlette.types import ASGIApp
 
 from engine.base import Engine
+from server.background import Supervisor
 from server.log.committer import CommitPolicy
 from server.log.journal import Journal
 from server.log.subscriber import LogSubscriber
@@ -25,7 +27,7 @@ from server.settings import BadSetting, Settings
 from server.store.contracts import Store
 from server.store.errors import BadAddress
 from server.store.memory.store import MemoryStore
-from server.store.redis.embedded import embedded, intact
+from server.store.redis.embedded import EmbeddedRedis, embedded
 from server.store.redis.keys import Lifetimes
 from server.store.redis.store import connect
 from server.telemetry.instruments import Telemetry
@@ -52,6 +54,7 @@ class RunningNode(msgspec.Struct, frozen=True):
     service: TurnService
     sockets: WebSocketEndpoint
     reconciler: Reconciler
+    redis: EmbeddedRedis | None = None  # our own, where there is no other
 
     async def drain(self, grace: float) -> None:
         """Let nobody else in, hand over or finish what runs within `grace` seconds, then close the sockets."""
@@ -69,36 +72,53 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
     exclusive = not settings.redis_url
     turn_bytes, preparing_bytes = settings.max_held_bytes // 2, settings.max_held_bytes // 8
     config = NodeConfig(settings.served_name, settings.max_queue, turn_bytes, preparing_bytes, exclusive=exclusive)
+    supervisor = Supervisor(on_failure=telemetry.task_failed)
     async with AsyncExitStack() as stack:
-        store = await _open_store(stack, settings)
+        redis = await _own_redis(stack, settings, telemetry, supervisor)
+        store = await _open_store(stack, settings, telemetry, redis)
         policy = CommitPolicy(merge_seconds=settings.merge_ms / 1000)
-        journal = await stack.enter_async_context(Journal(store, policy=policy))
-        subscriber = await stack.enter_async_context(LogSubscriber(store, journal))
-        node = Node(engine, store, journal, telemetry, config)
+        journal = await stack.enter_async_context(Journal(store, policy=policy, supervisor=supervisor))
+        subscriber = await stack.enter_async_context(LogSubscriber(store, journal, supervisor=supervisor))
+        node = Node(engine, store, journal, telemetry, config, supervisor)
         service = TurnService(node, store, subscriber)
         authenticator = Authenticator(rules, store)
         waiting, remembered = ByteBudget(settings.max_held_bytes // 8), ByteBudget(settings.max_held_bytes // 4)
-        sockets = WebSocketEndpoint(authenticator, service, telemetry.gauges, waiting=waiting, remembered=remembered)
+        sockets = WebSocketEndpoint(
+            authenticator,
+            service,
+            telemetry.gauges,
+            waiting=waiting,
+            remembered=remembered,
+            supervisor=supervisor,
+        )
         reconciler = Reconciler(node.resources, node.scheduler, node.detector, node.presence, node.cluster_changed)
         stack.push_async_callback(engine.close)
         stack.push_async_callback(node.close)
         stack.push_async_callback(sockets.close, *STOPPING)
-        await stack.enter_async_context(_alive(node, reconciler))
+        await stack.enter_async_context(_alive(node, reconciler, redis))
         app = create_app(settings, authenticator, node, service, store, sockets)
         shown = CorsMiddleware(app, rules) if settings.allowed_origins else app
-        yield RunningNode(shown, node, service, sockets, reconciler)
+        yield RunningNode(shown, node, service, sockets, reconciler, redis)
 
 
 @asynccontextmanager
-async def _alive(node: Node, reconciler: Reconciler) -> AsyncIterator[None]:
-    """What a node does all the time: say that it lives, and look for turns that nobody runs."""
-    tasks = [asyncio.create_task(work) for work in (node.heartbeater.run(), reconciler.run())]
+async def _alive(node: Node, reconciler: Reconciler, redis: EmbeddedRedis | None) -> AsyncIterator[None]:
+    """What a node does all the time: say that it lives, look for turns that nobody runs, and end with its own Redis."""
+    tasks = [
+        node.supervisor.start("heartbeat", node.heartbeater.run),
+        node.supervisor.start("reconciler", reconciler.run),
+    ]
+    if redis is not None:
+        tasks.append(node.supervisor.start("redis_failure", partial(_end_with, redis, node)))
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(task.end() for task in tasks))
+
+
+async def _end_with(redis: EmbeddedRedis, node: Node) -> None:
+    await redis.failed.wait()
+    node.fail_store(redis.error)
 
 
 def create_app(
@@ -124,17 +144,26 @@ def create_app(
     return Starlette(routes=routes, middleware=middleware, exception_handlers=HANDLERS)
 
 
-async def _open_store(stack: AsyncExitStack, settings: Settings) -> Store:
+async def _own_redis(
+    stack: AsyncExitStack, settings: Settings, telemetry: Telemetry, supervisor: Supervisor
+) -> EmbeddedRedis | None:
+    if settings.store == "memory" or settings.redis_url:
+        return None
+    starting = embedded(settings.folder, supervisor=supervisor, on_restart=telemetry.redis_restarted)
+    return await stack.enter_async_context(starting)
+
+
+async def _open_store(
+    stack: AsyncExitStack, settings: Settings, telemetry: Telemetry, redis: EmbeddedRedis | None
+) -> Store:
     if settings.store == "memory":
         log.warning("store_is_memory", consequence="all answers end with this process")
         return MemoryStore()
-    url, lossless = settings.redis_url, False
-    if not url:
-        lossless = intact(settings.folder)
-        url = await stack.enter_async_context(embedded(settings.folder))
+    url = settings.redis_url if redis is None else redis.url
+    intact_runs = tuple if redis is None else redis.intact_runs
     lifetimes = Lifetimes(session=settings.session_days * 86_400, log=settings.log_minutes * 60)
     try:
-        store = connect(url, lifetimes, lossless=lossless)
+        store = connect(url, lifetimes, intact_runs=intact_runs, unreadable=telemetry.unreadable)
     except BadAddress as error:
         raise BadSetting("REDIS_URL", str(error)) from None
     stack.push_async_callback(store.close)

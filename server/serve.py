@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 import uvicorn
 
-from engine.base import Engine, EngineDead, EngineError
+from engine.base import Engine, EngineError
 from server.allocator import Trimmer
 from server.app import RunningNode, running
 from server.garbage import CycleCollector, freeze_loaded_objects
@@ -61,7 +61,7 @@ class Server(uvicorn.Server):
 
 
 async def run(settings: Settings, engine: Engine, telemetry: Telemetry, listener: socket.socket) -> int:
-    """Serve until a signal comes or the engine fails. The exit status. Raises StoreError, BadSetting."""
+    """Serve until a signal comes or the node fails. The exit status. Raises StoreError, BadSetting."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKERS, thread_name_prefix="work"))
     async with running(settings, engine, telemetry) as parts:
         server = Server(config(parts, settings))
@@ -71,16 +71,16 @@ async def run(settings: Settings, engine: Engine, telemetry: Telemetry, listener
         )
         working = asyncio.create_task(_work(parts))
         asked = asyncio.create_task(server.asked.wait())
-        await asyncio.wait({serving, working, asked}, return_when=asyncio.FIRST_COMPLETED)
-        asked.cancel()
-        failed = working.done()
-        if server.asked.is_set() and not failed:
+        failed = asyncio.create_task(parts.node.failed.wait())
+        await asyncio.wait({serving, asked, failed}, return_when=asyncio.FIRST_COMPLETED)
+        if server.asked.is_set() and not parts.node.failed.is_set():
             await _drain(parts, server, settings)
         server.should_exit = True
         await serving
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=not failed)
-    return 1 if failed else 0
+        for task in (working, asked, failed):
+            task.cancel()
+        await asyncio.gather(working, asked, failed, return_exceptions=True)
+    return 1 if parts.node.failed.is_set() else 0
 
 
 async def _drain(parts: RunningNode, server: Server, settings: Settings) -> None:
@@ -89,10 +89,11 @@ async def _drain(parts: RunningNode, server: Server, settings: Settings) -> None
     grace = 0.0 if hurry else float(settings.drain_seconds)
     draining = asyncio.create_task(parts.drain(grace))
     forced = asyncio.create_task(server.forced.wait())
-    await asyncio.wait({draining, forced}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (draining, forced):
+    failed = asyncio.create_task(parts.node.failed.wait())  # nothing can be handed over without an engine or a Redis
+    await asyncio.wait({draining, forced, failed}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (draining, forced, failed):
         task.cancel()
-    for result in await asyncio.gather(draining, forced, return_exceptions=True):
+    for result in await asyncio.gather(draining, forced, failed, return_exceptions=True):
         if isinstance(result, Exception):
             log.error("drain_failed", exc_info=result)
 
@@ -131,25 +132,36 @@ def connection_policy(parts: RunningNode, settings: Settings) -> ConnectionPolic
 
 
 async def _work(parts: RunningNode) -> None:
-    """Load the engine, go on with what was left, watch over it. Returns when the engine is of no use any more."""
+    """Load the engine, go on with what was left, watch over it, until it is of no use any more or this is cancelled."""
+    node = parts.node
     try:
-        await parts.node.load()
+        await node.load()
         freeze_loaded_objects()
         await parts.reconciler.recover()
-        await _watch(parts.node)
     except EngineError as error:
-        parts.node.fail(str(error))
+        node.fail(str(error))
+    except Exception as error:
+        log.error("start_failed", exc_info=error)
+        node.fail(f"the node did not start: {type(error).__name__}")
+    else:
+        watch = node.supervisor.start("engine_check", partial(_watch, node))
+        try:
+            await node.failed.wait()
+        finally:
+            await watch.end()
 
 
 async def _watch(node: Node) -> None:
-    """Raises EngineError; what a turn finds out counts too."""
+    """Look at the engine until it is of no use any more."""
     collector, trimmer = CycleCollector(), Trimmer()
-    while True:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(HEALTH_SECONDS):
-                await node.failed.wait()
-            raise EngineDead(node.error)
-        await node.engine.check()
+    while not node.failed.is_set():
+        try:
+            await node.engine.check()
+        except EngineError as error:
+            node.fail(str(error))
         collector.look(idle=not node.scheduler.taken_slots)
         if node.resources.preparations.large.is_empty:  # what is held now is no measure of what could be given back
             await trimmer.look()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HEALTH_SECONDS):
+                await node.failed.wait()

@@ -76,6 +76,20 @@ CATALOGUE = (
         _size(50, 40),
     ),
     Entry(
+        "task-kill",
+        "cancel a loop that a node needs: committer, heartbeat, reconciler, tailer, ...",
+        breaking("task-kill", scenarios.kill_task),
+        _size(12, 40),
+        _size(120, 40),
+    ),
+    Entry(
+        "own-redis",
+        "SIGKILL the Redis that a lone node started, and leave the rest to the node",
+        breaking("own-redis", scenarios.kill_own_redis, own=True),
+        _size(5, 40),
+        _size(50, 40),
+    ),
+    Entry(
         "redis-empty",
         "SIGKILL Redis, start it with nothing",
         breaking("redis-empty", scenarios.empty_redis, durable=False),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.faults import http
 from bench.faults.process import NotReady, Program, find_program
-from bench.faults.redis import Redis
+from bench.faults.redis import OwnRedis, Redis
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
@@ -127,6 +127,23 @@ async def cluster(
             await node.start()
         await balancer.start()
         yield Cluster(redis, nodes, balancer, folder)
+
+
+@asynccontextmanager
+async def alone(*, rate: int = 30, keep: bool = False) -> AsyncIterator[Cluster]:
+    """One node with a Redis of its own, ready."""
+    folder = Path(tempfile.mkdtemp(prefix="tl-"))
+    ports = free_ports(2)
+    node = Node("node0", folder / "node0", ports[0], "scripted", ["--scripted-rate", str(rate)])
+    balancer = Balancer(folder / "haproxy", ports[1], [node], cut=False)
+    async with AsyncExitStack() as stack:
+        if not keep:
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        for program in (node.program, balancer.program):
+            stack.push_async_callback(_terminate, program)
+        await node.start()
+        await balancer.start()
+        yield Cluster(OwnRedis(folder / "node0"), [node], balancer, folder)
 
 
 async def _terminate(program: Program) -> None:

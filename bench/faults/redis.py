@@ -1,17 +1,20 @@
 """A redis-server of our own, and a few commands to hurt it with."""
 
 import asyncio
+import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import hiredis
 
-from bench.faults.process import NotReady, Program, find_program
+from bench.faults.process import POLL, NotReady, Program, find_program
 
 COPY = "copy"
+START = 30.0  # seconds that it may take to answer
 PAGE = 1000  # keys or entries per call
 
 
@@ -60,7 +63,7 @@ class Redis:
     async def call(self, *words: str | bytes, seconds: float = 5.0) -> Any:
         """One command on a connection of its own. Raises OSError, TimeoutError, hiredis.ReplyError."""
         async with asyncio.timeout(seconds):
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            reader, writer = await self._connect()
             try:
                 writer.write(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub knows one word
                 parser = hiredis.Reader()
@@ -74,6 +77,9 @@ class Redis:
         if isinstance(reply, hiredis.ReplyError):
             raise reply
         return reply
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
 
     async def logs(self) -> AsyncIterator[tuple[bytes, list[bytes]]]:
         """Every stream with the ids of its entries."""
@@ -90,3 +96,27 @@ class Redis:
             return bool(await self.call("PING", seconds=1.0) == b"PONG")
         except (OSError, TimeoutError, hiredis.ReplyError):
             return False
+
+
+class OwnRedis(Redis):
+    """The one that a node without REDIS_URL starts, keeps running and ends by itself."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.folder = data_dir
+
+    async def start(self) -> None:
+        """Wait until the node has started it, as it is nobody else's to start."""
+        until = perf_counter() + START
+        while not await self._answers():
+            if perf_counter() > until:
+                raise NotReady("the node's own redis-server does not answer")
+            await asyncio.sleep(POLL)
+
+    async def kill(self) -> None:
+        """SIGKILL, by the process id that it tells."""
+        facts: bytes = await self.call("INFO", "server")
+        os.kill(int(facts.partition(b"process_id:")[2].split()[0]), signal.SIGKILL)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        address = (self.folder / "redis.address").read_text()
+        return await asyncio.open_unix_connection(address.removeprefix("unix://"))

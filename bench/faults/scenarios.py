@@ -10,14 +10,15 @@ from typing import Any
 
 import msgspec
 
-from bench.faults.client import Fragile, Question
-from bench.faults.cluster import DRAIN, Cluster, cluster
+from bench.faults.client import Client, Fragile, Question
+from bench.faults.cluster import DRAIN, Cluster, alone, cluster
 from bench.faults.table import Row
-from bench.faults.workload import QuestionSet, Workload, row, scripted, with_references
+from bench.faults.workload import TURN, QuestionSet, Workload, row, scripted, with_references
 from bench.wire import OnText
 
 SETTLE = 1.0  # seconds between two faults, in which the nodes share the turns anew
 QUESTIONS = 64
+TASKS = ("committer", "heartbeat", "reconciler", "tailer", "socket_checker", "engine_check")  # of a node
 LENGTHY: Mapping[str, Any] = {"ignore_eos": True, "max_output_tokens": 1000}  # so that there is something to interrupt
 REAL = ("Tell me a long story.", "What can you do?", "Write a poem about the sea.", "Explain how rain comes about.")
 
@@ -42,23 +43,30 @@ Scenario = Callable[[Scale], Awaitable[Row]]
 
 
 @asynccontextmanager
-async def cluster_and_questions(scale: Scale, *, cut: bool = False) -> AsyncIterator[tuple[Cluster, QuestionSet]]:
-    """Two nodes and what to ask them."""
-    async with cluster(2, engine=scale.engine, rate=scale.rate, cut=cut, keep=scale.keep) as testbed:
+async def cluster_and_questions(
+    scale: Scale, *, cut: bool = False, own: bool = False
+) -> AsyncIterator[tuple[Cluster, QuestionSet]]:
+    """Two nodes, or one with a Redis of its `own`, and what to ask them."""
+    programs = (
+        alone(rate=scale.rate, keep=scale.keep)
+        if own
+        else cluster(2, engine=scale.engine, rate=scale.rate, cut=cut, keep=scale.keep)
+    )
+    async with programs as testbed:
         if scale.engine == "scripted":
             yield testbed, await with_references(testbed.nodes[0].url, scripted(QUESTIONS, scale.tokens))
         else:
             yield testbed, QuestionSet([Question(text, text, more=LENGTHY) for text in REAL], {})
 
 
-def breaking(name: str, fault: Fault, *, cut: bool = False, durable: bool = True) -> Scenario:
+def breaking(name: str, fault: Fault, *, cut: bool = False, durable: bool = True, own: bool = False) -> Scenario:
     """A scenario in which the same fault is injected repeatedly while clients ask."""
 
     async def run(scale: Scale) -> Row:
         random = Random(scale.seed)
         complaints = []
         async with (
-            cluster_and_questions(scale, cut=cut) as (testbed, asked),
+            cluster_and_questions(scale, cut=cut, own=own) as (testbed, asked),
             Workload(testbed, asked, scale.clients, scale.seed) as workload,
         ):
             if not durable or not asked.known:
@@ -120,6 +128,28 @@ async def stall(workload: Workload, at: int, random: Random, scale: Scale) -> Co
 
 async def kill_redis(workload: Workload, at: int, random: Random, scale: Scale) -> Complaint:
     """SIGKILL redis-server, and start it on its append-only file."""
+    await workload.testbed.redis.kill()
+    await asyncio.sleep(random.uniform(0, 1))
+    await workload.testbed.redis.start()
+    return None
+
+
+async def kill_task(workload: Workload, at: int, random: Random, scale: Scale) -> Complaint:
+    """Cancel a loop of a node, by a lever of the scripted engine, and wait until the node has answered that."""
+    node, task = workload.testbed.nodes[at % 2], TASKS[at // 2 % len(TASKS)]
+    client = Client([node.url], random)
+    try:
+        question = Question(f"cancel-{at}", f"Cancel one. [cancel={task}] [tokens=4]")
+        ledger = await client.ask(question, f"{workload.name}-cancel-{at}", TURN)
+    finally:
+        client.disconnect()
+    await node.ready()
+    is_answered = ledger.final is not None and ledger.final["status"] == "completed"
+    return None if is_answered else f"{node.name} did not answer after its task {task} was cancelled"
+
+
+async def kill_own_redis(workload: Workload, at: int, random: Random, scale: Scale) -> Complaint:
+    """SIGKILL the Redis that a lone node started: it is that node's part to start it again."""
     await workload.testbed.redis.kill()
     await asyncio.sleep(random.uniform(0, 1))
     await workload.testbed.redis.start()

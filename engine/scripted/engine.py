@@ -1,5 +1,6 @@
 """The scripted engine: generations that run, wait, fail or die on purpose."""
 
+import asyncio
 import math
 import os
 from collections.abc import AsyncGenerator
@@ -80,6 +81,9 @@ class ScriptedEngine:
         self, id: str, prompt: Prompt, params: Params, said: Said, sink: ChunkSink | None = None
     ) -> AsyncGenerator[Chunk, None]:
         levers = self.levers.over(prompt.token_ids)
+        for task in asyncio.all_tasks() if levers.cancel else ():
+            if task.get_name() == levers.cancel:
+                task.cancel()
         decoder = ScriptDecoder(Script(prompt.token_ids, params, levers), params)
         index = len(said.token_ids)
         self.running.add(id)

@@ -7,6 +7,7 @@ Token ids: 0 to 255 are bytes, END ends the text, the rest are syllables. A prom
     [reasoning=5]     the first 5 tokens are reasoning
     [call=name]       a function call (several: [call=a,b]) instead of text
     [first=2.5]       seconds before the first token
+    [cancel=name]     the process' tasks of that name are cancelled as it begins, as nobody should
     [fail@12] [hang@5] [die@7] [exit@7]   before the token of that index: this generation fails, waits for ever,
                       the engine dies, the process ends
 """
@@ -30,7 +31,8 @@ CHARACTERS = tuple(text.encode() for text in ("é", "ß", "—", "語", "🙂", 
 BLOCK = 16  # tokens; one such character in each
 _MIX = 0x9E3779B97F4A7C15
 _LEVER = re.compile(r"\[(\w{1,16})[=@]([^\[\]\s]{1,256})\]")
-_PARSERS: Mapping[str, Callable[[str], Any]] = {"call": str, "first": float}  # of a lever's value; the rest are int
+# Of a lever's value; the rest are int.
+_PARSERS: Mapping[str, Callable[[str], Any]] = {"call": str, "cancel": str, "first": float}
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Levers:
     reasoning: int | None = None
     call: str | None = None
     first: float | None = None  # seconds
+    cancel: str | None = None  # name of tasks
     fail: int | None = None
     hang: int | None = None
     die: int | None = None  # the engine

@@ -13,7 +13,10 @@ from server.cli.machine import check_folder, listen
 from server.log_config import printable
 from server.settings import BadSetting, Settings
 from server.store.errors import StoreError
-from server.store.redis.embedded import find_redis_server
+from server.store.redis.child import find_redis_server
+from server.store.redis.client import Client
+from server.store.redis.data_folder import data_files, written_by
+from server.store.redis.embedded import node_address, opened
 from server.store.redis.keys import Lifetimes
 from server.store.redis.store import connect
 
@@ -102,9 +105,26 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield asyncio.run(_ask_redis(settings))
         return
     try:
-        yield True, "Redis", f"our own, {find_redis_server()}, with its data in {check_folder(settings)}"
+        yield True, "Redis", asyncio.run(_open_own_redis(check_folder(settings)))
     except (StoreError, BadSetting) as error:
         yield False, "Redis", str(error)
+
+
+async def _open_own_redis(folder: Path) -> str:
+    """What is found of the data: by the node that runs, or else by loading them. Raises StoreError, BadSetting."""
+    if await node_address(folder) is not None:
+        return f"our own, of the node that runs on {folder}, and answers"
+    binary = find_redis_server(written_by(folder))
+    found = f"our own, {binary.path} of version {binary.version}, with its data in {folder}"
+    if not data_files(folder):
+        return found
+    async with opened(folder, "doctor") as url:
+        client = Client(url)
+        try:
+            keys = await client.call("DBSIZE")
+        finally:
+            await client.close()
+    return f"{found}, which load and have {keys} keys"
 
 
 async def _ask_redis(settings: Settings) -> Finding:

@@ -18,9 +18,11 @@ SHOWN_CHARACTERS = 200  # of a path, in messages
 
 def prepare_folder(settings: Settings) -> Path:
     """Make the data folder where it is not there, and write into it. Raises BadSetting."""
+    from server.store.redis.data_folder import close_folder
+
     folder = _folder(settings)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        close_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except (OSError, ValueError) as error:  # a null byte is a ValueError

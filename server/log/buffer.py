@@ -4,9 +4,13 @@ import asyncio
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 
+import structlog
+
 from engine.base import Sink
 from server.store.errors import PositionLost
 from server.store.types import LogEntry
+
+log = structlog.get_logger(__name__)
 
 # Where a reader that waits for entries is handed them without a task switch.
 EntrySink = Sink[list[LogEntry]]
@@ -71,8 +75,12 @@ class LogBuffer:
                 self._last_seqs.append(last_seq)
                 new.append(entry)
         for future, try_push in list(self._waiting.items()) if new else ():
-            if not future.done() and (try_push is None or not try_push(new)):
-                future.set_result(None)
+            try:
+                if future.done() or (try_push is not None and try_push(new)):
+                    continue
+            except Exception as error:  # one reader's: it is woken, and finds out by itself
+                log.error("sink_failed", exc_info=error)
+            future.set_result(None)
 
     def close(self) -> None:
         """End the feeding: readers go on elsewhere."""

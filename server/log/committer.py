@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from server.background import Supervisor
 from server.store.contracts import Store
 from server.store.errors import StoreDown, StoreFull
 from server.store.types import Append, Ending, WriteResult
@@ -55,7 +56,7 @@ class GroupCommitter:
     applied it although no answer came. Each append of a batch is answered on its own.
     """
 
-    def __init__(self, store: Store, policy: CommitPolicy) -> None:
+    def __init__(self, store: Store, policy: CommitPolicy, supervisor: Supervisor | None = None) -> None:
         self.store = store
         self.policy = policy
         # A call is in flight, and none was answered for `policy.stall_seconds`.
@@ -68,15 +69,17 @@ class GroupCommitter:
         self._merge_timer: asyncio.TimerHandle | None = None
         # The task waits on this while nothing is ready. Resolved by call_soon, after a whole engine step was handed in.
         self._idle: asyncio.Future[None] | None = None
+        # The batch that was sent and not yet answered, and the source of each append. Whoever comes after a task that
+        # was killed repeats it.
+        self._sent: tuple[list[BatchSource], list[Append]] | None = None
         self._calls_in_flight = 0
         self._stall_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._run())
+        self._task = (supervisor or Supervisor()).start("committer", self._run)
 
     async def close(self) -> None:
         """End the task. A call in flight may or may not be applied."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.end()
         self._stop_stall_timer()
         if self._merge_timer is not None:
             self._merge_timer.cancel()
@@ -155,25 +158,35 @@ class GroupCommitter:
 
     async def _run(self) -> None:
         while True:
-            if not self._ready:
-                self._idle = self._loop.create_future()
-                await self._idle
-            else:
-                await asyncio.sleep(0)  # let the rest of an engine step come in
-            await self._commit()
+            if self._sent is None:
+                await self._wait_until_ready()
+                self._sent = self._gather()
+            await self._commit(*self._sent)
+            self._sent = None
 
-    async def _commit(self) -> None:
-        sources, batch = self._gather()
+    async def _wait_until_ready(self) -> None:
+        if not self._ready:
+            self._idle = self._loop.create_future()
+            await self._idle
+        else:
+            await asyncio.sleep(0)  # let the rest of an engine step come in
+
+    async def _commit(self, sources: list[BatchSource], batch: list[Append]) -> None:
+        """Write a batch and hand each source its answer. Whatever is wrong with one of them must not end the others."""
         if not batch:
             return
         try:
             results = await self.until_answered(lambda: self.store.append(batch))
-        except Exception as error:  # whatever it is, it must not end the writing of everybody else
+            answers = list(zip(sources, results, strict=True))
+        except Exception as error:
             for source in sources:
                 source.on_failure(error)
-        else:
-            for source, result in zip(sources, results, strict=True):
+            return
+        for source, result in answers:
+            try:
                 source.on_result(result)
+            except Exception as error:
+                source.on_failure(error)
 
     def _gather(self) -> tuple[list[BatchSource], list[Append]]:
         """The next batch, within the policy's bounds, and the source of each append in it."""

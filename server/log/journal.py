@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Self
 
+from server.background import Supervisor
 from server.log.buffer import LogBuffer
 from server.log.committer import CommitPolicy, GroupCommitter
 from server.log.writer import ClaimedLog, Fenced, LogLost, OnNews, TurnEnded, Writer, WriterError
@@ -29,8 +30,16 @@ class Journal:
     that it acknowledged: until then the end of a turn can be written again.
     """
 
-    def __init__(self, store: Store, *, policy: CommitPolicy | None = None, keep_seconds: float = 3.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        policy: CommitPolicy | None = None,
+        keep_seconds: float = 3.0,
+        supervisor: Supervisor | None = None,
+    ) -> None:
         self._store = store
+        self._supervisor = supervisor or Supervisor()
         self._policy = policy or CommitPolicy()
         self._keep_seconds = keep_seconds
         # By partition; made for the first turn of each.
@@ -85,7 +94,7 @@ class Journal:
     def _committer(self, ref: TurnRef) -> GroupCommitter:
         partition = self._store.partition(ref.caller)
         if partition not in self._committers:
-            self._committers[partition] = GroupCommitter(self._store, self._policy)
+            self._committers[partition] = GroupCommitter(self._store, self._policy, self._supervisor)
         return self._committers[partition]
 
     # -- called by the node's heartbeater ------------------------------------------------------------------------------

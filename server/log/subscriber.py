@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from enum import StrEnum
 from typing import Self
 
+from server.background import Supervisor
 from server.log.buffer import EntrySink, LogBuffer
 from server.log.journal import Journal
 from server.log.tailer import PAGE_ENTRIES, FollowPolicy, RemoteTailer
@@ -38,7 +39,9 @@ class LogSubscriber:
         *,
         policy: FollowPolicy | None = None,
         page_entries: int = PAGE_ENTRIES,
+        supervisor: Supervisor | None = None,
     ) -> None:
+        self._supervisor = supervisor or Supervisor()
         self._store = store
         self._journal = journal
         self._policy = policy or FollowPolicy()
@@ -172,7 +175,7 @@ class LogSubscriber:
     def _tailer(self, ref: TurnRef) -> RemoteTailer:
         partition = self._store.partition(ref.caller)
         if partition not in self._tailers:
-            self._tailers[partition] = RemoteTailer(self._store, partition, self._policy)
+            self._tailers[partition] = RemoteTailer(self._store, partition, self._policy, self._supervisor)
         return self._tailers[partition]
 
 

@@ -7,6 +7,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from server.background import Supervisor
 from server.log.buffer import LogBuffer
 from server.protocol.status import FINAL
 from server.store.contracts import Store
@@ -34,7 +35,9 @@ class RemoteTailer:
     checking the turns whose logs are quiet, since a deleted or expired log never says so.
     """
 
-    def __init__(self, store: Store, partition: int, policy: FollowPolicy) -> None:
+    def __init__(
+        self, store: Store, partition: int, policy: FollowPolicy, supervisor: Supervisor | None = None
+    ) -> None:
         self._store = store
         self._partition = partition
         self._policy = policy
@@ -45,15 +48,17 @@ class RemoteTailer:
         self._added = asyncio.Event()
         # Set while the read has something to read, as far as it knows.
         self._has_mirrors = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        tasks = (self._read_forever, self._wake_for_new_mirrors, self._check_quiet_logs)
-        self._tasks = [loop.create_task(run()) for run in tasks]
+        supervisor = supervisor or Supervisor()
+        self._tasks = [
+            supervisor.start("tailer", self._read_forever),
+            supervisor.start("tailer_waker", self._wake_for_new_mirrors),
+            supervisor.start("tailer_quiet_check", self._check_quiet_logs),
+        ]
 
     async def close(self) -> None:
         """End the tasks and send the readers elsewhere."""
         for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            await task.end()
         for mirror in self._live():
             mirror.close()
 
@@ -111,9 +116,13 @@ class RemoteTailer:
         for ref, entries in found.items():
             mirror_now = self._mirrors.get(ref)
             # A mirror that was made while the read was in flight may not reach to where that began.
-            if mirror_now is not None and mirror_now.last_seq >= after[ref]:
-                self._mark_heard(ref)
+            if mirror_now is None or mirror_now.last_seq < after[ref]:
+                continue
+            self._mark_heard(ref)
+            try:
                 mirror_now.extend(entries)
+            except Exception:
+                self._lose(ref, mirror_now)
 
     async def _pause(self) -> None:
         """The store does not answer: readers are told, and no log's silence counts against it."""
@@ -157,16 +166,20 @@ class RemoteTailer:
         position = mirror.last_seq  # it may grow while the answer is on its way
         try:
             page = await self._store.read(ref, position, PAGE_ENTRIES)
+            self._mark_heard(ref)
+            mirror.extend(page.entries)
         except StoreDown:
             raise
         except Exception:
-            mirror.lose(PositionLost(ref, mirror.last_seq, None, -1))
-            del self._mirrors[ref]
+            self._lose(ref, mirror)
             return
-        self._mark_heard(ref)
-        mirror.extend(page.entries)
         if page.status is None or page.last_seq < position or (page.status in FINAL and not page.entries):
             mirror.lose(PositionLost(ref, mirror.last_seq, page.status, page.last_seq))
+
+    def _lose(self, ref: TurnRef, mirror: LogBuffer) -> None:
+        """What this log holds makes no sense: its readers are told, and nobody else is."""
+        mirror.lose(PositionLost(ref, mirror.last_seq, None, -1))
+        self._mirrors.pop(ref, None)
 
     def _live(self) -> list[LogBuffer]:
         """All mirrors, held while the caller iterates."""

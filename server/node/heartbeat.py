@@ -15,6 +15,7 @@ import structlog
 from server.store.contracts import NodeRegistry
 from server.store.errors import StoreError
 from server.store.types import ClusterSnapshot, TurnRef
+from server.telemetry.unreadable import UnreadableRecords
 
 log = structlog.get_logger(__name__)
 
@@ -124,11 +125,14 @@ class Heartbeater:
         detector: FailureDetector,
         describe: Callable[[], NodeInfo],
         callbacks: HeartbeatCallbacks,
+        *,
+        unreadable: UnreadableRecords | None = None,
     ) -> None:
         self.detector = detector
         self._registry = registry
         self._describe = describe  # what this node says of itself now
         self._on = callbacks
+        self._unreadable = unreadable or UnreadableRecords()
         self._count = 0  # of our own beats, as last read
         self._is_unsure = False  # the last beat was not answered
 
@@ -152,9 +156,9 @@ class Heartbeater:
             await self._retire(owner, count)
 
     def _observe(self, snapshot: ClusterSnapshot) -> None:
-        nodes = {owner: _decoded(info) for owner, info in snapshot.nodes.items()}
+        nodes = {owner: self._decoded(owner, info) for owner, info in snapshot.nodes.items()}
         known_dead = self.detector.dead_nodes()
-        before, self._count = self._count, snapshot.counts[self.detector.own]
+        before, self._count = self._count, snapshot.counts.get(self.detector.own, 0)
         if self._is_unsure or self._count <= before:
             self._is_unsure = False
             self._on.store_back()
@@ -171,10 +175,10 @@ class Heartbeater:
         except StoreError as error:
             log.debug("node_not_retired", owner=owner, error=str(error))
 
-
-def _decoded(info: bytes) -> NodeInfo:
-    """A node of another release may say more, or less."""
-    try:
-        return msgspec.json.decode(info, type=NodeInfo)
-    except msgspec.MsgspecError:
-        return NodeInfo("unknown")
+    def _decoded(self, owner: str, info: bytes) -> NodeInfo:
+        """A node of another release may say more, or less."""
+        try:
+            return msgspec.json.decode(info, type=NodeInfo)
+        except msgspec.MsgspecError as error:
+            self._unreadable.report("node", owner, error)
+            return NodeInfo("unknown")

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from engine.base import Engine
-from server.background import BackgroundTasks
+from server.background import BackgroundTasks, Supervisor
 from server.log.journal import Journal
 from server.node.admission import Admission
 from server.node.cancellation import Cancellation
@@ -64,7 +64,13 @@ class Node:
     """Puts the parts of a node together and moves them through its life. What clients ask for is in `service`."""
 
     def __init__(
-        self, engine: Engine, store: Store, journal: Journal, telemetry: Telemetry, config: NodeConfig
+        self,
+        engine: Engine,
+        store: Store,
+        journal: Journal,
+        telemetry: Telemetry,
+        config: NodeConfig,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.config = config
         self.created = int(time.time())
@@ -73,6 +79,7 @@ class Node:
         self.journal = journal
         self.owner = secrets.token_hex(8)  # this process start, in leases and in the registry
         self.tasks = BackgroundTasks(WireError, StoreError)
+        self.supervisor = supervisor or Supervisor(on_failure=telemetry.task_failed)  # of the loops that never end
         self.state = NodeState.LOADING
         self.error = ""  # why the state is FAILED
         self.failed = asyncio.Event()
@@ -92,7 +99,9 @@ class Node:
         self.admission = Admission(resources, self.scheduler, patience=config.admit_seconds)
         self.detector = FailureDetector(self.owner, config.heartbeat, exclusive=config.exclusive)
         self.cancellation = Cancellation(resources, self.scheduler, self.detector)
-        self.heartbeater = Heartbeater(store, self.detector, self.info, self._callbacks())
+        self.heartbeater = Heartbeater(
+            store, self.detector, self.info, self._callbacks(), unreadable=telemetry.unreadable
+        )
         self.resources = resources
 
     def _callbacks(self) -> HeartbeatCallbacks:
@@ -132,13 +141,22 @@ class Node:
 
     def fail(self, reason: str) -> None:
         """The engine did not start, or ended. Others take what it ran, as from a node that died."""
+        if self._fail(reason):
+            log.error("engine_failed", reason=reason)
+
+    def fail_store(self, reason: str) -> None:
+        """Our own Redis ended and cannot be started again: there is nothing left to write to."""
+        if self._fail(reason):
+            log.error("redis_failed", reason=reason)
+
+    def _fail(self, reason: str) -> bool:
         if not self._move(NodeState.FAILED):
-            return
+            return False
         self.scheduler.close()
         self.error = reason
         self.failed.set()
         self.tasks.spawn(self.heartbeater.beat())
-        log.error("engine_failed", reason=reason)
+        return True
 
     async def close(self) -> None:
         """Stop running; what is unfinished stays in the log for whoever comes next. May be called twice."""

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from hashlib import blake2b
 
-import msgspec
 import structlog
 
 from server.node.heartbeat import FailureDetector
 from server.node.scheduler import Resources, SlotScheduler
-from server.store.errors import StoreError
+from server.store.errors import StoreDown, StoreError, StoreFull
 from server.store.types import Lease, Turn, TurnRef
 from server.turns.presence import Presence
 
@@ -129,16 +128,25 @@ class Reconciler:
         """A partition that does not answer keeps nobody from the others."""
         try:
             return await self._resources.store.unfinished_turns(partition)
-        except StoreError as error:
+        except StoreDown as error:
             log.debug("partition_not_reconciled", partition=partition, error=str(error))
-            return []
+        except StoreError as error:
+            self._resources.telemetry.unreadable.report("unfinished turns", str(partition), str(error))
+        except Exception as error:
+            self._resources.telemetry.unreadable.report("unfinished turns", str(partition), error)
+        return []
 
     async def _check(self, turn: Turn) -> bool:
+        """One turn, alone: whatever is wrong with it must not keep this node from the others."""
         try:
             return await self._repair(turn)
-        except (StoreError, KeyError, msgspec.DecodeError) as error:
-            log.error("turn_not_repaired", response_id=turn.ref.id, error=str(error))
-            return False
+        except (StoreDown, StoreFull) as error:
+            log.warning("turn_not_repaired", response_id=turn.ref.id, error=str(error))
+        except StoreError as error:
+            self._resources.telemetry.unreadable.report("turn", turn.ref.id, str(error))
+        except Exception as error:
+            self._resources.telemetry.unreadable.report("turn", turn.ref.id, error)
+        return False
 
     async def _repair(self, turn: Turn) -> bool:
         scheduler, ref = self._scheduler, turn.ref

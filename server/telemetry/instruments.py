@@ -32,6 +32,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from server import log_config as logformat
 from server.protocol.response import Usage
+from server.telemetry.unreadable import UnreadableRecords
 
 SECONDS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 PER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
@@ -95,6 +96,16 @@ class Telemetry:
         self._tokens = meter.create_counter("throughline.tokens", "{token}", "Tokens read and written")
         self._turns = meter.create_counter("throughline.turns", "{turn}", "Turns ended, by status")
         self._refused = meter.create_counter("throughline.refused", "{request}", "Requests refused, by error code")
+        self._task_failures = meter.create_counter(
+            "throughline.task.failures", "{failure}", "Failures of tasks that are started again"
+        )
+        self._unreadable = meter.create_counter(
+            "throughline.unreadable", "{record}", "Records of the store that were passed over, by kind"
+        )
+        self._redis_restarts = meter.create_counter(
+            "throughline.redis.restarts", "{restart}", "Times that our own Redis ended and was started again"
+        )
+        self.unreadable = UnreadableRecords(lambda kind: self._unreadable.add(1, {"kind": kind}))
         for name, what in (
             ("sockets", "Open WebSockets"),
             ("running", "Turns in the engine"),
@@ -156,6 +167,14 @@ class Telemetry:
         facts.span.end()
 
     # -- the node ------------------------------------------------------------------------------------------------
+
+    def task_failed(self, name: str) -> None:
+        """A supervised task failed and is started again."""
+        self._task_failures.add(1, {"task": name})
+
+    def redis_restarted(self) -> None:
+        """Our own Redis had ended without being asked to."""
+        self._redis_restarts.add(1)
 
     def exposition(self) -> bytes:
         """All metrics as Prometheus text."""

@@ -36,8 +36,11 @@ class Health:
     async def ready(self, request: Request) -> Response:
         """200 when a turn would be admitted now; what is missing, otherwise."""
         redis = await self._redis()
-        status = self._node.state if redis["state"] == "ok" else "unavailable"
+        lost = self._node.supervisor.lost
+        status = self._node.state if redis["state"] == "ok" and not lost else "unavailable"
         body = {"status": status, "engine": self._engine(), "redis": redis}
+        if lost:
+            body["tasks"] = {"state": "failing", "failing": lost}
         return JSONResponse(body, 200 if status == "ready" else 503)
 
     async def metrics(self, request: Request) -> Response:

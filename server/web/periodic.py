@@ -7,6 +7,8 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
+from server.background import SupervisedTask, Supervisor
+
 AT_ONCE = 500  # members that are checked before others get a turn of the loop
 
 log = structlog.get_logger(__name__)
@@ -26,16 +28,17 @@ M = TypeVar("M", bound=Checked)
 class PeriodicChecker(Generic[M]):
     """Calls `on_tick` of every member, again and again, for as long as there are any. It owns one task then."""
 
-    def __init__(self, interval: Callable[[], float]) -> None:
+    def __init__(self, interval: Callable[[], float], supervisor: Supervisor | None = None) -> None:
         self.members: set[M] = set()
         self._interval = interval  # seconds between two ticks, asked for before each
-        self._task: asyncio.Task[None] | None = None  # while there are members
+        self._supervisor = supervisor or Supervisor()
+        self._task: SupervisedTask | None = None  # while there are members
 
     def add(self, member: M) -> None:
         """From the next tick on."""
         self.members.add(member)
         if self._task is None:
-            self._task = asyncio.create_task(self._run())
+            self._task = self._supervisor.start("socket_checker", self._run)
 
     def discard(self, member: M) -> None:
         """Not checked any more. The last one to leave ends the task."""

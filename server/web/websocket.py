@@ -18,6 +18,7 @@ import structlog
 from starlette.datastructures import Headers
 
 from engine.offload import offloaded
+from server.background import Supervisor
 from server.node.errors import is_fault, wire_error
 from server.node.service import TurnService
 from server.protocol import errors, extensions
@@ -85,6 +86,7 @@ class WebSocketEndpoint:
         *,
         waiting: ByteBudget | None = None,
         remembered: ByteBudget | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.limits = limits or SocketLimits()
         # Of all sockets: messages that wait in lanes, and unkept turns that may be continued.
@@ -94,7 +96,7 @@ class WebSocketEndpoint:
         self.is_draining = False  # the node stops: nobody else gets in
         self.authenticator = authenticator
         self._gauges = gauges
-        self._checker: PeriodicChecker[ClientSocket] = PeriodicChecker(lambda: self.limits.tick)
+        self._checker: PeriodicChecker[ClientSocket] = PeriodicChecker(lambda: self.limits.tick, supervisor)
         self.sockets = self._checker.members
 
     async def __call__(self, scope: Message, receive: Receive, send: SendMessage) -> None:

@@ -1,11 +1,14 @@
 """The connections, key names and settings with which the four contracts are kept in Redis."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from server.store.redis.blocking import BlockingReader
 from server.store.redis.client import Client
 from server.store.redis.keys import Keys, Lifetimes
 from server.store.redis.routed import RoutedClient
+from server.telemetry.unreadable import UnreadableRecords
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -15,7 +18,9 @@ class Backend(msgspec.Struct, frozen=True):
     blocking: BlockingReader  # for reads that wait longer than a command may take
     keys: Keys
     lifetimes: Lifetimes
-    is_lossless: bool  # nothing is ever lost between two processes of this Redis
+    # Earlier processes of this Redis after which nothing was lost, by their run ids: none, unless it is our own.
+    intact_runs: Callable[[], tuple[str, ...]]
+    unreadable: UnreadableRecords  # what is passed over where one call reads many records
 
 
 class RedisPart:
@@ -27,6 +32,7 @@ class RedisPart:
         self._blocking = backend.blocking
         self._keys = backend.keys
         self._lifetimes = backend.lifetimes
+        self._unreadable = backend.unreadable
 
     @property
     def partitions(self) -> int:

@@ -159,7 +159,7 @@ class Client:
 
         `mode` is what INFO calls `redis_mode`.
         """
-        facts = _facts(await self.call("INFO"))
+        facts = parse_info(await self.call("INFO"))
         actual = facts.get("redis_mode", mode)
         if actual != mode:
             raise StoreError(
@@ -215,6 +215,7 @@ def translate(error: Exception, address: str) -> StoreError:
     return StoreError(f"Redis at {address}: {message}")
 
 
-def _facts(info: bytes) -> dict[str, str]:
+def parse_info(info: bytes) -> dict[str, str]:
+    """The facts in an answer to INFO, by name."""
     lines = (line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
     return dict(lines)

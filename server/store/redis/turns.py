@@ -48,6 +48,8 @@ UNFINISHED_FIELDS = (
 )
 ROWS_PER_SLICE = 64  # unfinished turns that are decoded before other tasks may run
 ENTRIES_PER_READ = 200  # of each log that a blocking read answers at once
+MAX_NUMBER = 2**53  # that Lua tells from the next one
+LATEST_TIME = 253_402_300_800  # seconds: the year 10000
 MAX_STREAM_SEQUENCE = 2**64 - 1  # of the second part of a stream's ids
 
 
@@ -123,7 +125,7 @@ class RedisTurnStore(RedisPart):
         ]
         replies = await self._client.run(AppendEntries(shares=shares))
         return [
-            WriteResult(WriteStatus.OK, one.last_seq, False, one.lease) if reply == 1 else _write_result(reply)
+            WriteResult(WriteStatus.OK, one.last_seq, False, one.lease) if reply == 1 else _result_of_one(reply)
             for one, reply in zip(batch, replies, strict=True)
         ]
 
@@ -135,7 +137,7 @@ class RedisTurnStore(RedisPart):
                 seen_lease=_lease_text(seen),
                 owner=owner,
                 above=above,
-                is_lossless="1" if self._backend.is_lossless else "",
+                intact_runs=",".join(self._backend.intact_runs()),
             )
         )
         hole, claims, idle_claims = reply[4:]
@@ -237,7 +239,7 @@ class RedisTurnStore(RedisPart):
 
     async def unfinished_turns(self, partition: int) -> list[Turn]:
         """See `TurnStore.unfinished_turns`."""
-        rows = await self._client.run(
+        rows, unreadable = await self._client.run(
             ListUnfinishedTurns(
                 unfinished=self._keys.unfinished(partition),
                 turn_prefix=self._keys.turn_prefix(partition),
@@ -248,12 +250,17 @@ class RedisTurnStore(RedisPart):
                 fields=UNFINISHED_FIELDS,
             )
         )
+        for member, why in unreadable:
+            self._unreadable.report("turn", member or b"", (why or b"").decode(errors="replace"))
         found = []
         for number, (member, *values) in enumerate(rows, 1):
             if number % ROWS_PER_SLICE == 0:
                 await asyncio.sleep(0)  # a thousand rows at once would stop every stream for a while
             fields = {name: value for name, value in zip(UNFINISHED_FIELDS, values, strict=True) if value is not None}
-            found.append(_turn((member or b"").decode().split(":", 1)[1], fields))
+            try:
+                found.append(_turn((member or b"").decode().split(":", 1)[1], fields))
+            except (ValueError, LookupError) as error:
+                self._unreadable.report("turn", member or b"", error)
         return found
 
 
@@ -263,7 +270,7 @@ def _lease_text(lease: Lease | None) -> str:
 
 def _lease(text: bytes) -> Lease | None:
     fence, _, owner = text.decode().partition(":")
-    return Lease(int(fence), owner) if owner else None
+    return Lease(_count(fence, 1), owner) if owner else None
 
 
 def _write_result(reply: list[Any]) -> WriteResult:
@@ -271,6 +278,14 @@ def _write_result(reply: list[Any]) -> WriteResult:
     if status is WriteStatus.BROKEN:
         return WriteResult(status)
     return WriteResult(status, reply[1], bool(reply[2]), _lease(reply[3]))
+
+
+def _result_of_one(reply: list[Any]) -> WriteResult:
+    """An answer of a batch: one that makes no sense, as its turn's hash was damaged, is that turn's alone."""
+    try:
+        return _write_result(reply)
+    except (ValueError, LookupError, TypeError):
+        return WriteResult(WriteStatus.BROKEN)
 
 
 def _stream_id(after: int) -> str:
@@ -288,19 +303,36 @@ def _entries(raw: list[Any]) -> tuple[LogEntry, ...]:
     return tuple(found)
 
 
+def _count(text: bytes | str | int, least: int = 0) -> int:
+    """A number that a store of ours may have written. Raises ValueError for any other."""
+    number = int(text)
+    if not least <= number <= MAX_NUMBER:
+        raise ValueError("a number out of range")
+    return number
+
+
+def _time(text: bytes) -> float:
+    """Seconds since the epoch. Raises ValueError for what is no time."""
+    seconds = float(text)
+    if not 0 <= seconds <= LATEST_TIME:  # false for NaN too, which cannot be sorted by
+        raise ValueError("a time out of range")
+    return seconds
+
+
 def _turn(id: str, fields: dict[str, bytes]) -> Turn:
+    """A turn of its fields. Raises ValueError, KeyError for what no release has written."""
     return Turn(
         ref=TurnRef(fields["caller"].decode(), id),
         status=Status(fields["status"].decode()),
-        last_seq=int(fields["top"]),
+        last_seq=_count(fields["top"], -1),
         lease=_lease(fields["lease"]),
         stop="stop" in fields,
         kept=fields["kept"] == b"1",
         conversation=fields["conversation"].decode() if "conversation" in fields else None,
         record={name[2:]: value for name, value in fields.items() if name.startswith("r:")},
         offered="offered" in fields,
-        created_at=float(fields["created"]),
-        claims=int(fields.get("claims", 0)),
-        idle_claims=int(fields.get("idle", 0)) if fields.get("claimed_at") == fields["top"] else 0,
-        viewer_reports=int(fields.get("looked", 0)),
+        created_at=_time(fields["created"]),
+        claims=_count(fields.get("claims", 0)),
+        idle_claims=_count(fields.get("idle", 0)) if fields.get("claimed_at") == fields["top"] else 0,
+        viewer_reports=_count(fields.get("looked", 0)),
     )

@@ -10,6 +10,7 @@ from server.protocol.status import Status
 from tests.frozen import frozen_time
 from tests.server.store.faulty import Faulty
 from tests.server.store.make import DONE, begin, text, words
+from tests.waiting import until
 
 
 async def test_the_first_token_goes_at_once_and_those_of_one_tick_share_an_event(faulty: Faulty) -> None:
@@ -89,3 +90,26 @@ async def test_nothing_is_lost_or_written_twice_however_tokens_fall(faulty: Faul
     numbers = [(entry.after_seq, entry.last_seq) for entry in logged]
     assert [(append.after_seq, append.last_seq) for append in sent] == numbers  # none of them empty
     assert [after for after, _ in numbers] == [1, *(last for _, last in numbers[:-1])]
+
+
+async def kill_committer() -> None:
+    """Cancel its task, as nobody should, and wait for the one that takes its place."""
+    (task,) = (each for each in asyncio.all_tasks() if each.get_name() == "committer")
+    task.cancel()
+    await until(
+        lambda: [each for each in asyncio.all_tasks() if each.get_name() == "committer" and each is not task],
+        "another one runs",
+    )
+
+
+async def test_what_was_sent_by_a_task_that_was_killed_is_sent_again_by_the_next_one(faulty: Faulty) -> None:
+    async with Journal(faulty) as journal:
+        writer = await begin(journal, faulty)
+        faulty.gate.clear()
+        writer.append(text("a"))
+        await until(lambda: faulty.batches, "it is under way")
+        await kill_committer()
+        faulty.gate.set()
+        async with asyncio.timeout(30):
+            await writer.flush()
+    assert faulty.batches[0] == faulty.batches[1]

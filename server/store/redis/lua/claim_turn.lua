@@ -5,7 +5,7 @@
 --   seen_lease   "fence:owner" as the claimer read it, "" for a queued turn
 --   owner        who claims
 --   above        fence that the new one must exceed, for an owner who comes back to an older Redis; 0 for all others
---   is_lossless  "1" where nothing is ever lost between two processes of this Redis, else ""
+--   intact_runs  run ids of earlier processes of this Redis after which nothing was lost, with commas between
 -- RESULT  {status, last_seq, stop, lease, hole, claims, idle claims}
 --- @include "hash"
 --- @include "write_result"
@@ -41,7 +41,8 @@ if seen_lease ~= '' and not comes_back then
     set('claims', claims); set('idle', idle_claims)
   end
   -- Another process of Redis than at the last claim: the dead owner may have written entries that are lost.
-  if turn_hash.run ~= run_id and is_lossless == '' then
+  local is_intact = turn_hash.run and string.find(intact_runs, turn_hash.run, 1, true)
+  if turn_hash.run ~= run_id and not is_intact then
     turn_hash.hole = turn_hash.top
     set('hole', turn_hash.top)
   end

@@ -7,8 +7,9 @@
 -- ARGV
 --   after                id of the conversation that the page follows on, or ""
 --   limit                how many
--- RESULT  {{id, created_at, metadata, running turn or ""}, ...}, one more than asked for if there are more;
---         nil when `after` is not there; 0 when so many had expired that it must be called again
+-- RESULT  {{id, created_at, metadata, running turn or ""} | {id of one that cannot be read}, ...},
+--         one more than asked for if there are more; nil when `after` is not there; 0 when so many had expired that it
+--         must be called again
 --- @include "running_turn"
 --- @include "conversation_row"
 
@@ -24,7 +25,8 @@ while #found < wanted do
   if #ids == 0 then break end
   if dropped >= MAX_DROPPED_CONVERSATIONS then return 0 end
   for _, id in ipairs(ids) do
-    local row = read_conversation(conversation_prefix, turn_prefix, id)
+    local succeeded, row = pcall(read_conversation, conversation_prefix, turn_prefix, id)
+    if not succeeded then row = {id} end  -- its keys hold values of another type
     if not row then
       redis.call('ZREM', conversations, id)
       dropped = dropped + 1

@@ -8,7 +8,7 @@
 -- ARGV
 --   session_ttl     seconds
 --   fields          names of the turn's fields that are answered
--- RESULT  {{member, value, ...}, ...}
+-- RESULT  {{{member, value, ...}, ...}, {{member, what is wrong with it}, ...}}
 --- @include "hash"
 --- @include "expire_all"
 --- @include "renew_segments"
@@ -25,17 +25,28 @@ local function renew(member, turn, turn_hash)
   renew_segments(session_ttl, turn_hash.parent, segment_prefix .. caller, items_prefix .. caller)
 end
 
-local found = {}
-for _, member in ipairs(redis.call('SMEMBERS', unfinished)) do
+local found, unreadable = {}, {}
+
+local function list(member)
   local turn = turn_prefix .. member
   local turn_hash = read_hash(turn, 'end', 'renewed', 'fence', 'once', 'parent')
   if not turn_hash.fence or turn_hash['end'] then
     redis.call('SREM', unfinished, member)
-  else
-    if now - tonumber(turn_hash.renewed) > renew_after then renew(member, turn, turn_hash) end
-    local values = redis.call('HMGET', turn, unpack(fields))
-    table.insert(values, 1, member)
-    found[#found + 1] = values
+    return
+  end
+  local renewed = tonumber(turn_hash.renewed)
+  if not renewed or renewed > now or now - renewed > renew_after then renew(member, turn, turn_hash) end
+  local values = redis.call('HMGET', turn, unpack(fields))
+  table.insert(values, 1, member)
+  found[#found + 1] = values
+end
+
+-- Each is judged alone: one whose keys hold values of another type must not hide the others.
+for _, member in ipairs(redis.call('SMEMBERS', unfinished)) do
+  local succeeded, failure = pcall(list, member)
+  if not succeeded then
+    local message = type(failure) == 'table' and failure.err or tostring(failure)
+    unreadable[#unreadable + 1] = {member, message}
   end
 end
-return found
+return {found, unreadable}

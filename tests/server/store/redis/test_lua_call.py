@@ -22,7 +22,7 @@ def prelude(script: LuaScript) -> list[str]:
 
 
 def test_call_sends_keys_then_arguments_in_the_order_of_their_declaration() -> None:
-    call = ClaimTurn(turn="t", seen_lease="1:a", owner="b", above=0, is_lossless="")
+    call = ClaimTurn(turn="t", seen_lease="1:a", owner="b", above=0, intact_runs="")
     assert call.parameters() == [1, "t", "1:a", "b", 0, ""]
     assert call.first_key == "t"
 
@@ -57,7 +57,7 @@ def test_prelude_names_constants_keys_and_arguments() -> None:
     assert prelude(ClaimTurn.script) == [
         "local IN_PROGRESS = 'in_progress'",
         "local turn = KEYS[1]",
-        "local seen_lease, owner, above, is_lossless = ARGV[1], ARGV[2], ARGV[3], ARGV[4]",
+        "local seen_lease, owner, above, intact_runs = ARGV[1], ARGV[2], ARGV[3], ARGV[4]",
     ]
 
 

@@ -2,7 +2,8 @@
 -- of them is gone.
 local function find_segment_path(segment_prefix, items_prefix, conversation_prefix, id, position)
   local path = {}
-  while id and id ~= '' do
+  for _ = 1, 100 do  -- no history is as deep; one that goes round must not hold up Redis for ever
+    if not id or id == '' then break end
     local items = items_prefix .. id
     position = tonumber(position)
     if redis.call('EXISTS', segment_prefix .. id, conversation_prefix .. id) == 0 then return nil end
