@@ -145,8 +145,10 @@ async def test_stop_while_the_server_is_busy_takes_the_question_back(page: Page,
     await ask(page)
     await expect(status(page)).to_contain_text("The server is busy")
     await expect(status(page)).to_contain_text(re.compile(r"trying again in (29|30) s"))
+    await expect(status(page)).to_contain_text("Not sent")
     await button(page, "Stop").click()
-    await expect(status(page)).to_have_text("Stopped")
+    await expect(status(page)).to_contain_text("Not sent")
+    await expect(button(page, "Discard")).to_be_visible()
     assert not fake.turns
 
 
