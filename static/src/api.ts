@@ -43,6 +43,9 @@ export class HttpError extends Error {
 }
 
 const PAGE = 30;
+/** A network that swallows everything never says so. */
+const PATIENCE = 30_000;
+const PROBE = 5_000;
 
 export class Api {
   readonly #base: URL;
@@ -55,7 +58,8 @@ export class Api {
 
   /** Not ready is an answer, not an error. */
   async ready(): Promise<Readiness> {
-    const response = await fetch(new URL("/readyz", this.#base), { cache: "no-store" });
+    const signal = AbortSignal.timeout(PROBE);
+    const response = await fetch(new URL("/readyz", this.#base), { cache: "no-store", signal });
     return (await response.json()) as Readiness;
   }
 
@@ -132,7 +136,9 @@ export class Api {
     if (key) headers["authorization"] = `Bearer ${key}`;
     if (body) headers["content-type"] = "application/json";
     if (idempotencyKey) headers["idempotency-key"] = idempotencyKey;
-    const response = await fetch(new URL(path, this.#base), { method, headers, body: body ? JSON.stringify(body) : null });
+    const response = await fetch(new URL(path, this.#base), {
+      method, headers, body: body ? JSON.stringify(body) : null, signal: AbortSignal.timeout(PATIENCE),
+    });
     if (response.ok) return (await response.json()) as T;
     if (response.status === 401) throw new Unauthorized();
     throw await errorOf(response);

@@ -60,7 +60,7 @@ export class ThroughlineChat extends HTMLElement {
   #typing: ReturnType<typeof setTimeout> | undefined;
   #watching = false;
   /** What was announced last, to say every change once. */
-  #announced = { running: false, line: "", joining: false };
+  #announced = { running: false, line: "", joining: false, unsent: 0 };
 
   connectedCallback(): void {
     this.#life = new AbortController();
@@ -204,7 +204,7 @@ export class ThroughlineChat extends HTMLElement {
   #stored(event: StorageEvent): void {
     const name = event.key ?? "";
     if (!name.startsWith("throughline:")) return;
-    if (name.includes(":question:")) this.#session.noticed();
+    if (name.includes(":question:")) this.#session.noticed(event.newValue === null);
     const { composer } = this.#parts;
     const before = textOfDraft(event.oldValue);
     const kept = this.#session.outbox.draft(this.#session.current);
@@ -261,8 +261,27 @@ export class ThroughlineChat extends HTMLElement {
   }
 
   #unlock(key: string): void {
-    this.#keys.set(key);
+    this.#carry(key);
     void this.#session.unlocked();
+  }
+
+  /** What waits here was written by whoever has the new key too: keys are changed, and people stay. */
+  #carry(key: string): void {
+    const { outbox, tab, current } = this.#session;
+    const before = this.#keys.get() ?? "";
+    const mine = outbox.questions().filter(({ owner }) => owner === tab);
+    const swap = (next: string) => {
+      this.#keys.set(next);
+      outbox.changed();
+    };
+    swap(key);
+    for (const question of mine) outbox.put(question);
+    outbox.write(current, this.#parts.composer.draft);
+    if (before === key) return;
+    const kept = mine.filter((question) => outbox.isKept(question.key));
+    swap(before);
+    for (const question of kept) outbox.remove(question.key);
+    swap(key);
   }
 
   #drawer(open: boolean): void {
@@ -332,7 +351,9 @@ export class ThroughlineChat extends HTMLElement {
     const before = this.#announced;
     const text = this.#answerText();
     const joining = running && (before.running ? before.joining : this.#session.followed);
-    this.#announced = { running, line: line?.text ?? "", joining: joining && !this.#session.caughtUp };
+    const unsent = this.#session.unsent.length;
+    this.#announced = { running, line: line?.text ?? "", joining: joining && !this.#session.caughtUp, unsent };
+    if (unsent > before.unsent && !running) return announcer.say(this.#words.notSent);
     if (running && !before.running) announcer.begin();
     if (!running && before.running && this.#session.transcript.answer) return announcer.end(text, this.#verdict(line));
     if (joining) return announcer.skip(text);

@@ -185,6 +185,25 @@ test("a question that is discarded while its conversation is made is not sent", 
   assert.deepEqual(world.calls.filter((call) => call.startsWith("deliver")), []);
 });
 
+test("what another tab does shortens no wait", async () => {
+  const world = new World();
+  world.put("k");
+  world.failures = [gone, gone, gone];
+  await world.nudge();
+  for (let event = 0; event < 10; event += 1) world.courier.notice();
+  await world.pass(0);
+  assert.equal(world.calls.length, 1);
+});
+
+test("what another tab asks is watched by whoever has nothing to do", async () => {
+  const world = new World();
+  await world.nudge();
+  world.put("k", { owner: "other" });
+  world.courier.notice();
+  await world.pass(0);
+  assert.equal(world.courier.until, world.time + 30_000);
+});
+
 test("an end is an end", async () => {
   const world = new World();
   world.put("k");

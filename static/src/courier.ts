@@ -77,6 +77,11 @@ export class Courier {
     else if (!this.#ended) void this.#work();
   }
 
+  /** Another tab changed what waits. Its tries say nothing about the server, or two tabs would drive each other on. */
+  notice(): void {
+    if (!this.#working && this.until === null) this.nudge();
+  }
+
   stop(): void {
     this.#ended = true;
     this.#cancelTimer();

@@ -226,14 +226,15 @@ export class Session {
     this.#page.changed();
   }
 
-  /** Another tab changed what waits. */
-  noticed(): void {
+  /** Another tab changed what waits, or took something away: what came after it may go now. */
+  noticed(removed: boolean): void {
     this.outbox.changed();
     if (this.#asking && !this.outbox.find(this.#asking)) {
       this.#unask();
       void this.reload();
     }
-    this.courier.nudge();
+    if (removed) this.courier.nudge();
+    else this.courier.notice();
     this.#page.changed();
   }
 

@@ -72,6 +72,7 @@ async def test_a_question_survives_a_new_chat_while_the_node_is_away(
     await say(page, "Where are you?")
     await expect(unsent(page)).to_contain_text("Where are you?")
     await expect(unsent(page)).to_contain_text("Not sent: The server cannot be reached.")
+    await expect(page.get_by_role("status")).to_have_text("Not sent")
     await expect(page.locator(".bar")).to_contain_text("The server cannot be reached")
     await button(page, "New chat").click()
     await expect(unsent(page)).to_have_count(0)
@@ -298,6 +299,26 @@ async def test_what_was_written_for_a_chat_that_is_gone_is_kept(
     await button(page, "Try again").click()
     await expect(questions(page)).to_have_text(["Second?"])
     await written(page, fake.answer)
+
+
+async def test_a_new_key_takes_along_what_waits(page: Page, fake: Fake) -> None:
+    await hurry(page)
+    await page.goto(fake.url)
+    await ask(page, "First?")
+    await ended(page)
+    await field(page).fill("half a draft")
+    fake.key = "secret"
+    await button(page, "New chat").click()
+    await say(page, "Second?")
+    await page.get_by_label("API key").fill("wrong")
+    await button(page, "Continue").click()
+    await expect(page.get_by_text("did not accept this key")).to_be_visible()
+    await page.get_by_label("API key").fill("secret")
+    await button(page, "Continue").click()
+    await expect(prose(page)).to_have_text(fake.answer)
+    await expect(questions(page)).to_have_text(["Second?"])
+    await expect(page.locator(".mark")).to_have_count(0)
+    assert sorted(turn.question for turn in fake.turns.values()) == ["First?", "Second?"]
 
 
 async def test_being_offline_is_said_at_once(context: BrowserContext, page: Page, fake: Fake) -> None:
