@@ -122,7 +122,9 @@ export class Session {
   }
 
   async refreshList(): Promise<void> {
+    const before = this.conversations;
     const page = await this.#api.conversations(null);
+    if (this.conversations !== before) return this.refreshList(); // one was made meanwhile
     this.conversations = page.data;
     this.more = page.has_more ? page.last_id : null;
     this.#page.changed();
@@ -211,8 +213,7 @@ export class Session {
   /** Sends a question that waits. */
   retry(key: string): void {
     const question = this.outbox.find(key);
-    if (question?.held) this.outbox.change(key, { held: false, error: null, model: null });
-    this.outbox.change(key, { owner: this.tab });
+    this.outbox.change(key, { owner: this.tab, ...(question?.held && { held: false, error: null, model: null }) });
     this.courier.nudge();
     this.#page.changed();
   }
@@ -221,8 +222,7 @@ export class Session {
     if (!key) return;
     if (key === this.#asking) this.#unask();
     this.outbox.remove(key);
-    const place = this.current;
-    if (isLocal(place) && !this.outbox.at(place).length) this.#leave(null);
+    if (isLocal(this.current) && !this.outbox.at(this.current).length) this.#leave(null);
     this.#page.changed();
   }
 

@@ -295,6 +295,26 @@ async def test_says_what_it_waits_for(page: Page, fake: Fake, notice: dict[str, 
     await expect(status(page)).to_contain_text(words)
 
 
+async def test_a_chat_that_is_made_while_the_list_is_fetched_stays_in_it(page: Page, fake: Fake) -> None:
+    late = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        answer = await route.fetch()
+        await late.wait()
+        await route.fulfill(response=answer)
+
+    await page.route("**/v1/conversations?*", hold, times=1)
+    await page.goto(fake.url)
+    await ask(page, "First?")
+    await ended(page)
+    await expect(page.locator(".list .open")).to_have_text(["First?"])
+    async with page.expect_response("**/v1/conversations?*"):
+        late.set()
+    await ask(page, "Second?")
+    await ended(page)
+    await expect(page.locator(".list .open")).to_have_text(["First?"])
+
+
 @pytest.mark.parametrize("slow", ["**/v1/models", "**/readyz", "**/items?*"])
 async def test_what_is_sent_before_the_page_has_begun_is_not_lost(page: Page, fake: Fake, slow: str) -> None:
     await page.goto(fake.url)
