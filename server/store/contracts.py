@@ -144,8 +144,13 @@ class HistoryStore(Protocol):
         """The input items that came with a turn, finished or not. None: no such turn."""
         ...
 
-    async def create_conversation(self, caller: str, conversation: Conversation, items: Sequence[Item]) -> None:
-        """Create a conversation with its first items. If it exists, nothing changes."""
+    async def create_conversation(
+        self, caller: str, conversation: Conversation, items: Sequence[Item], fingerprint: str = ""
+    ) -> None:
+        """Create a conversation with its first items. If it exists, nothing changes.
+
+        `fingerprint` is the digest of the request that asks for this id. Raises KeyReused where another one made it.
+        """
         ...
 
     async def conversation(self, caller: str, id: str) -> Conversation | None:

@@ -1,5 +1,6 @@
 """`/v1/conversations` and their items."""
 
+import hashlib
 import secrets
 import time
 from typing import Any
@@ -13,7 +14,7 @@ from engine.offload import offloaded
 from server.protocol import errors
 from server.protocol.ids import check_id
 from server.protocol.items import check_items, named
-from server.protocol.request import check_metadata, convert, parse_object
+from server.protocol.request import check_metadata, convert, fingerprint, parse_object
 from server.store.contracts import HistoryStore
 from server.store.types import Conversation, Item
 from server.web.auth import Authenticator
@@ -46,12 +47,19 @@ class Conversations:
         ]
 
     async def create(self, http: HttpRequest) -> Response:
-        """A new conversation, with its first items where some are given."""
+        """A new conversation, with its first items where some are given.
+
+        The same `Idempotency-Key` with the same body is the same conversation: its id is made of the key.
+        """
         caller = self._authenticator.http_caller(http.headers)
         body, size = await self._body(http)
         items = await offloaded(size, _items, [] if body.get("items") is None else body["items"])
-        new = Conversation(f"conv_{secrets.token_hex(12)}", int(time.time()), _metadata(body))
-        await self._store.create_conversation(caller, new, items)
+        key = _idempotency_key(http)
+        id = _digest(key) if key else secrets.token_hex(12)
+        new = Conversation(f"conv_{id}", int(time.time()), _metadata(body))
+        await self._store.create_conversation(caller, new, items, fingerprint(body) if key else "")
+        if key:  # it may have been there, with another age and a turn that runs in it
+            new = await self._store.conversation(caller, new.id) or new
         return JsonResponse(_shown(new))
 
     async def index(self, http: HttpRequest) -> Response:
@@ -133,6 +141,19 @@ def _id(http: HttpRequest) -> str:
 def _item_id(http: HttpRequest) -> str:
     """The item that the path names. Raises WireError 404."""
     return check_id("item", http.path_params["item"])
+
+
+def _idempotency_key(http: HttpRequest) -> str | None:
+    """What makes a repeated call the same call. Raises WireError 400."""
+    key = http.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= 255:
+        raise errors.invalid("'Idempotency-Key' must have 1 to 255 characters.", "idempotency_key")
+    return key
+
+
+def _digest(key: str) -> str:
+    """The part of an id that an idempotency key stands for, as long as a random one."""
+    return hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
 
 
 def _items(items: Any) -> list[Item]:

@@ -31,15 +31,21 @@ export interface Keyring {
 export class HttpError extends Error {
   readonly status: number;
   readonly code: string;
+  /** Milliseconds for which the server asks to be left alone; 0 where it does not say. */
+  readonly retryAfter: number;
 
-  constructor(status: number, code: string, message: string) {
+  constructor(status: number, code: string, message: string, retryAfter = 0) {
     super(message);
     this.status = status;
     this.code = code;
+    this.retryAfter = retryAfter;
   }
 }
 
 const PAGE = 30;
+/** A network that swallows everything never says so. */
+const PATIENCE = 30_000;
+const PROBE = 5_000;
 
 export class Api {
   readonly #base: URL;
@@ -52,7 +58,8 @@ export class Api {
 
   /** Not ready is an answer, not an error. */
   async ready(): Promise<Readiness> {
-    const response = await fetch(new URL("/readyz", this.#base), { cache: "no-store" });
+    const signal = AbortSignal.timeout(PROBE);
+    const response = await fetch(new URL("/readyz", this.#base), { cache: "no-store", signal });
     return (await response.json()) as Readiness;
   }
 
@@ -65,8 +72,14 @@ export class Api {
     return this.#call("GET", `/v1/conversations?limit=${PAGE}${query}`);
   }
 
-  start(title: string): Promise<Conversation> {
-    return this.#call("POST", "/v1/conversations", { metadata: { title } });
+  /** Repeated with the same key and title it is the same conversation. */
+  start(title: string, key: string): Promise<Conversation> {
+    return this.#call("POST", "/v1/conversations", { metadata: { title } }, key);
+  }
+
+  /** Starts a turn that is read elsewhere. Repeated, also over a socket, it is the same turn. */
+  deliver(conversation: string, model: string, input: string, key: string): Promise<unknown> {
+    return this.#call("POST", "/v1/responses", { model, conversation, input, background: true }, key);
   }
 
   conversation(id: string): Promise<Conversation> {
@@ -117,12 +130,15 @@ export class Api {
     return this.#call("GET", `/v1/conversations/${encodeURIComponent(id)}/items?${query}`);
   }
 
-  async #call<T>(method: string, path: string, body?: object): Promise<T> {
+  async #call<T>(method: string, path: string, body?: object, idempotencyKey?: string): Promise<T> {
     const headers: Record<string, string> = {};
     const key = this.#keys.get();
     if (key) headers["authorization"] = `Bearer ${key}`;
     if (body) headers["content-type"] = "application/json";
-    const response = await fetch(new URL(path, this.#base), { method, headers, body: body ? JSON.stringify(body) : null });
+    if (idempotencyKey) headers["idempotency-key"] = idempotencyKey;
+    const response = await fetch(new URL(path, this.#base), {
+      method, headers, body: body ? JSON.stringify(body) : null, signal: AbortSignal.timeout(PATIENCE),
+    });
     if (response.ok) return (await response.json()) as T;
     if (response.status === 401) throw new Unauthorized();
     throw await errorOf(response);
@@ -131,5 +147,9 @@ export class Api {
 
 async function errorOf(response: Response): Promise<HttpError> {
   const body = (await response.json().catch(() => ({}))) as { error?: Partial<WireError> };
-  return new HttpError(response.status, body.error?.code ?? `http_${response.status}`, body.error?.message ?? response.statusText);
+  const seconds = Number(response.headers.get("retry-after"));
+  return new HttpError(
+    response.status, body.error?.code ?? `http_${response.status}`, body.error?.message ?? response.statusText,
+    seconds > 0 ? seconds * 1000 : 0,
+  );
 }

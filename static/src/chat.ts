@@ -9,15 +9,21 @@ import { h, iconButton, setText } from "./dom.ts";
 import { KeyForm } from "./key.ts";
 import { ListView } from "./list.ts";
 import { LogView } from "./log.ts";
-import { keyringOf, memoryOf } from "./memory.ts";
+import { keyringOf, memoryOf, shelfOf, tabOf } from "./memory.ts";
+import { Outbox } from "./outbox.ts";
 import { Session } from "./session.ts";
 import { describe, health, LineView, type Line } from "./status.ts";
 import { sentence, strings, type Strings } from "./strings.ts";
 import { present, textOf } from "./transcript.ts";
+import { UnsentView } from "./unsent.ts";
 import css from "./style.css";
 
 const NARROW = 720;
 const SECOND = 1000;
+/** How long typing pauses before it is kept. */
+const TYPED = 250;
+/** Other tabs are told so often that a question is being sent. */
+const TOUCHES = 10;
 /** Where this script came from is the server to talk to, unless an attribute says otherwise. */
 const ORIGIN = new URL(import.meta.url).origin;
 
@@ -35,6 +41,7 @@ interface Parts {
   bar: LineView;
   status: LineView;
   log: LogView;
+  unsent: UnsentView;
   list: ListView;
   composer: Composer;
   key: KeyForm;
@@ -49,8 +56,11 @@ export class ThroughlineChat extends HTMLElement {
   /** Set while the element is in a page; ends everything it started. */
   #life: AbortController | null = null;
   #frame = 0;
+  /** Set while something typed is not kept yet. */
+  #typing: ReturnType<typeof setTimeout> | undefined;
+  #watching = false;
   /** What was announced last, to say every change once. */
-  #announced = { running: false, line: "", joining: false };
+  #announced = { running: false, line: "", joining: false, unsent: 0 };
 
   connectedCallback(): void {
     this.#life = new AbortController();
@@ -58,18 +68,28 @@ export class ThroughlineChat extends HTMLElement {
     const base = new URL(this.getAttribute("base") ?? this.getAttribute("src") ?? ORIGIN, location.href);
     this.#keys = keyringOf(base);
     const tabs = this.#tabs();
-    this.#session = new Session(new Api(base, this.#keys), memoryOf(base), {
-      changed: () => this.#changed(), started: (id) => tabs.postMessage(id), returned: (text) => this.#returned(text),
+    const outbox = new Outbox(shelfOf(base, this.#keys), () => Date.now());
+    this.#session = new Session(new Api(base, this.#keys), memoryOf(base), outbox, tabOf(base), {
+      changed: () => this.#changed(),
+      started: (id, before) => tabs.postMessage({ id, before }),
+      returned: (text) => this.#returned(text),
+      leaving: () => this.#keep(),
+      arrived: () => { this.#parts.composer.draft = this.#session.outbox.draft(this.#session.current); },
+      lost: () => void this.#watch(),
     });
+    this.#session.offline = !navigator.onLine;
     this.#build();
     this.#listen(this.#life.signal);
     if (this.hasAttribute("page") && matchMedia("(hover: hover)").matches) this.#parts.composer.focus();
     void this.#session.start();
-    void this.#await(this.#life.signal);
+    this.#watching = false;
+    void this.#watch();
   }
 
   disconnectedCallback(): void {
+    this.#keep();
     this.#life?.abort();
+    this.#session.courier.stop();
     this.#session.client.release();
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
@@ -88,12 +108,13 @@ export class ThroughlineChat extends HTMLElement {
   #assemble(): Parts {
     const words = this.#words;
     const session = this.#session;
-    const status = new LineView("status", () => this.#act());
+    const status = new LineView("status", () => this.#act(), () => this.#discard());
     const bar = new LineView("bar", () => void session.start());
     const empty = h("div", { class: "empty" }, h("h2", {}, words.emptyTitle), h("p", {}, words.emptyText));
-    const log = new LogView(words, empty, status);
+    const unsent = new UnsentView(session, words);
+    const log = new LogView(words, empty, status, unsent.root);
     const list = new ListView(session, words, { fresh: () => this.#fresh(), open: (id) => this.#open(id), close: () => this.#drawer(false) });
-    const composer = new Composer(words, (text) => this.#send(text), () => session.stop());
+    const composer = new Composer(words, (text) => this.#send(text), () => session.stop(), () => this.#typed());
     const key = new KeyForm(words, (value) => this.#unlock(value));
     const menu = iconButton("menu", words.openList, () => this.#drawer(true), { class: "icon menu", "aria-expanded": "false" });
     const title = h("h1", { dir: "auto" });
@@ -103,16 +124,22 @@ export class ThroughlineChat extends HTMLElement {
     const behind = [menu, add, bar.root, log.root, key.root, composer.root];
     const shade = h("div", { class: "shade", click: () => this.#drawer(false) });
     const frame = h("div", { class: "frame" }, list.root, shade, main);
-    return { frame, title, model, menu, behind, empty, bar, status, log, list, composer, key, announcer: new Announcer(words.codeSpoken) };
+    return { frame, title, model, menu, behind, empty, bar, status, log, unsent, list, composer, key, announcer: new Announcer(words.codeSpoken) };
   }
 
   #listen(signal: AbortSignal): void {
-    const { client } = this.#session;
-    window.addEventListener("online", () => client.distrust(), { signal });
+    window.addEventListener("online", () => this.#network(true), { signal });
+    window.addEventListener("offline", () => this.#network(false), { signal });
+    window.addEventListener("pagehide", () => this.#keep(), { signal });
+    window.addEventListener("storage", (event) => this.#stored(event), { signal });
     document.addEventListener("visibilitychange", () => this.#seen(), { signal });
     this.#parts.frame.addEventListener("keydown", (event) => event.key === "Escape" && this.#drawer(false), { signal });
     this.#parts.log.root.addEventListener("said", (event) => this.#parts.announcer.say((event as CustomEvent<string>).detail), { signal });
-    const clock = setInterval(() => this.#session.running && this.#changed(), SECOND);
+    let ticks = 0;
+    const clock = setInterval(() => {
+      if (++ticks % TOUCHES === 0) this.#session.touch();
+      if (this.#session.running || this.#session.courier.until !== null) this.#changed();
+    }, SECOND);
     signal.addEventListener("abort", () => clearInterval(clock));
   }
 
@@ -121,34 +148,96 @@ export class ThroughlineChat extends HTMLElement {
     const channel = new BroadcastChannel("throughline");
     channel.onmessage = ({ data }) => {
       void this.#session.refreshList().catch(() => {});
-      if (data === this.#session.current) void this.#session.glance();
+      const { current, running, opening } = this.#session;
+      if (data.before && data.before === current) void this.#session.open(data.id);
+      // It may be over already: then there is nothing to follow, only something to fetch.
+      if (data.id === current && !running && !opening) void this.#session.reload();
     };
     this.#life!.signal.addEventListener("abort", () => channel.close());
     return channel;
   }
 
-  /** Looks at the node until it is ready. */
-  async #await(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted && !(await this.#session.look())) await new Promise((resolve) => setTimeout(resolve, SECOND));
-    if (!signal.aborted && !this.#session.begun && !this.#session.locked) await this.#session.start();
+  /** Looks at the node until it is ready. What waits is sent as soon as it is back. */
+  async #watch(): Promise<void> {
+    const { signal } = this.#life!;
+    if (this.#watching || signal.aborted) return;
+    this.#watching = true;
+    const session = this.#session;
+    let away = false;
+    while (!signal.aborted && !(await session.look())) {
+      away = true;
+      await new Promise((resolve) => setTimeout(resolve, SECOND));
+    }
+    this.#watching = false;
+    if (signal.aborted) return;
+    if (away) this.#back();
+    if (!session.begun && !session.locked) await session.start();
+  }
+
+  #back(): void {
+    this.#session.courier.nudge();
+    if (this.#session.client.link.state === "waiting") this.#session.client.nudge();
+    if (this.#session.trouble && this.#session.begun) void this.#session.start();
+  }
+
+  #network(online: boolean): void {
+    this.#session.offline = !online;
+    if (online) this.#session.client.distrust();
+    if (online) this.#session.courier.nudge();
+    void this.#watch();
+    this.#changed();
+  }
+
+  #typed(): void {
+    this.#typing ??= setTimeout(() => this.#keep(), TYPED);
+  }
+
+  /** What was typed is kept where it was typed. */
+  #keep(): void {
+    if (this.#typing === undefined) return;
+    clearTimeout(this.#typing);
+    this.#typing = undefined;
+    this.#session.outbox.write(this.#session.current, this.#parts.composer.draft);
+  }
+
+  /** Another tab wrote, sent or discarded something. A draft that nobody touched here follows. */
+  #stored(event: StorageEvent): void {
+    const name = event.key ?? "";
+    if (!name.startsWith("throughline:")) return;
+    if (name.includes(":question:")) this.#session.noticed(event.newValue === null);
+    const { composer } = this.#parts;
+    const before = textOfDraft(event.oldValue);
+    const kept = this.#session.outbox.draft(this.#session.current);
+    if (name.endsWith(`:draft:${this.#session.current ?? "new"}`) && composer.draft === before) composer.draft = kept;
+  }
+
+  #discard(): void {
+    this.#session.discard();
+    this.#parts.composer.focus();
   }
 
   #seen(): void {
-    if (document.visibilityState !== "visible") return;
+    if (document.visibilityState !== "visible") return this.#keep();
+    this.#session.courier.nudge();
     this.#session.client.nudge();
     void this.#session.glance();
     this.#changed();
   }
 
   #send(text: string): void {
+    clearTimeout(this.#typing);
+    this.#typing = undefined;
     this.#parts.log.follower.toEnd();
     void this.#session.send(text);
   }
 
-  #returned(text: string): void {
+  #returned(text: string): boolean {
     const { composer, announcer } = this.#parts;
-    if (!composer.draft) composer.draft = text;
+    const fits = !composer.draft;
+    if (fits) composer.draft = text;
+    if (fits) this.#session.outbox.write(this.#session.current, text);
     announcer.say(sentence(this.#words, { code: "conversation_locked", message: "" }));
+    return fits;
   }
 
   /** The button in the status line. */
@@ -172,8 +261,27 @@ export class ThroughlineChat extends HTMLElement {
   }
 
   #unlock(key: string): void {
-    this.#keys.set(key);
+    this.#carry(key);
     void this.#session.unlocked();
+  }
+
+  /** What waits here was written by whoever has the new key too: keys are changed, and people stay. */
+  #carry(key: string): void {
+    const { outbox, tab, current } = this.#session;
+    const before = this.#keys.get() ?? "";
+    const mine = outbox.questions().filter(({ owner }) => owner === tab);
+    const swap = (next: string) => {
+      this.#keys.set(next);
+      outbox.changed();
+    };
+    swap(key);
+    for (const question of mine) outbox.put(question);
+    outbox.write(current, this.#parts.composer.draft);
+    if (before === key) return;
+    const kept = mine.filter((question) => outbox.isKept(question.key));
+    swap(before);
+    for (const question of kept) outbox.remove(question.key);
+    swap(key);
   }
 
   #drawer(open: boolean): void {
@@ -197,7 +305,10 @@ export class ThroughlineChat extends HTMLElement {
     const line = describe(session, this.#words, Date.now());
     parts.list.show();
     parts.composer.show(session.running);
-    parts.status.show(line, this.#label(line));
+    parts.status.show(line, this.#label(line), this.#words.discard);
+    const unsent = session.unsent;
+    parts.unsent.show(unsent, Date.now());
+    parts.empty.hidden = session.opening || session.transcript.history.length > 0 || session.transcript.answer !== null || unsent.length > 0;
     parts.bar.show(this.#bar(), session.trouble && !session.locked ? this.#words.tryAgain : "");
     parts.log.show(session.transcript);
     parts.key.show(session.locked, session.locked && this.#keys.get() ? this.#words.keyWrong : "");
@@ -212,12 +323,12 @@ export class ThroughlineChat extends HTMLElement {
     if (this.hasAttribute("page") && document.title !== title) document.title = title;
     setText(parts.model, session.model ?? "");
     parts.frame.classList.toggle("locked", session.locked);
-    parts.empty.hidden = session.opening || session.transcript.history.length > 0 || session.transcript.answer !== null;
   }
 
   #title(): string {
-    const { conversations, current } = this.#session;
+    const { conversations, current, outbox } = this.#session;
     const open = conversations.find(({ id }) => id === current);
+    if (!open && current) return outbox.at(current)[0]?.title || this.#words.untitled;
     return open?.metadata?.["title"] || (current ? this.#words.untitled : this.#words.newChat);
   }
 
@@ -228,7 +339,7 @@ export class ThroughlineChat extends HTMLElement {
 
   #bar(): Line | null {
     const session = this.#session;
-    const well = health(session.readiness, this.#words);
+    const well = health(session.readiness, session.offline, this.#words);
     if (well || session.locked) return session.locked ? null : well;
     if (session.trouble) return { text: sentence(this.#words, session.trouble), detail: "", tone: "error", action: null };
     return session.opening ? { text: this.#words.opening, detail: "", tone: "busy", action: null } : null;
@@ -240,7 +351,9 @@ export class ThroughlineChat extends HTMLElement {
     const before = this.#announced;
     const text = this.#answerText();
     const joining = running && (before.running ? before.joining : this.#session.followed);
-    this.#announced = { running, line: line?.text ?? "", joining: joining && !this.#session.caughtUp };
+    const unsent = this.#session.unsent.length;
+    this.#announced = { running, line: line?.text ?? "", joining: joining && !this.#session.caughtUp, unsent };
+    if (unsent > before.unsent && !running) return announcer.say(this.#words.notSent);
     if (running && !before.running) announcer.begin();
     if (!running && before.running && this.#session.transcript.answer) return announcer.end(text, this.#verdict(line));
     if (joining) return announcer.skip(text);
@@ -255,5 +368,14 @@ export class ThroughlineChat extends HTMLElement {
   #answerText(): string {
     const items = this.#session.transcript.answer?.items ?? [];
     return present(items).filter((item) => item.type === "message").map(textOf).join("\n\n");
+  }
+}
+
+/** What another tab had kept, as the event tells it. */
+function textOfDraft(value: string | null): string {
+  try {
+    return (JSON.parse(value ?? "null") as { text?: string } | null)?.text ?? "";
+  } catch {
+    return "";
   }
 }

@@ -27,6 +27,7 @@ class World {
   events: WireEvent[] = [];
   refusals: WireError[] = [];
   withdrawals = 0;
+  losses = 0;
   luck = 0;
   refuse: Error | null = null;
   time = 1_000_000;
@@ -46,6 +47,7 @@ class World {
     event: (event) => this.events.push(event),
     refused: (error) => this.refusals.push(error),
     withdrawn: () => { this.withdrawals += 1; },
+    lost: () => { this.losses += 1; },
   });
 
   get socket(): FakeSocket { return this.sockets.at(-1)!; }

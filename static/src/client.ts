@@ -34,6 +34,8 @@ export interface Listener {
   refused(error: WireError): void;
   /** Stopped before the server had it. */
   withdrawn(): void;
+  /** The connection broke: the server may be away. */
+  lost(): void;
 }
 
 export class Unauthorized extends Error {}
@@ -54,6 +56,7 @@ const LONGEST = 20_000;
 /** A waiting turn gets an event every 15 s: three missed ones mean a dead connection that nobody reported. */
 const SILENCE = 45_000;
 const STALE = 20_000;
+const NORMAL = 1000;
 const NO_CLOSE_FRAME = 1006;
 const OPEN = 1;
 
@@ -210,6 +213,7 @@ export class Client {
   /** All ways of losing the socket end here. */
   #lost(code: number, after?: number): void {
     this.#discard();
+    if (code !== NORMAL) this.#listener.lost();
     if (!this.#pursuit) return this.#set({ state: "idle" });
     const advice = ADVICE[code] ?? "reconnect";
     if (advice === "nothing" || advice === "give up") return this.#set({ state: "closed", code });

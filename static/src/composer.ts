@@ -14,15 +14,17 @@ export class Composer {
   readonly #button = h("button", { type: "submit", class: "send" });
   readonly #send: (text: string) => void;
   readonly #stop: () => void;
+  readonly #typed: () => void;
   #running: boolean | null = null;
 
-  constructor(words: Strings, send: (text: string) => void, stop: () => void) {
+  constructor(words: Strings, send: (text: string) => void, stop: () => void, typed: () => void) {
     this.#words = words;
     this.#send = send;
     this.#stop = stop;
+    this.#typed = typed;
     this.#field = h("textarea", {
       rows: "1", dir: "auto", placeholder: words.placeholder, "aria-label": words.messageLabel, enterkeyhint: "send",
-      keydown: (event: KeyboardEvent) => this.#key(event), input: () => this.#changed(),
+      keydown: (event: KeyboardEvent) => this.#key(event), input: () => this.#written(),
     });
     this.root = h("form", { class: "composer", submit: (event: Event) => this.#submitted(event) },
       h("div", { class: "box" }, this.#field, this.#button), h("p", { class: "hint" }, words.hint));
@@ -69,8 +71,13 @@ export class Composer {
   #submit(): void {
     const text = this.draft.trim();
     if (!text) return;
-    this.draft = "";
     this.#send(text);
+    this.draft = "";
+  }
+
+  #written(): void {
+    this.#changed();
+    this.#typed();
   }
 
   #changed(): void {

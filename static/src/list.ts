@@ -1,6 +1,7 @@
 // The list of conversations, and what can be done with one.
 
 import type { Conversation } from "./api.ts";
+import { isLocal } from "./outbox.ts";
 import { h, icon, iconButton } from "./dom.ts";
 import type { Session } from "./session.ts";
 import type { Strings } from "./strings.ts";
@@ -21,7 +22,7 @@ export class ListView {
   readonly #none: HTMLElement;
   readonly #fresh: HTMLButtonElement;
   /** What is drawn; nothing is drawn again while it stays. */
-  #shown: { list: readonly Conversation[]; current: string | null } | null = null;
+  #shown: { list: readonly Conversation[]; current: string | null; unsent: string } | null = null;
 
   constructor(session: Session, words: Strings, choices: Choices) {
     this.#session = session;
@@ -41,23 +42,33 @@ export class ListView {
   }
 
   show(): void {
-    const { conversations: list, current, more } = this.#session;
+    const { conversations: list, current, more, outbox } = this.#session;
     this.#more.hidden = more === null;
-    this.#none.hidden = list.length > 0;
-    if (this.#shown?.list === list && this.#shown.current === current) return;
-    this.#shown = { list, current };
-    this.#items.replaceChildren(...list.map((conversation) => this.#entry(conversation, conversation.id === current)));
+    const questions = outbox.questions();
+    const places = questions.map(({ place }) => place).join();
+    if (this.#shown?.list === list && this.#shown.current === current && this.#shown.unsent === places) return;
+    this.#shown = { list, current, unsent: places };
+    const unsent = new Map(questions.map((question) => [question.place, question]));
+    const known = new Set(list.map(({ id }) => id));
+    // What is only here comes first: it is what a person looks for after a bad moment.
+    const local = [...unsent.values()].filter(({ place }) => !known.has(place)).reverse()
+      .map(({ place, title, at }) => ({ id: place, created_at: at / 1000, metadata: { title } }));
+    const all: Conversation[] = [...local, ...list];
+    this.#none.hidden = all.length > 0;
+    this.#items.replaceChildren(...all.map((entry) => this.#entry(entry, entry.id === current, unsent.has(entry.id))));
   }
 
-  #entry(conversation: Conversation, current: boolean): HTMLElement {
+  #entry(conversation: Conversation, current: boolean, unsent: boolean): HTMLElement {
     const title = conversation.metadata?.["title"] || this.#words.untitled;
+    const remove = iconButton("trash", `${this.#words.remove}: ${title}`, () => this.#remove(conversation.id, title));
     const open = h("button", {
       type: "button", class: "open", dir: "auto", "aria-current": current ? "true" : undefined,
       click: () => this.#choices.open(conversation.id),
     }, title);
-    const entry: HTMLElement = h("li", {}, open,
-      iconButton("edit", `${this.#words.rename}: ${title}`, () => this.#rename(entry, conversation.id, title)),
-      iconButton("trash", `${this.#words.remove}: ${title}`, () => this.#remove(conversation.id, title)));
+    const mark = unsent ? h("span", { class: "mark" }, this.#words.notSent) : null;
+    const rename = isLocal(conversation.id) ? null
+      : iconButton("edit", `${this.#words.rename}: ${title}`, () => this.#rename(entry, conversation.id, title));
+    const entry: HTMLElement = h("li", {}, open, mark, rename, remove);
     return entry;
   }
 
@@ -90,7 +101,7 @@ export class ListView {
         if (dialog.returnValue === "danger") void this.#session.remove(id).then(() => this.focus());
       },
     }, h("form", { method: "dialog" },
-      h("h2", {}, words.removeQuestion(title)), h("p", {}, words.removeDetail),
+      h("h2", {}, words.removeQuestion(title)), h("p", {}, isLocal(id) ? words.removeUnsent : words.removeDetail),
       h("div", { class: "choices" }, button(words.cancel, "plain"), button(words.remove, "danger"))));
     this.root.append(dialog);
     dialog.showModal();

@@ -24,9 +24,9 @@ export class LogView {
   readonly #latest: HTMLButtonElement;
   #rows = new Map<string, Row>();
 
-  constructor(words: Strings, empty: HTMLElement, status: LineView) {
+  constructor(words: Strings, empty: HTMLElement, status: LineView, unsent: HTMLElement) {
     this.#words = words;
-    const column = h("div", { class: "column" }, empty, this.#list, status.root);
+    const column = h("div", { class: "column" }, empty, this.#list, status.root, unsent);
     const scroller = h("div", {
       class: "scroller", role: "log", "aria-live": "off", "aria-label": words.conversation, tabindex: "0",
       click: (event: MouseEvent) => void this.#clicked(event),

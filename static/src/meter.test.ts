@@ -39,6 +39,20 @@ test("says a speed only when there is enough to measure", () => {
   assert.equal(meter.speed, 20);
 });
 
+test("says no speed while nothing comes, and does not count the gap afterwards", () => {
+  const { clock, meter } = started();
+  meter.wrote(40);
+  clock.now += 1_000;
+  meter.wrote(40);
+  clock.now += 2_100;
+  assert.equal(meter.speed, null);
+  meter.wrote(40);
+  assert.equal(meter.speed, null);
+  clock.now += 1_000;
+  meter.wrote(40);
+  assert.equal(meter.speed, 20);
+});
+
 test("a pause forgets the speed", () => {
   const { clock, meter } = started();
   meter.wrote(40);

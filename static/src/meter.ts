@@ -6,6 +6,8 @@ const CHARACTERS_PER_TOKEN = 4;
 const WINDOW = 4_000;
 /** Less than this says nothing about a speed. */
 const SHORTEST = 800;
+/** After so long without a piece nothing is being written, and nothing has a speed. */
+const QUIET = 2_000;
 
 export class Meter {
   #started = 0;
@@ -33,6 +35,7 @@ export class Meter {
 
   wrote(characters: number): void {
     const at = this.#now();
+    if (this.#isQuiet(at)) this.#marks = [];
     this.#marks.push({ at, characters });
     while (this.#marks.length && this.#marks[0]!.at < at - WINDOW) this.#marks.shift();
   }
@@ -43,10 +46,16 @@ export class Meter {
 
   /** Tokens per second over the last few seconds; null while unknown. */
   get speed(): number | null {
+    const now = this.#now();
     const first = this.#marks[0];
-    const span = first ? this.#now() - first.at : 0;
-    if (!first || span < SHORTEST) return null;
+    const span = first ? now - first.at : 0;
+    if (!first || span < SHORTEST || this.#isQuiet(now)) return null;
     const characters = this.#marks.reduce((sum, mark) => sum + mark.characters, 0);
     return Math.max(this.#marks.length, characters / CHARACTERS_PER_TOKEN) / (span / 1000);
+  }
+
+  #isQuiet(now: number): boolean {
+    const last = this.#marks.at(-1);
+    return last !== undefined && now - last.at > QUIET;
   }
 }

@@ -13,6 +13,8 @@ export interface Line {
   detail: string;
   tone: "busy" | "quiet" | "error";
   action: "nudge" | "again" | null;
+  /** The server does not have the question, so it can be taken back. */
+  discard?: boolean;
 }
 
 const line = (text: string, detail = "", tone: Line["tone"] = "busy", action: Line["action"] = null): Line =>
@@ -28,7 +30,7 @@ export function describe(session: Session, words: Strings, now: number): Line | 
 function moving(session: Session, answer: Answer, words: Strings, now: number): Line {
   const link = session.client.link;
   const elapsed = words.seconds(session.meter.seconds);
-  if (link.state !== "open" && link.state !== "idle") return linked(link, words, now);
+  if (link.state !== "open" && link.state !== "idle") return unsent(linked(link, words, now), answer, words);
   if (session.stopping) return line(words.stopping);
   const pause = session.pause;
   if (pause?.kind === "queue") return line(words.position(pause.position), pause.seconds === null ? elapsed : words.about(Math.ceil(pause.seconds)));
@@ -45,6 +47,12 @@ function linked(link: Link, words: Strings, now: number): Line {
   }
 }
 
+/** As long as the server has not said that it has the question, that is what matters. */
+function unsent(current: Line, answer: Answer, words: Strings): Line {
+  if (answer.status !== "sent" || !current.action) return current;
+  return { ...current, text: words.notSentYet(current.text), discard: true };
+}
+
 function wait(why: "lost" | "busy" | "loading"): "lost" | "busy" | "modelLoading" {
   return why === "loading" ? "modelLoading" : why;
 }
@@ -59,12 +67,14 @@ function phase(answer: Answer, words: Strings): string {
 
 function speed(session: Session, words: Strings): string {
   const tokens = session.meter.speed;
-  return tokens === null ? "" : words.speed(Math.round(tokens));
+  return tokens === null || tokens < 0.5 ? "" : words.speed(Math.round(tokens));
 }
 
 function ended(answer: Answer, words: Strings): Line | null {
+  const discard = answer.id === null;
+  if (answer.status === "cancelled" && discard) return { ...line(words.notSent, "", "quiet", "again"), discard };
   if (answer.status === "cancelled") return line(words.stopped, "", "quiet");
-  if (answer.status === "failed") return line(answer.error ? sentence(words, answer.error) : words.unknownError, answer.error?.code ?? "", "error", "again");
+  if (answer.status === "failed") return { ...line(answer.error ? sentence(words, answer.error) : words.unknownError, answer.error?.code ?? "", "error", "again"), discard };
   if (answer.status !== "incomplete") return null;
   return line(answer.reason === "max_output_tokens" ? words.cutOff : words.incomplete, "", "quiet");
 }
@@ -77,7 +87,8 @@ function left(session: Session, words: Strings): Line | null {
 }
 
 /** How the server is; null when it is well. */
-export function health(readiness: Readiness, words: Strings): Line | null {
+export function health(readiness: Readiness, offline: boolean, words: Strings): Line | null {
+  if (offline) return line(words.offline, words.offlineDetail, "error");
   const engine = readiness.engine;
   if (readiness.status === "ready" || readiness.status === "unknown") return null;
   if (readiness.status === "unreachable") return line(words.unreachable, words.retrying, "error");
@@ -89,16 +100,19 @@ export function health(readiness: Readiness, words: Strings): Line | null {
 
 export class LineView {
   readonly root: HTMLElement;
+  readonly #discard: HTMLButtonElement;
   readonly #text = h("span", { class: "words" });
   readonly #detail = h("span", { class: "detail" });
   readonly #button: HTMLButtonElement;
 
-  constructor(name: string, click: () => void) {
+  constructor(name: string, click: () => void, discard: () => void = () => {}) {
     this.#button = h("button", { type: "button", click });
-    this.root = h("div", { class: name, hidden: true }, h("span", { class: "dot" }), this.#text, this.#detail, this.#button);
+    this.#discard = h("button", { type: "button", click: discard });
+    const actions = h("span", { class: "actions" }, this.#button, this.#discard);
+    this.root = h("div", { class: name, hidden: true }, h("span", { class: "dot" }), this.#text, this.#detail, actions);
   }
 
-  show(current: Line | null, label = ""): void {
+  show(current: Line | null, label = "", discard = ""): void {
     this.root.hidden = !current;
     if (!current) return;
     this.root.dataset["tone"] = current.tone;
@@ -106,5 +120,7 @@ export class LineView {
     setText(this.#detail, current.detail);
     setText(this.#button, label);
     this.#button.hidden = !label;
+    setText(this.#discard, current.discard ? discard : "");
+    this.#discard.hidden = !current.discard || !discard;
   }
 }

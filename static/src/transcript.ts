@@ -53,6 +53,11 @@ export function asked(state: Transcript, text: string, id: string): Transcript {
   return { history: [...visible(state), question], answer: FRESH };
 }
 
+/** The question goes back to where it waits: nothing of it was accepted. */
+export function unasked(state: Transcript, id: string): Transcript {
+  return { history: state.history.filter((item) => item.id !== id), answer: null };
+}
+
 /** A turn that somebody else started, or that this page started before it was reloaded. */
 export function following(state: Transcript, id: string): Transcript {
   return { history: visible(state), answer: { ...FRESH, id } };

@@ -78,9 +78,14 @@ class Fake:
     key: str | None = None
     # False: no socket is accepted.
     up: bool = True
+    # So many conversations are made without saying so.
+    forgetful: int = 0
+    # Begins the next turn, and cuts the socket before it says so.
+    mute: bool = False
 
     turns: dict[str, Turn] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
     conversations: dict[str, dict[str, Any]] = field(default_factory=dict)
     items: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     tickets: set[str] = field(default_factory=set)
@@ -194,6 +199,10 @@ async def obey(fake: Fake, socket: WebSocket, frame: dict[str, Any]) -> None:
 
 async def create(fake: Fake, socket: WebSocket, frame: dict[str, Any]) -> None:
     turn = fake.begin(frame)
+    if fake.mute:
+        fake.mute = False
+        await socket.close(1011)
+        return
     for notice in fake.notices:
         await socket.send_json(notice)
     fake.spawn(quietly(fake.read(socket, turn, 0)))

@@ -73,7 +73,10 @@ async def conversations(request: Request) -> Response:
     fake: Fake = request.app.state.fake
     if request.method == "GET":
         return JSONResponse(page([*reversed(fake.conversations.values())], request))
-    id_ = f"conv_{next(fake.numbers)}"
+    key = request.headers.get("idempotency-key", "")
+    if key in fake.made:
+        return JSONResponse(fake.conversations[fake.made[key]])
+    id_ = fake.made[key] = f"conv_{next(fake.numbers)}"
     fake.items[id_] = []
     fake.conversations[id_] = {
         "id": id_,
@@ -82,6 +85,9 @@ async def conversations(request: Request) -> Response:
         "metadata": (await request.json())["metadata"],
         "active_response_id": None,
     }
+    if fake.forgetful > 0:
+        fake.forgetful -= 1
+        return refusal(503, "server_overloaded", "The answer to a call that was carried out.")
     return JSONResponse(fake.conversations[id_])
 
 
@@ -120,6 +126,19 @@ def page(entries: list[dict[str, Any]], request: Request) -> dict[str, Any]:
     return {"object": "list", "data": data, "has_more": end < len(entries), "last_id": last}
 
 
+async def responses(request: Request) -> Response:
+    """A turn that is only started."""
+    fake: Fake = request.app.state.fake
+    body = await request.json()
+    key = request.headers["idempotency-key"]
+    if body["conversation"] not in fake.conversations:
+        return refusal(404, "not_found", "No such conversation.")
+    if key not in fake.keys and fake.conversations[body["conversation"]]["active_response_id"]:
+        return refusal(400, "conversation_locked", "Locked.")
+    turn = fake.begin({**body, "idempotency_key": key})
+    return JSONResponse({"id": turn.id, "object": "response", "status": "queued"})
+
+
 async def tickets(request: Request) -> Response:
     fake: Fake = request.app.state.fake
     ticket = f"ticket_{next(fake.numbers)}"
@@ -155,6 +174,7 @@ def application(fake: Fake) -> ASGIApp:
             Route("/v1/conversations/{id}", conversation, methods=["GET", "POST", "DELETE"]),
             Route("/v1/conversations/{id}/items", items),
             Route("/v1/conversations/{id}/items/{item}", item, methods=["DELETE"]),
+            Route("/v1/responses", responses, methods=["POST"]),
             WebSocketRoute("/v1/responses", converse),
             Route("/embedded", embedded),
             Route("/embedded.css", embedded_style),

@@ -158,8 +158,10 @@ async def test_stop_while_the_server_is_busy_takes_the_question_back(page: Page,
     await ask(page)
     await expect(status(page)).to_contain_text("The server is busy")
     await expect(status(page)).to_contain_text(re.compile(r"trying again in (8[5-9]\d|900) s"))
+    await expect(status(page)).to_contain_text("Not sent")
     await button(page, "Stop").click()
-    await expect(status(page)).to_have_text("Stopped")
+    await expect(status(page)).to_contain_text("Not sent")
+    await expect(button(page, "Discard")).to_be_visible()
     assert not fake.turns
 
 
@@ -305,6 +307,26 @@ async def test_says_what_it_waits_for(page: Page, fake: Fake, notice: dict[str, 
     for socket in fake.sockets if fake.hold_at == 2 else []:
         await socket.send_json({**notice, "sequence_number": 1})
     await expect(status(page)).to_contain_text(words)
+
+
+async def test_a_chat_that_is_made_while_the_list_is_fetched_stays_in_it(page: Page, fake: Fake) -> None:
+    late = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        answer = await route.fetch()
+        await late.wait()
+        await route.fulfill(response=answer)
+
+    await page.route("**/v1/conversations?*", hold, times=1)
+    await page.goto(fake.url)
+    await ask(page, "First?")
+    await ended(page)
+    await expect(page.locator(".list .open")).to_have_text(["First?"])
+    async with page.expect_response("**/v1/conversations?*"):
+        late.set()
+    await ask(page, "Second?")
+    await ended(page)
+    await expect(page.locator(".list .open")).to_have_text(["First?"])
 
 
 @pytest.mark.parametrize("slow", ["**/v1/models", "**/readyz", "**/items?*"])

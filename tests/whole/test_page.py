@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.driver import answers, ended, field, prose, questions
+from tests.browser.driver import answers, button, ended, field, prose, questions
 from tests.waiting import wait_until
 from tests.whole.client import connected
 
@@ -53,6 +53,32 @@ async def test_a_reload_in_the_middle_shows_the_rest(context: BrowserContext, sc
     assert " ".join(stored.split()).startswith(" ".join(before.split())[:40])
     await expect(questions(page)).to_have_count(1)
     await expect(answers(page)).to_have_count(1)
+
+
+async def test_a_question_that_was_asked_while_the_node_was_dead_is_answered_once(
+    context: BrowserContext, scripted: Program
+) -> None:
+    """It is asked in a new chat, left for another one, and brought there when the node is back."""
+    page = await context.new_page()
+    await page.goto(scripted.http)
+    await say(page, "First. [tokens=5]")
+    await expect(answers(page)).to_have_count(1)
+    await ended(page)
+    await asyncio.to_thread(scripted.end)
+    await expect(page.locator(".bar")).to_contain_text("The server cannot be reached")
+    await button(page, "New chat").click()
+    await say(page, "Second. [tokens=5]")
+    await expect(page.locator(".unsent")).to_contain_text("Not sent")
+    await button(page, "New chat").click()
+    await expect(page.locator(".mark")).to_have_count(1)
+    scripted.start()
+    await asyncio.to_thread(scripted.wait, "/readyz")
+    await expect(page.locator(".mark")).to_have_count(0, timeout=30_000)
+    await button(page, "Second. [tokens=5]").click()
+    await expect(answers(page)).to_have_count(1)
+    await ended(page)
+    await expect(questions(page)).to_have_text(["Second. [tokens=5]"])
+    await expect(page.locator(".list .open")).to_have_text(["Second. [tokens=5]", "First. [tokens=5]"])
 
 
 @pytest.mark.vllm

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from server.store.contracts import ALL
-from server.store.errors import Locked, Missing
+from server.store.errors import KeyReused, Locked, Missing
 from server.store.memory.state import MemoryPart
 from server.store.types import Checkpoint, Conversation, Item, Oversized, Page, StoredResponse, TurnRef
 
@@ -45,12 +45,17 @@ class MemoryHistoryStore(MemoryPart):
 
     # -- conversations -------------------------------------------------------------------------------------------
 
-    async def create_conversation(self, caller: str, conversation: Conversation, items: Sequence[Item]) -> None:
+    async def create_conversation(
+        self, caller: str, conversation: Conversation, items: Sequence[Item], fingerprint: str = ""
+    ) -> None:
         """See `HistoryStore.create_conversation`."""
         key = (caller, conversation.id)
         if key not in self._state.conversations:
             self._state.conversations[key] = conversation
+            self._state.fingerprints[key] = fingerprint
             self._state.push(key, items)
+        elif self._state.fingerprints[key] != fingerprint:
+            raise KeyReused(conversation.id)
 
     async def conversation(self, caller: str, id: str) -> Conversation | None:
         """See `HistoryStore.conversation`."""
@@ -94,7 +99,8 @@ class MemoryHistoryStore(MemoryPart):
         if (caller, id) not in self._state.conversations:
             return False
         self._unlocked_items(caller, id)
-        del self._state.conversations[caller, id], self._state.segments[caller, id]
+        key = (caller, id)
+        del self._state.conversations[key], self._state.fingerprints[key], self._state.segments[key]
         return True
 
     async def conversation_end(self, caller: str, conversation: str, *, unlocked: bool = False) -> Checkpoint | None:

@@ -28,6 +28,8 @@ class MemoryState(msgspec.Struct):
     # What a segment that is not the first of its chain continues.
     forks: dict[SegmentKey, Checkpoint] = {}
     conversations: dict[SegmentKey, Conversation] = {}
+    # Digest of the request that made a conversation; empty where it came without an idempotency key.
+    fingerprints: dict[SegmentKey, str] = {}
 
     def is_unfinished(self, ref: TurnRef) -> bool:
         """Whether a turn is there and has no terminal event."""

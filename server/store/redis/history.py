@@ -7,7 +7,7 @@ import msgspec
 from engine.offload import offloaded
 from server.protocol.status import Status
 from server.store.contracts import ALL
-from server.store.errors import Locked, Missing
+from server.store.errors import KeyReused, Locked, Missing
 from server.store.redis.backend import RedisPart
 from server.store.redis.packed_items import pack_items, unpack_jsons
 from server.store.redis.scripts import (
@@ -88,9 +88,11 @@ class RedisHistoryStore(RedisPart):
 
     # -- conversations -------------------------------------------------------------------------------------------
 
-    async def create_conversation(self, caller: str, conversation: Conversation, items: Sequence[Item]) -> None:
+    async def create_conversation(
+        self, caller: str, conversation: Conversation, items: Sequence[Item], fingerprint: str = ""
+    ) -> None:
         """See `HistoryStore.create_conversation`."""
-        await self._client.run(
+        is_ours = await self._client.run(
             AddConversation(
                 conversation=self._keys.conversation(caller, conversation.id),
                 items=self._keys.items(caller, conversation.id),
@@ -102,8 +104,11 @@ class RedisHistoryStore(RedisPart):
                 created_at=conversation.created_at,
                 metadata=msgspec.json.encode(conversation.metadata),
                 first_items=pack_items(items),
+                fingerprint=fingerprint,
             )
         )
+        if not is_ours:
+            raise KeyReused(conversation.id)
 
     async def conversation(self, caller: str, id: str) -> Conversation | None:
         """See `HistoryStore.conversation`."""

@@ -219,6 +219,7 @@ class AddConversation(LuaCall[int], frozen=True, kw_only=True):
     created_at: int
     metadata: bytes
     first_items: bytes
+    fingerprint: str
 
 
 @lua_script()

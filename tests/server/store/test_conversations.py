@@ -4,7 +4,7 @@ import pytest
 
 from server.protocol.status import Status
 from server.store.contracts import Store
-from server.store.errors import Locked, Missing, Moved
+from server.store.errors import KeyReused, Locked, Missing, Moved
 from server.store.types import Checkpoint, Conversation, StoredResponse
 from tests.server.store.make import ALICE, BOB, add_conversation, ending, item, jsons, new, read_history, ref, run_turn
 
@@ -18,6 +18,21 @@ async def test_conversation_is_read_as_it_was_added(store: Store) -> None:
     assert await store.conversation_end(ALICE, "conv_1") == Checkpoint("conv_1", 1)
     assert await store.conversation_end(ALICE, "conv_2") is None
     assert await store.history(ALICE, Checkpoint("conv_1", 1)) == jsons("x", "y")
+
+
+async def test_conversation_of_a_key_belongs_to_its_request(store: Store) -> None:
+    made = Conversation("conv_1", 1, {})
+    await store.create_conversation(ALICE, made, [], "f")
+    await store.create_conversation(ALICE, Conversation("conv_1", 2, {}), [item("x")], "f")
+    await store.create_conversation(BOB, made, [], "g")
+    for other in ("g", ""):
+        with pytest.raises(KeyReused):
+            await store.create_conversation(ALICE, made, [], other)
+    await store.set_metadata(ALICE, "conv_1", {"renamed": "yes"})
+    await store.create_conversation(ALICE, made, [], "f")
+    assert await store.conversation(ALICE, "conv_1") == Conversation("conv_1", 1, {"renamed": "yes"})
+    await store.delete_conversation(ALICE, "conv_1")
+    await store.create_conversation(ALICE, made, [], "g")
 
 
 async def test_empty_conversation_has_an_end(store: Store) -> None:

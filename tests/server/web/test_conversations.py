@@ -44,6 +44,22 @@ async def test_bad_bodies_are_named(served: Served, path: str, body: Any, param:
         assert answer.json()["error"]["param"].startswith(param)
 
 
+async def test_a_repeated_call_with_the_same_key_makes_one_conversation(served: Served) -> None:
+    async with client(served) as http:
+        once, key = {"metadata": {"title": "once"}, "items": [USER]}, {"idempotency-key": "made by a page"}
+        made = [(await http.post("conversations", json=once, headers=key)).json() for _ in range(3)]
+        assert made[1:] == made[:1] * 2
+        assert len((await http.get("conversations")).json()["data"]) == 1
+        assert len((await http.get(f"conversations/{made[0]['id']}/items")).json()["data"]) == 1
+        other = await http.post("conversations", json={"metadata": {"title": "other"}}, headers=key)
+        assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")
+        await http.post(f"conversations/{made[0]['id']}", json={"metadata": {"title": "renamed"}})
+        again = (await http.post("conversations", json=once, headers=key)).json()
+        assert (again["id"], again["metadata"]["title"]) == (made[0]["id"], "renamed")
+        wrong = await http.post("conversations", json=once, headers={"idempotency-key": "x" * 256})
+        assert wrong.status_code == 400
+
+
 async def test_a_running_turn_locks_its_conversation(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine()) as served, client(served) as http, socket(served) as peer:
         id = (await http.post("conversations", json={})).json()["id"]

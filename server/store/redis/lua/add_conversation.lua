@@ -13,13 +13,17 @@
 --   created_at           seconds since the epoch
 --   metadata             JSON
 --   first_items          packed items
--- RESULT  1
+--   fingerprint          digest of the request that asks for this id, or ""
+-- RESULT  1, or 0 where a request of another fingerprint made it
 --- @include "packed_items"
 --- @include "new_items"
 --- @include "expire_all"
 
-if redis.call('EXISTS', conversation) == 1 then return 1 end
+if redis.call('EXISTS', conversation) == 1 then
+  return (redis.call('HGET', conversation, 'fingerprint') or '') == fingerprint and 1 or 0
+end
 redis.call('HSET', conversation, 'created_at', created_at, 'metadata', metadata)
+if fingerprint ~= '' then redis.call('HSET', conversation, 'fingerprint', fingerprint) end
 push_new_items(items, positions, first_items)
 for _, other in ipairs(redis.call('ZRANDMEMBER', conversations, CHECKED_CONVERSATIONS)) do
   if redis.call('EXISTS', conversation_prefix .. other) == 0 then redis.call('ZREM', conversations, other) end
