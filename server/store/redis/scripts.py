@@ -135,7 +135,7 @@ class FinishTurn(LuaCall[list[Any]], frozen=True, kw_only=True):
     unkept_ttl: int
 
 
-@lua_script()
+@lua_script(is_repeatable=False)
 class DeleteTurn(LuaCall[int], frozen=True, kw_only=True):
     """`TurnStore.delete`."""
 
@@ -150,6 +150,7 @@ class DeleteTurn(LuaCall[int], frozen=True, kw_only=True):
     id: str
     member: str
     tombstone_ttl: int
+    is_withdrawal: str
 
 
 @lua_script()
@@ -252,7 +253,7 @@ class SetMetadata(LuaCall[list[bytes] | None], frozen=True, kw_only=True):
     metadata: bytes
 
 
-@lua_script()
+@lua_script(is_repeatable=False)
 class DeleteConversation(LuaCall[list[bytes]], frozen=True, kw_only=True):
     """`HistoryStore.delete_conversation`."""
 
@@ -307,7 +308,7 @@ class ReadItem(LuaCall[bytes | None], frozen=True, kw_only=True):
     id: str
 
 
-@lua_script()
+@lua_script(is_repeatable=False)
 class DeleteItem(LuaCall[list[bytes]], frozen=True, kw_only=True):
     """`HistoryStore.delete_item`."""
 
@@ -334,7 +335,7 @@ class PutTicket(LuaCall[int], frozen=True, kw_only=True):
     seconds: int
 
 
-@lua_script()
+@lua_script(is_repeatable=False)
 class TakeTicket(LuaCall[list[bytes] | None], frozen=True, kw_only=True):
     """`TicketStore.take_ticket`."""
 
@@ -348,6 +349,8 @@ class TakeTicket(LuaCall[list[bytes] | None], frozen=True, kw_only=True):
 @lua_script(NODES_TTL_S=NODES_TTL_S)
 class Beat(LuaCall[list[list[bytes]]], frozen=True, kw_only=True):
     """`NodeRegistry.beat`."""
+
+    # Repeated, it counts once more, and may lose notifications: a stop then waits for the next round of the reconciler.
 
     nodes: Key
     notifications: Key

@@ -190,8 +190,15 @@ class RedisTurnStore(RedisPart):
 
     async def delete(self, ref: TurnRef) -> bool:
         """See `TurnStore.delete`."""
+        return await self._client.run(self._deletion(ref)) == 1
+
+    async def withdraw(self, ref: TurnRef) -> None:
+        """See `TurnStore.withdraw`."""
+        await self._client.run(self._deletion(ref, is_withdrawal="1"))
+
+    def _deletion(self, ref: TurnRef, is_withdrawal: str = "") -> DeleteTurn:
         keys, caller, id = self._keys, ref.caller, ref.id
-        deletion = DeleteTurn(
+        return DeleteTurn(
             turn=keys.turn(caller, id),
             log=keys.log(caller, id),
             unfinished=keys.unfinished(keys.partition(caller)),
@@ -203,8 +210,8 @@ class RedisTurnStore(RedisPart):
             id=id,
             member=keys.member(caller, id),
             tombstone_ttl=self._lifetimes.log,
+            is_withdrawal=is_withdrawal,
         )
-        return await self._client.run(deletion) == 1
 
     async def turn(self, ref: TurnRef) -> Turn | None:
         """See `TurnStore.turn`."""
