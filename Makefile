@@ -41,7 +41,7 @@ pins: .venv/.installed-$(KIND)
 clean:
 	rm -rf .venv .venv-check .mypy_cache .pytest_cache .ruff_cache .hypothesis static/src/node_modules
 
-.venv/.installed-$(KIND): requirements/$(KIND).txt requirements/overrides.txt requirements/install
+.venv/.installed-$(KIND): requirements/$(KIND).txt $(wildcard requirements/overrides*.txt) requirements/install
 	@requirements/install $(PYTHON) requirements/$(KIND).txt
 	@touch $@
 

@@ -34,6 +34,12 @@ async def test_the_model_is_told_what_was_said_before(real: Program) -> None:
         assert "Anna" in said(await client.events())
 
 
+def test_every_line_of_the_log_is_an_object(real: Program) -> None:
+    """What libraries print beside it, about themselves, would break whatever reads the log."""
+    lines = [json.loads(line) for line in real.output().splitlines()]
+    assert {"listening", "ready"} <= {line["event"] for line in lines}
+
+
 @pytest.mark.sdk
 def test_the_python_example_of_the_readme_runs_as_it_stands(real: Program, capsys: pytest.CaptureFixture[str]) -> None:
     code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
