@@ -78,7 +78,14 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
         authenticator = Authenticator(rules, store)
         held_bytes = settings.max_held_bytes // 4
         sockets = WebSocketEndpoint(authenticator, service, telemetry.gauges, held_bytes=held_bytes)
-        reconciler = Reconciler(node.resources, node.scheduler, node.detector, node.presence, node.cluster_changed)
+        reconciler = Reconciler(
+            node.resources,
+            node.scheduler,
+            node.detector,
+            node.presence,
+            node.cluster_changed,
+            queue_seconds=settings.queue_seconds,
+        )
         stack.push_async_callback(engine.close)
         stack.push_async_callback(node.close)
         stack.push_async_callback(sockets.close, *STOPPING)

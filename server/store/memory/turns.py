@@ -95,6 +95,7 @@ class MemoryTurnStore(MemoryPart):
             new.conversation,
             new.record,
             created_at=time.time(),
+            model_version=new.record.get("model", b"").decode(),
         )
         self._fences[new.ref] = new.lease.fence if new.lease else 0
         self._runs[new.ref] = self.run

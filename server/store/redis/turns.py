@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 UNFINISHED_FIELDS = (
     *("caller", "status", "top", "lease", "stop", "kept", "conversation", "offered", "created"),
-    *("claims", "idle", "claimed_at", "looked"),
+    *("claims", "idle", "claimed_at", "looked", "r:model"),
 )
 ROWS_PER_SLICE = 64  # unfinished turns that are decoded before other tasks may run
 ENTRIES_PER_READ = 200  # of each log that a blocking read answers at once
@@ -260,7 +260,7 @@ class RedisTurnStore(RedisPart):
             if number % ROWS_PER_SLICE == 0:
                 await asyncio.sleep(0)  # a thousand rows at once would stop every stream for a while
             fields = {name: value for name, value in zip(UNFINISHED_FIELDS, values, strict=True) if value is not None}
-            found.append(_turn((member or b"").decode().split(":", 1)[1], fields))
+            found.append(_row((member or b"").decode().split(":", 1)[1], fields))
         return found
 
 
@@ -295,6 +295,11 @@ def _entries(raw: list[Any]) -> tuple[LogEntry, ...]:
     return tuple(found)
 
 
+def _row(id: str, fields: dict[str, bytes]) -> Turn:
+    """A turn without its record."""
+    return msgspec.structs.replace(_turn(id, fields), record={})
+
+
 def _turn(id: str, fields: dict[str, bytes]) -> Turn:
     return Turn(
         ref=TurnRef(fields["caller"].decode(), id),
@@ -310,4 +315,5 @@ def _turn(id: str, fields: dict[str, bytes]) -> Turn:
         claims=int(fields.get("claims", 0)),
         idle_claims=int(fields.get("idle", 0)) if fields.get("claimed_at") == fields["top"] else 0,
         viewer_reports=int(fields.get("looked", 0)),
+        model_version=fields.get("r:model", b"").decode(),
     )
