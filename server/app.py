@@ -91,7 +91,14 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
             remembered=remembered,
             supervisor=supervisor,
         )
-        reconciler = Reconciler(node.resources, node.scheduler, node.detector, node.presence, node.cluster_changed)
+        reconciler = Reconciler(
+            node.resources,
+            node.scheduler,
+            node.detector,
+            node.presence,
+            node.cluster_changed,
+            queue_seconds=settings.queue_seconds,
+        )
         stack.push_async_callback(engine.close)
         stack.push_async_callback(node.close)
         stack.push_async_callback(sockets.close, *STOPPING)

@@ -85,6 +85,12 @@ TABLE: tuple[Setting, ...] = (
         "number 1-1000000",
     ),
     Setting("MAX_QUEUE", "256", "Turns that may wait for a slot on this node.", "number 0-100000"),
+    Setting(
+        "QUEUE_SECONDS",
+        "300",
+        "How long a waiting turn is kept once no node has its model any more; then it ends in `cannot_continue`.",
+        "number 1-86400",
+    ),
     Setting("MAX_MESSAGE_BYTES", "1048576", "Largest WebSocket message and HTTP body.", "number 1024-268435456"),
     Setting(
         "MAX_HELD_BYTES",
@@ -144,6 +150,7 @@ class Settings(msgspec.Struct, frozen=True):
     max_unauthenticated: int
     max_unauthenticated_per_address: int
     max_queue: int
+    queue_seconds: int
     max_message_bytes: int
     max_held_bytes: int
     drain_seconds: int

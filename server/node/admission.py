@@ -11,7 +11,7 @@ from server.node.queue import QueuedTurn
 from server.node.scheduler import Resources, SlotScheduler
 from server.protocol import errors, response
 from server.protocol.entry import encode
-from server.store.errors import KeyReused, Locked, Moved, StoreDown
+from server.store.errors import KeyReused, Locked, Moved, StoreDown, StoreError
 from server.store.retry import RETRY_SECONDS, until_answered
 from server.store.types import Item, Lease, LogEntry, NewTurn, TurnRef
 from server.telemetry.instruments import TurnTelemetry
@@ -127,21 +127,26 @@ class Admission:
         Repeated for a while: without an answer nobody knows whether the turn is there.
         """
         until = time.monotonic() + self.patience
+        is_unsure = False  # a call was not answered: it may have made the turn, or still be on its way to do so
         while True:
             try:
                 return (await self._resources.store.create(new)).existing
             except StoreDown:
+                is_unsure = True
                 if time.monotonic() > until:
-                    self._resources.tasks.spawn(self._withdraw(new))
+                    self._resources.tasks.spawn(self._withdraw(new.ref))
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
+            except StoreError as error:
+                if is_unsure:
+                    self._resources.tasks.spawn(self._withdraw(new.ref))
+                    if isinstance(error, Moved):  # not to be tried again under an id that was withdrawn
+                        raise Locked(new.conversation or "", "") from error
+                raise
 
-    async def _withdraw(self, new: NewTurn) -> None:
-        """The client was told that this turn was refused; a late call may still have made it."""
-        store = self._resources.store
-        created = await until_answered(lambda: store.create(new))
-        if created.existing is None:
-            await until_answered(lambda: store.delete(new.ref))
+    async def _withdraw(self, ref: TurnRef) -> None:
+        """The client is told that this turn was refused: whatever became of earlier calls, it must not be there."""
+        await until_answered(lambda: self._resources.store.withdraw(ref))
 
 
 def spec_of(

@@ -95,6 +95,16 @@ class FailureDetector:
             if info.state == "ready" and info.model_version == model_version and owner not in self._died
         }
 
+    def serves(self, model_version: str, now: float) -> bool:
+        """Whether a living node has this model loaded, or it cannot be known at the moment."""
+        if self.exclusive:
+            return self.own in self.nodes and self.nodes[self.own].model_version == model_version
+        if self._reads < self.config.missed_beats or now < self._patient_until:
+            return True
+        return any(
+            info.model_version == model_version and not self.is_gone(owner, now) for owner, info in self.nodes.items()
+        )
+
     def long_dead(self, now: float) -> list[tuple[str, int]]:
         """Those that can be struck out, with their last counts."""
         wait = self.config.forget_after

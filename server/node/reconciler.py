@@ -76,7 +76,10 @@ class Reconciler:
         detector: FailureDetector,
         presence: Presence,
         cluster_changed: asyncio.Event,
+        *,
+        queue_seconds: float = 300.0,
     ) -> None:
+        self.queue_seconds = queue_seconds  # that a turn without an owner waits for a node with its model
         self.interval = INTERVAL
         self.report_seconds = REPORT_SECONDS
         self._resources = resources
@@ -86,6 +89,7 @@ class Reconciler:
         self._cluster_changed = cluster_changed  # set by the heartbeat: do not wait for the next round
         self._idle: dict[TurnRef, Lease] = {}  # turns of ours that we did not run in the last round
         self._orphans: dict[TurnRef, float] = {}  # monotonic time since which nobody goes on with them
+        self._unserved: dict[TurnRef, float] = {}  # monotonic time since which no node has their model
         self._reported: dict[TurnRef, float] = {}  # monotonic time of our last report
 
     async def run(self) -> None:
@@ -120,7 +124,7 @@ class Reconciler:
         return adopted
 
     def _forget_all_but(self, unfinished: set[TurnRef]) -> None:
-        for known in (self._idle, self._orphans, self._reported):
+        for known in (self._idle, self._orphans, self._unserved, self._reported):
             for ref in known.keys() - unfinished:
                 del known[ref]
 
@@ -161,8 +165,8 @@ class Reconciler:
             await self._release(turn)
         elif action is RepairAction.ADOPT:
             return await self._adopt(turn)
-        elif action is RepairAction.HELP and (turn.stop or scheduler.can_help(turn)):
-            return await scheduler.adopt(ref)
+        elif action is RepairAction.HELP:
+            return await self._help(turn)
         elif action is RepairAction.REPORT_VIEWER:
             await self._report_viewer(ref)
         return False
@@ -185,6 +189,19 @@ class Reconciler:
             return False
         too_long = now - since > ORPHANED_SECONDS
         return await self._scheduler.adopt(turn.ref, other_version=exclusive or too_long)
+
+    async def _help(self, turn: Turn) -> bool:
+        """Take up what is free to claim. Without an owner, and without a node that has its model, a turn is ended."""
+        now, version = time.monotonic(), turn.model_version
+        is_ours = version in {"", self._resources.engine.model.version}
+        if is_ours or turn.stop or turn.lease is not None or self._detector.serves(version, now):
+            self._unserved.pop(turn.ref, None)
+            if turn.stop or self._scheduler.can_help(turn):
+                return await self._scheduler.adopt(turn.ref)
+            return False
+        if now - self._unserved.setdefault(turn.ref, now) <= self.queue_seconds:
+            return False
+        return await self._scheduler.adopt(turn.ref, other_version=True)
 
     async def _report_viewer(self, ref: TurnRef) -> None:
         now = time.monotonic()

@@ -157,12 +157,13 @@ class SlotScheduler:
         turn = await self._resources.store.turn(ref)
         if turn is None or self.knows(ref):
             return False
-        queued = queued_turn(turn)
-        if queued.spec.model_version != self._resources.engine.model.version and not (stop or other_version):
+        queued, stop = queued_turn(turn), stop or turn.stop
+        is_foreign = queued.spec.model_version != self._resources.engine.model.version
+        if is_foreign and not (stop or other_version):
             return False
-        if stop or turn.stop:
+        if stop or is_foreign:  # to be ended: that needs no slot
             self._require_watcher(ref, keeps=queued.spec.keeps)
-            self._claim(queued, stop=True)
+            self._claim(queued, stop=stop)
         else:
             self.enqueue(queued)
         return True

@@ -98,6 +98,11 @@ class TurnStore(Protocol):
         """Delete a response and its log. A tombstone lets no late write revive it. False: it was not there."""
         ...
 
+    async def withdraw(self, ref: TurnRef) -> None:
+        """Delete a turn whose `create` was not answered. The tombstone is left even where nothing is there: that call
+        may be on its way still, and makes nothing then."""
+        ...
+
     async def turn(self, ref: TurnRef) -> Turn | None:
         """A turn as it is now. None: it never was, was deleted, or ended some time ago."""
         ...

@@ -128,6 +128,7 @@ class Turn(msgspec.Struct, frozen=True):
     claims: int = 0  # how often it was claimed from a dead owner, in all
     idle_claims: int = 0  # and since the log last grew
     viewer_reports: int = 0  # rises while other nodes have viewers of it
+    model_version: str = ""  # the only one that may run it, as its record says
 
 
 class LogEntry(msgspec.Struct, frozen=True, gc=False):

@@ -95,6 +95,7 @@ class MemoryTurnStore(MemoryPart):
             new.conversation,
             new.record,
             created_at=time.time(),
+            model_version=new.record.get("model", b"").decode(),
         )
         self._fences[new.ref] = new.lease.fence if new.lease else 0
         self._runs[new.ref] = self.run
@@ -155,7 +156,7 @@ class MemoryTurnStore(MemoryPart):
             return self._claim_result(WriteStatus.DUPLICATE if is_own else WriteStatus.FENCED, ref)
         if not above:
             self._count_claim(turn)
-            if turn.lease is not None and self._runs[ref] != self.run:
+            if self._runs[ref] != self.run:
                 self._holes[ref] = turn.last_seq
         self._claimed_at[ref], self._runs[ref] = turn.last_seq, self.run
         self._fences[ref] = max(self._fences[ref], above) + 1
@@ -239,6 +240,11 @@ class MemoryTurnStore(MemoryPart):
         state.release_segments(parent, ref.caller)
         self._tombstones.add(ref)
         return True
+
+    async def withdraw(self, ref: TurnRef) -> None:
+        """See `TurnStore.withdraw`."""
+        await self.delete(ref)
+        self._tombstones.add(ref)
 
     async def turn(self, ref: TurnRef) -> Turn | None:
         """See `TurnStore.turn`."""

@@ -99,16 +99,17 @@ class Client:
 
     async def call(self, *args: Arg) -> Any:
         """One command. Raises StoreDown, StoreFull, StoreError. Cancelling it drops its connection."""
-        return await self._answer(args, self._timeout)
+        return await self._answer(args)
 
     async def run(self, call: LuaCall[Reply]) -> Reply:
         """One script by its digest; a server that does not know it is sent the source."""
-        parameters = call.parameters()
+        script, parameters = call.script, call.parameters()
+        answer = self._answer if script.is_repeatable else self._answer_once
         reply: Reply
         try:
-            reply = await self.call("EVALSHA", call.script.sha, *parameters)
+            reply = await answer(("EVALSHA", script.sha, *parameters))
         except _UnknownScript:
-            reply = await self.call("EVAL", call.script.source, *parameters)
+            reply = await answer(("EVAL", script.source, *parameters))
         return reply
 
     @asynccontextmanager
@@ -116,19 +117,34 @@ class Client:
         """The server that holds a key: this one. See `RoutedClient.server_of`."""
         yield self
 
-    async def _answer(self, args: tuple[Arg, ...], timeout: float) -> Any:
-        # A connection that had died in the pool is no reason to fail. Repeating is safe: every write is guarded.
+    async def _answer(self, args: tuple[Arg, ...]) -> Any:
+        """The answer to what may be repeated: a read, or a write that names what it expects.
+
+        A connection that had died in the pool is no reason to fail, but whether it died before the call cannot be told.
+        """
         for reused in (True, False):
             if not reused:
                 await self._drop_idle()
             stale = reused and bool(self._idle)
             try:
                 async with self.connection() as connection:
-                    return await exchange(connection, args, timeout, self.address)
+                    return await exchange(connection, args, self._timeout, self.address)
             except StoreDown as error:
                 if not stale or isinstance(error.__cause__, TimeoutError):
                     raise
         raise AssertionError("unreachable")
+
+    async def _answer_once(self, args: tuple[Arg, ...]) -> Any:
+        """The answer to what is sent once at most. A pooled connection is tried first: it may be dead."""
+        async with self.connection() as connection:
+            if connection.is_connected:
+                try:
+                    await exchange(connection, ("PING",), self._timeout, self.address)
+                except StoreDown as error:
+                    if isinstance(error.__cause__, TimeoutError):
+                        raise
+                    await connection.disconnect(nowait=True)  # what is sent next opens it anew
+            return await exchange(connection, args, self._timeout, self.address)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AbstractConnection]:

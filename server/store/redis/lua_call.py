@@ -42,6 +42,7 @@ class LuaScript(msgspec.Struct, frozen=True):
     constants: dict[str, str | int]
     source: str
     sha: str  # SHA-1 of the source, by which Redis knows it
+    is_repeatable: bool = True  # run twice it does, and answers, what it does once
 
 
 class LuaCall(msgspec.Struct, Generic[Reply], frozen=True, kw_only=True, gc=False):
@@ -89,12 +90,19 @@ class LuaBatchCall(LuaCall[Reply], frozen=True, kw_only=True):
         return parameters
 
 
-def lua_script(*, share: type[LuaShare] | None = None, **constants: str | int) -> Callable[[Call], Call]:
-    """Compile the Lua file that a class is named after, once, when the class is made."""
+def lua_script(
+    *, share: type[LuaShare] | None = None, is_repeatable: bool = True, **constants: str | int
+) -> Callable[[Call], Call]:
+    """Compile the Lua file that a class is named after, once, when the class is made.
+
+    A call that is not repeatable answers something else where it was applied before, unknown to its caller: a client
+    never sends it twice.
+    """
 
     def compiled(call: Call) -> Call:
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", call.__name__).lower()
-        call.script = _compile(name, call if share is None else share, constants, is_batch=share is not None)
+        script = _compile(name, call if share is None else share, constants, is_batch=share is not None)
+        call.script = msgspec.structs.replace(script, is_repeatable=is_repeatable)
         return call
 
     return compiled
@@ -111,7 +119,8 @@ def _compile(name: str, fields: type[msgspec.Struct], constants: dict[str, str |
     prelude = [f"local {constant} = {_literal(value)}" for constant, value in constants.items()]
     prelude += _batch_prelude(keys, args) if is_batch else _prelude(keys, args, rest)
     source = "\n".join([*prelude, INCLUDE.sub(_included, _read(f"{name}.lua"))])
-    return LuaScript(name, keys, args, rest, constants, source, sha1(source.encode()).hexdigest())
+    digest = sha1(source.encode()).hexdigest()
+    return LuaScript(name, keys, args, rest, constants, source, digest)
 
 
 def _read(*path: str) -> str:

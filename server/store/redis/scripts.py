@@ -137,7 +137,7 @@ class FinishTurn(LuaCall[list[Any]], frozen=True, kw_only=True):
     unkept_ttl: int
 
 
-@lua_script()
+@lua_script(is_repeatable=False)
 class DeleteTurn(LuaCall[int], frozen=True, kw_only=True):
     """`TurnStore.delete`."""
 
@@ -152,6 +152,7 @@ class DeleteTurn(LuaCall[int], frozen=True, kw_only=True):
     id: str
     member: str
     tombstone_ttl: int
+    is_withdrawal: str
 
 
 @lua_script()
@@ -257,7 +258,7 @@ class SetMetadata(LuaCall[list[bytes] | None], frozen=True, kw_only=True):
     metadata: bytes
 
 
-@lua_script()
+@lua_script(is_repeatable=False)
 class DeleteConversation(LuaCall[list[bytes]], frozen=True, kw_only=True):
     """`HistoryStore.delete_conversation`."""
 
@@ -314,7 +315,7 @@ class ReadItem(LuaCall[bytes | None], frozen=True, kw_only=True):
     id: str
 
 
-@lua_script()
+@lua_script(is_repeatable=False)
 class DeleteItem(LuaCall[list[bytes]], frozen=True, kw_only=True):
     """`HistoryStore.delete_item`."""
 
@@ -341,7 +342,7 @@ class PutTicket(LuaCall[int], frozen=True, kw_only=True):
     seconds: int
 
 
-@lua_script()
+@lua_script(is_repeatable=False)
 class TakeTicket(LuaCall[list[bytes] | None], frozen=True, kw_only=True):
     """`TicketStore.take_ticket`."""
 
@@ -355,6 +356,8 @@ class TakeTicket(LuaCall[list[bytes] | None], frozen=True, kw_only=True):
 @lua_script(NODES_TTL_S=NODES_TTL_S, MAX_COUNT=MAX_COUNT)
 class Beat(LuaCall[list[list[Any]]], frozen=True, kw_only=True):
     """`NodeRegistry.beat`."""
+
+    # Repeated, it counts once more, and may lose notifications: a stop then waits for the next round of the reconciler.
 
     nodes: Key
     notifications: Key

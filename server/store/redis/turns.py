@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 UNFINISHED_FIELDS = (
     *("caller", "status", "top", "lease", "stop", "kept", "conversation", "offered", "created"),
-    *("claims", "idle", "claimed_at", "looked"),
+    *("claims", "idle", "claimed_at", "looked", "r:model"),
 )
 ROWS_PER_SLICE = 64  # unfinished turns that are decoded before other tasks may run
 ENTRIES_PER_READ = 200  # of each log that a blocking read answers at once
@@ -192,8 +192,15 @@ class RedisTurnStore(RedisPart):
 
     async def delete(self, ref: TurnRef) -> bool:
         """See `TurnStore.delete`."""
+        return await self._client.run(self._deletion(ref)) == 1
+
+    async def withdraw(self, ref: TurnRef) -> None:
+        """See `TurnStore.withdraw`."""
+        await self._client.run(self._deletion(ref, is_withdrawal="1"))
+
+    def _deletion(self, ref: TurnRef, is_withdrawal: str = "") -> DeleteTurn:
         keys, caller, id = self._keys, ref.caller, ref.id
-        deletion = DeleteTurn(
+        return DeleteTurn(
             turn=keys.turn(caller, id),
             log=keys.log(caller, id),
             unfinished=keys.unfinished(keys.partition(caller)),
@@ -205,8 +212,8 @@ class RedisTurnStore(RedisPart):
             id=id,
             member=keys.member(caller, id),
             tombstone_ttl=self._lifetimes.log,
+            is_withdrawal=is_withdrawal,
         )
-        return await self._client.run(deletion) == 1
 
     async def turn(self, ref: TurnRef) -> Turn | None:
         """See `TurnStore.turn`."""
@@ -258,7 +265,7 @@ class RedisTurnStore(RedisPart):
                 await asyncio.sleep(0)  # a thousand rows at once would stop every stream for a while
             fields = {name: value for name, value in zip(UNFINISHED_FIELDS, values, strict=True) if value is not None}
             try:
-                found.append(_turn((member or b"").decode().split(":", 1)[1], fields))
+                found.append(_row((member or b"").decode().split(":", 1)[1], fields))
             except (ValueError, LookupError) as error:
                 self._unreadable.report("turn", member or b"", error)
         return found
@@ -319,6 +326,11 @@ def _time(text: bytes) -> float:
     return seconds
 
 
+def _row(id: str, fields: dict[str, bytes]) -> Turn:
+    """A turn without its record."""
+    return msgspec.structs.replace(_turn(id, fields), record={})
+
+
 def _turn(id: str, fields: dict[str, bytes]) -> Turn:
     """A turn of its fields. Raises ValueError, KeyError for what no release has written."""
     return Turn(
@@ -335,4 +347,5 @@ def _turn(id: str, fields: dict[str, bytes]) -> Turn:
         claims=_count(fields.get("claims", 0)),
         idle_claims=_count(fields.get("idle", 0)) if fields.get("claimed_at") == fields["top"] else 0,
         viewer_reports=_count(fields.get("looked", 0)),
+        model_version=fields.get("r:model", b"").decode(),
     )

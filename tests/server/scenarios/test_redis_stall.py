@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from engine.scripted import ScriptedEngine
+from server.store.errors import Locked, StoreDown
+from server.store.types import CreateResult, NewTurn
 from tests.redis_server import Server, binary, running
 from tests.server.conftest import settled
 from tests.server.peer import PATIENCE, client, final, numbered, numbers, said, socket, text_of, until
@@ -112,6 +114,26 @@ async def test_a_refused_turn_that_was_made_all_the_same_is_withdrawn(own_redis:
         node.node.admission.patience = patience
         answer = await http.post("responses", json=asked | {"conversation": conversation})
         assert answer.status_code == 200
+
+
+async def test_a_refused_turn_is_not_made_by_a_call_that_arrives_late(node: Served) -> None:
+    """The answer to a first call is missing, the second is refused; the first arrives when the client was told so."""
+    store, late = node.node.resources.store, list[NewTurn]()
+
+    async def create(new: NewTurn) -> CreateResult:
+        late.append(new)
+        if len(late) == 1:
+            raise StoreDown("no answer")
+        raise Locked("conv_1", "resp_other")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "create", create)
+        async with client(node) as http:
+            answer = await http.post("responses", json={"input": "[tokens=3]"})
+        assert answer.status_code == 400
+        await until(lambda: not node.node.tasks, "it was withdrawn")
+    await store.create(late[0])
+    assert await store.unfinished_turns(0) == []
 
 
 async def test_a_queued_turn_starts_when_redis_is_back(own_redis: Server) -> None:

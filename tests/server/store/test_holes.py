@@ -1,6 +1,7 @@
 """The contract of every store: claims after the store was restarted, the holes that they leave, and what is counted."""
 
 import msgspec
+import pytest
 
 from server.protocol.status import Status
 from server.store.contracts import Store
@@ -68,11 +69,28 @@ async def test_second_claim_before_an_append_has_the_hole_and_later_ones_have_no
     assert not (await store.claim(ref(), third, "node-d")).hole
 
 
-async def test_claims_of_queued_turns_and_by_owners_that_come_back_leave_no_hole(store: Store) -> None:
-    await store.create(new("a", lease=None))
+@pytest.mark.parametrize("was", ["queued", "given back"])
+async def test_claim_of_a_turn_without_an_owner_after_a_restart_skips_numbers(store: Store, was: str) -> None:
+    """It may have been claimed and shown, and the store forgot the claim too: the same fence, and other text."""
+    await store.create(new(lease=None if was == "queued" else MINE))
+    if was == "given back":
+        await store.release(ref(), MINE)
+    await restart(store)
+    claimed = await store.claim(ref(), None, "node-b")
+    assert claimed.hole
+    assert claimed.lease is not None
+    over = append(after=1 + HOLE, top=3 + HOLE, lease=claimed.lease)
+    assert [one.status for one in await store.append([over])] == [WriteStatus.OK]
+
+
+async def test_claim_of_a_queued_turn_without_a_restart_leaves_no_hole(store: Store) -> None:
+    await store.create(new(lease=None))
+    assert not (await store.claim(ref(), None, "node-b")).hole
+
+
+async def test_claims_by_owners_that_come_back_leave_no_hole(store: Store) -> None:
     await store.create(new("b"))
     await restart(store)
-    assert not (await store.claim(ref("a"), None, "node-b")).hole
     assert not (await store.claim(ref("b"), MINE, MINE.owner, above=1)).hole
 
 

@@ -224,6 +224,23 @@ async def test_deleted_turn_stays_deleted(store: Store) -> None:
     assert await store.unfinished_turns(store.partition(ALICE)) == []
 
 
+async def test_withdrawn_turn_is_not_made_by_a_call_that_comes_late(store: Store) -> None:
+    await store.withdraw(ref())
+    await store.create(new(idempotency_key="once"))
+    assert await store.turn(ref()) is None
+    assert await store.find_idempotent(ALICE, "once") is None
+    assert await store.unfinished_turns(store.partition(ALICE)) == []
+
+
+async def test_withdrawn_turn_that_was_made_is_gone_with_its_key(store: Store) -> None:
+    await store.create(new(idempotency_key="once"))
+    for _ in range(2):
+        await store.withdraw(ref())
+        await store.create(new())
+        assert await store.turn(ref()) is None
+    assert await store.find_idempotent(ALICE, "once") is None
+
+
 @pytest.mark.parametrize(("after", "limit", "last_seqs"), [(-1, 9, [1, 3, 6]), (0, 9, [1, 3, 6]), (1, 9, [3, 6]),
                                                       (2, 9, [3, 6]), (3, 9, [6]), (6, 9, []), (99, 9, []),
                                                       (-1, 2, [1, 3])])  # fmt: skip

@@ -40,15 +40,16 @@ if seen_lease ~= '' and not comes_back then
     idle_claims = (turn_hash.claimed_at == turn_hash.top and idle_claims or 0) + 1
     set('claims', claims); set('idle', idle_claims)
   end
-  -- Another process of Redis than at the last claim: the dead owner may have written entries that are lost.
-  local is_intact = turn_hash.run and string.find(intact_runs, turn_hash.run, 1, true)
-  if turn_hash.run ~= run_id and not is_intact then
-    turn_hash.hole = turn_hash.top
-    set('hole', turn_hash.top)
-  end
 end
--- An owner who comes back writes again what it had written, holes included.
-if comes_back then set('back', lease) end
+if comes_back then
+  -- An owner who comes back writes again what it had written, holes included.
+  set('back', lease)
+elseif turn_hash.run ~= run_id and not (turn_hash.run and string.find(intact_runs, turn_hash.run, 1, true)) then
+  -- Another process of Redis than at the last claim: an owner may have written entries that are lost. That holds for a
+  -- turn without an owner too, whose claim may be what was lost first.
+  turn_hash.hole = turn_hash.top
+  set('hole', turn_hash.top)
+end
 redis.call('HSET', turn, unpack(changes))
 redis.call('HDEL', turn, 'offered')
 turn_hash.lease = lease

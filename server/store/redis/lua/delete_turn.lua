@@ -12,15 +12,17 @@
 --   id                   of the turn
 --   member               the turn in `unfinished`
 --   tombstone_ttl        seconds
+--   is_withdrawal        "1": leave a tombstone even where nothing is there (yet); else ""
 -- RESULT  1, or 0 if it was not there
 --- @include "hash"
 --- @include "release_segment"
 
 local turn_hash = read_hash(turn, 'fence', 'once', 'conversation', 'leans', 'parent')
 local response_hash = read_hash(response, 'status', 'once', 'segment')
-if not turn_hash.fence and not response_hash.status then return 0 end
+local is_there = turn_hash.fence or response_hash.status
+if is_there or is_withdrawal == '1' then redis.call('SET', tombstone, 1, 'EX', tombstone_ttl) end
+if not is_there then return 0 end
 
-redis.call('SET', tombstone, 1, 'EX', tombstone_ttl)
 local idempotency = turn_hash.once or response_hash.once
 if idempotency and idempotency ~= '' then redis.call('DEL', idempotency) end
 local conversation = turn_hash.conversation and conversation_prefix .. turn_hash.conversation

@@ -1,6 +1,8 @@
 """Calls to one Redis: pooled connections, scripts, errors."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 import redis.exceptions as theirs
@@ -8,9 +10,10 @@ import redis.exceptions as theirs
 from server.store.errors import StoreDown, StoreError, StoreFull
 from server.store.redis.client import Client, translate
 from server.store.redis.store import RedisStore, connect
-from server.store.types import WriteStatus
-from tests.redis_server import Server
-from tests.server.store.make import append, new, ref
+from server.store.types import Ticket, WriteStatus
+from tests.redis_server import Listening, Server
+from tests.server.store.make import ALICE, add_conversation, append, item, new, ref
+from tests.server.store.proxy import proxy
 
 
 async def test_forgotten_scripts_are_sent_again(redis: RedisStore) -> None:
@@ -82,3 +85,46 @@ async def test_call_cancelled_at_any_moment_disturbs_no_other(redis: RedisStore)
         await asyncio.gather(task, return_exceptions=True)
         assert await client.call("ECHO", f"{steps}") == b"%d" % steps
     assert not client._lent
+
+
+# Calls of which a second one answers something else: the ticket is gone, the item is no longer there.
+ONCE: dict[str, Callable[[RedisStore], Awaitable[Any]]] = {
+    "ticket": lambda store: store.take_ticket("t"),
+    "turn": lambda store: store.delete(ref()),
+    "item": lambda store: store.delete_item(ALICE, "conv_1", "a"),
+    "conversation": lambda store: store.delete_conversation(ALICE, "conv_2"),
+}
+
+
+async def prepared(store: RedisStore) -> None:
+    """What each of them takes away."""
+    await store.put_ticket("t", Ticket(ALICE, "proof"), 60)
+    await store.create(new())
+    await add_conversation(store, "conv_1", item("a").id)
+    await add_conversation(store, "conv_2")
+
+
+@pytest.mark.parametrize("what", ONCE)
+async def test_call_that_cannot_be_repeated_fails_where_its_answer_was_lost(single: Listening, what: str) -> None:
+    """Repeated, it would deny what it did: the connection was one of the pool, and ended after the write."""
+    single.admin.flushall()
+    async with proxy(single.port) as between:
+        store = connect(between.url)
+        await prepared(store)
+        between.losses = 1
+        with pytest.raises(StoreDown):
+            await ONCE[what](store)
+        assert between.lost == 1
+        assert not await ONCE[what](store)
+        await store.close()
+
+
+@pytest.mark.parametrize("what", ONCE)
+async def test_call_that_cannot_be_repeated_is_made_where_its_connection_had_died_before(
+    redis: RedisStore, what: str
+) -> None:
+    admin = Client(redis._client.address)
+    await asyncio.gather(prepared(redis), *(redis.turn(ref()) for _ in range(5)))
+    await admin.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    assert await ONCE[what](redis)
+    await admin.close()
