@@ -82,15 +82,7 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
         node = Node(engine, store, journal, telemetry, config, supervisor)
         service = TurnService(node, store, subscriber)
         authenticator = Authenticator(rules, store)
-        waiting, remembered = ByteBudget(settings.max_held_bytes // 8), ByteBudget(settings.max_held_bytes // 4)
-        sockets = WebSocketEndpoint(
-            authenticator,
-            service,
-            telemetry.gauges,
-            waiting=waiting,
-            remembered=remembered,
-            supervisor=supervisor,
-        )
+        sockets = _sockets(settings, authenticator, service, telemetry, supervisor)
         reconciler = Reconciler(
             node.resources,
             node.scheduler,
@@ -106,6 +98,23 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
         app = create_app(settings, authenticator, node, service, store, sockets)
         shown = CorsMiddleware(app, rules) if settings.allowed_origins else app
         yield RunningNode(shown, node, service, sockets, reconciler, redis)
+
+
+def _sockets(
+    settings: Settings,
+    authenticator: Authenticator,
+    service: TurnService,
+    telemetry: Telemetry,
+    supervisor: Supervisor,
+) -> WebSocketEndpoint:
+    return WebSocketEndpoint(
+        authenticator,
+        service,
+        telemetry.gauges,
+        waiting=ByteBudget(settings.max_held_bytes // 8),
+        remembered=ByteBudget(settings.max_held_bytes // 4),
+        supervisor=supervisor,
+    )
 
 
 @asynccontextmanager

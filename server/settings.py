@@ -95,8 +95,9 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         "MAX_HELD_BYTES",
         "1073741824",
-        "Memory for what clients sent and what is not done with: half of it for turns that run or wait, a quarter for"
-        " messages that wait in lanes, a quarter for `store: false` chains. One caller may have half of each.",
+        "Memory for what clients sent and what is not done with: half of it for turns that run or wait, an eighth for"
+        " requests that are being prepared, an eighth for messages that wait in lanes, a quarter for `store: false`"
+        " chains. One caller may have half of each.",
         "number 1048576-1099511627776",
     ),
     Setting(
