@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 
 from engine.base import Engine, EngineDead, EngineError
+from server.allocator import Trimmer
 from server.app import RunningNode, running
 from server.garbage import CycleCollector, freeze_loaded_objects
 from server.node.node import Node
@@ -142,7 +143,7 @@ async def _work(parts: RunningNode) -> None:
 
 async def _watch(node: Node) -> None:
     """Raises EngineError; what a turn finds out counts too."""
-    collector = CycleCollector()
+    collector, trimmer = CycleCollector(), Trimmer()
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(HEALTH_SECONDS):
@@ -150,3 +151,5 @@ async def _watch(node: Node) -> None:
             raise EngineDead(node.error)
         await node.engine.check()
         collector.look(idle=not node.scheduler.taken_slots)
+        if node.resources.preparations.large.is_empty:  # what is held now is no measure of what could be given back
+            await trimmer.look()

@@ -219,8 +219,8 @@ async def test_a_socket_that_leaves_during_admission_leaves_no_lock(nodes: Nodes
 
 
 async def test_a_turn_in_a_conversation_knows_all_before_it(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another turn ends between the reading of the history and the admission."""
-    async with nodes(ScriptedEngine()) as served, client(served) as http:
+    """Another turn ends, on another node, between the reading of the history and the admission."""
+    async with nodes(ScriptedEngine()) as served, nodes(ScriptedEngine()) as other, client(served) as http:
         conversation = (await http.post("conversations", json={})).json()["id"]
         store = served.node.resources.store
         create, turns = store.create, 0
@@ -230,7 +230,8 @@ async def test_a_turn_in_a_conversation_knows_all_before_it(nodes: Nodes, monkey
             turns += 1
             if turns == 1:
                 inner = {"input": "between [tokens=3]", "conversation": conversation}
-                assert (await http.post("responses", json=inner)).status_code == 200
+                async with client(other) as there:
+                    assert (await there.post("responses", json=inner)).status_code == 200
             return await create(new)
 
         monkeypatch.setattr(store, "create", slower)
