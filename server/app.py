@@ -20,6 +20,7 @@ from server.node.drain import drain
 from server.node.node import Node, NodeConfig
 from server.node.reconciler import Reconciler
 from server.node.service import TurnService
+from server.protocol.budget import ByteBudget
 from server.settings import BadSetting, Settings
 from server.store.contracts import Store
 from server.store.errors import BadAddress
@@ -66,8 +67,8 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
     """
     rules = AccessRules(settings.api_keys, settings.allowed_hosts, settings.allowed_origins)
     exclusive = not settings.redis_url
-    turn_bytes = settings.max_held_bytes // 2
-    config = NodeConfig(settings.served_name, settings.max_queue, turn_bytes, exclusive=exclusive)
+    turn_bytes, preparing_bytes = settings.max_held_bytes // 2, settings.max_held_bytes // 8
+    config = NodeConfig(settings.served_name, settings.max_queue, turn_bytes, preparing_bytes, exclusive=exclusive)
     async with AsyncExitStack() as stack:
         store = await _open_store(stack, settings)
         policy = CommitPolicy(merge_seconds=settings.merge_ms / 1000)
@@ -76,8 +77,8 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
         node = Node(engine, store, journal, telemetry, config)
         service = TurnService(node, store, subscriber)
         authenticator = Authenticator(rules, store)
-        held_bytes = settings.max_held_bytes // 4
-        sockets = WebSocketEndpoint(authenticator, service, telemetry.gauges, held_bytes=held_bytes)
+        waiting, remembered = ByteBudget(settings.max_held_bytes // 8), ByteBudget(settings.max_held_bytes // 4)
+        sockets = WebSocketEndpoint(authenticator, service, telemetry.gauges, waiting=waiting, remembered=remembered)
         reconciler = Reconciler(node.resources, node.scheduler, node.detector, node.presence, node.cluster_changed)
         stack.push_async_callback(engine.close)
         stack.push_async_callback(node.close)

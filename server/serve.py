@@ -1,7 +1,6 @@
 """The web server around a node: signals, the engine's loading and its health."""
 
 import asyncio
-import gc
 import resource
 import signal
 import socket
@@ -15,7 +14,9 @@ import structlog
 import uvicorn
 
 from engine.base import Engine, EngineDead, EngineError
+from server.allocator import Trimmer
 from server.app import RunningNode, running
+from server.garbage import CycleCollector, freeze_loaded_objects
 from server.node.node import Node
 from server.settings import Settings
 from server.telemetry.instruments import Telemetry
@@ -30,8 +31,6 @@ from server.web.transport.sliced import SlicedWebSocketProtocol
 # for the engine, which loads in a thread.
 WORKERS = 3
 HEALTH_SECONDS = 0.5  # between two checks of the engine
-FULL_COLLECTION_AFTER = 100  # collections of the middle generation
-OVERDUE_AFTER = 10  # of them, as Python has it: then a node on which nothing runs collects everything
 
 log = structlog.get_logger("throughline")
 
@@ -142,31 +141,15 @@ async def _work(parts: RunningNode) -> None:
         parts.node.fail(str(error))
 
 
-def freeze_loaded_objects() -> None:
-    """Keep what was loaded out of the garbage collector's sight: a look through it all stops every stream.
-
-    So does one at what all sockets and turns hold, a quarter of a second with 800 of each. It finds next to nothing but
-    sockets that were closed, so it can wait until nothing runs; what a turn leaves behind is found while it is young.
-    """
-    gc.collect()
-    gc.freeze()
-    young, middle, _ = gc.get_threshold()
-    gc.set_threshold(young, middle, FULL_COLLECTION_AFTER)
-
-
-def collect_when_idle() -> None:
-    """Look through everything now that no stream would stand still."""
-    if gc.get_count()[2] > OVERDUE_AFTER:
-        gc.collect()
-
-
 async def _watch(node: Node) -> None:
     """Raises EngineError; what a turn finds out counts too."""
+    collector, trimmer = CycleCollector(), Trimmer()
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(HEALTH_SECONDS):
                 await node.failed.wait()
             raise EngineDead(node.error)
         await node.engine.check()
-        if not node.scheduler.taken_slots:
-            collect_when_idle()
+        collector.look(idle=not node.scheduler.taken_slots)
+        if node.resources.preparations.large.is_empty:  # what is held now is no measure of what could be given back
+            await trimmer.look()

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.engine.real import vllm_engine
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pytest
-
-__all__ = ["vllm_engine"]
 
 REAL = {"vllm": "real vLLM", "redis": "real Redis", "browser": "a real browser", "sdk": "the official SDK"}
 

@@ -122,7 +122,7 @@ class Watched:
 
 @contextmanager
 def watched(path: str) -> Iterator[Watched]:
-    """A failover takes about a second."""
+    """A failover takes about two seconds."""
     lasting = ("--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0")
     with listening(path, *lasting) as master:
         following = (*lasting, "--replicaof", f"127.0.0.1 {master.port}")
@@ -138,7 +138,7 @@ def sentinel(path: str, master: int) -> Iterator[Listening]:
     """A sentinel that decides alone. It writes to its file."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tl")))
-        rules = ("monitor tl 127.0.0.1 {} 1", "down-after-milliseconds tl 300", "failover-timeout tl 3000")
+        rules = ("monitor tl 127.0.0.1 {} 1", "down-after-milliseconds tl 1000", "failover-timeout tl 3000")
         file = folder / "sentinel.conf"
         file.write_text("".join(f"sentinel {rule.format(master)}\n" for rule in rules))
         program = folder / "redis-sentinel"  # the name is what makes it one

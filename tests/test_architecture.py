@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("server.store", "server.store.*"),
     ("server.telemetry", "server.telemetry.*"),
     ("server.protocol", "server.protocol.*"),
-    ("server.settings", "server.log_config", "server.background"),
+    ("server.settings", "server.log_config", "server.background", "server.garbage", "server.allocator"),
 )
 
 # What pure code may use of the standard library: nothing that knows the time, the machine or chance.

@@ -9,7 +9,7 @@ import pytest
 POLL = 0.02  # seconds
 
 
-def wait_until(condition: Callable[[], object], description: str, seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], description: str, seconds: float = 60.0) -> None:
     """Return once the condition holds; fail the test with its description after so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -18,7 +18,7 @@ def wait_until(condition: Callable[[], object], description: str, seconds: float
         time.sleep(POLL)
 
 
-async def until(condition: Callable[[], object], description: str, seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], description: str, seconds: float = 60.0) -> None:
     """The same in an event loop, whose other tasks run meanwhile."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -189,9 +189,9 @@ def _const(value: Any, path: str) -> Any:
 
 
 def _bound(value: Any, path: str) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # NaN
         raise wrong(path, "must be a number")
-    if abs(value) >= MAX_NUMBER:
+    if abs(value) >= MAX_NUMBER:  # before it becomes a float, which not every int can
         raise wrong(path, "must be a number of less than 64 bits")
     if value == value // 1:
         return int(value)

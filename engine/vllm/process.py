@@ -23,6 +23,8 @@ PRELOAD = ("engine.vllm.tether", "vllm.v1.engine.core", "vllm.v1.executor.unipro
 PRELOAD_ON_CPU = (*PRELOAD, "vllm.v1.worker.cpu_worker")
 SOCKETS = "VLLM_RPC_BASE_PATH"
 PREFIX = "vllm-of-"  # of folders that are ours to remove
+# Libraries' notes about themselves, of which no operator can act on one. What is set already stays.
+QUIET = {"TORCH_LOGS": "-torch", "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore::FutureWarning"}
 SMALL_MODEL = 256 << 20  # bytes of weights; below it more threads cost more than they give
 
 
@@ -30,8 +32,8 @@ def preload(model: str, options: Sequence[str] = (), *, logging_config: str | No
     """Start importing vLLM in the process that engines are forked from; returns at once.
 
     Call it as early as possible. What it puts into the environment stays there, for the node and its engines: no usage
-    statistics, no network for a model on disk, a folder for vLLM's sockets, `logging_config` (a path to a JSON file as
-    `logging.config.dictConfig` takes it) for vLLM's loggers.
+    statistics, no notes of libraries about themselves, no network for a model on disk, a folder for vLLM's sockets,
+    `logging_config` (a path to a JSON file as `logging.config.dictConfig` takes it) for vLLM's loggers.
     """
     os.environ.update(_shared_environment(model, logging_config))
     node: Any = multiprocessing.current_process()
@@ -67,13 +69,24 @@ def on_cpu() -> bool:
 
 def _shared_environment(model: str, logging_config: str | None) -> dict[str, str]:
     shared = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-    if SOCKETS not in os.environ:  # vLLM leaves three of them behind at every stop
-        shared[SOCKETS] = tempfile.mkdtemp(prefix=PREFIX)
+    shared |= {name: value for name, value in QUIET.items() if name not in os.environ}
+    if not _is_usable(os.environ.get(SOCKETS)):  # vLLM leaves three sockets behind at every stop
+        shared[SOCKETS] = tempfile.mkdtemp(prefix=_own_prefix())
     if Path(model).is_dir():
         shared |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if logging_config is not None:
         shared["VLLM_LOGGING_CONFIG_PATH"] = logging_config
     return shared
+
+
+def _is_usable(folder: str | None) -> bool:
+    """Whether sockets may go there: not where another process made the folder, which is gone with that process."""
+    name = Path(folder or PREFIX).name
+    return not name.startswith(PREFIX) or name.startswith(_own_prefix())
+
+
+def _own_prefix() -> str:
+    return f"{PREFIX}{os.getpid()}-"
 
 
 def _engine_environment(model: str, options: Sequence[str]) -> dict[str, str]:

@@ -9,10 +9,12 @@ from vllm.renderers import ChatParams, TokenizeParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from engine.base import BadRequest, Params, Prompt
+from engine.offload import in_thread
 
 # Characters of all messages up to which a chat is rendered on the event loop. A thread costs a hop, which may wait for
 # the interpreter while the loop is busy; a longer text would block the loop for more.
 INLINE_CHARACTERS = 4096
+LONG_CHARACTERS = 128 * 1024  # above which a chat is long
 # What a message costs besides its text, in characters: vLLM and the template go through each in Python.
 MESSAGE_CHARACTERS = 64
 
@@ -24,7 +26,8 @@ class ChatRenderer:
         self._llm = llm
         self._template = template
         self._content_format = content_format  # as vLLM's --chat-template-content-format
-        self._rendering = asyncio.Lock()  # held while a thread renders: one is enough beside the event loop
+        # Held while a thread renders: one is enough beside the event loop, but nobody waits for a much longer chat.
+        self._rendering, self._rendering_long = asyncio.Lock(), asyncio.Lock()
 
     async def render(
         self, messages: list[dict[str, Any]], params: Params, salt: str | None, *, with_tools: bool
@@ -34,11 +37,12 @@ class ChatRenderer:
         Special tokens are split off by the tokenizer wherever they stand, so a user who writes `<|im_end|>` ends
         their own message: vLLM renders a chat to one string first. Whoever must prevent that strips them before.
         """
-        if not params.tools and len(messages) * MESSAGE_CHARACTERS + sum(map(_length, messages)) <= INLINE_CHARACTERS:
+        length = len(messages) * MESSAGE_CHARACTERS + sum(map(_length, messages))
+        if not params.tools and length <= INLINE_CHARACTERS:
             return self._rendered(messages, params, salt, with_tools=with_tools)
         # vLLM's own asynchronous way reads the messages on the event loop: a second for some ten thousand.
-        async with self._rendering:
-            return await asyncio.to_thread(self._rendered, messages, params, salt, with_tools=with_tools)
+        async with self._rendering if length <= LONG_CHARACTERS else self._rendering_long:
+            return await in_thread(self._rendered, messages, params, salt, with_tools=with_tools)
 
     def _rendered(
         self, messages: list[dict[str, Any]], params: Params, salt: str | None, *, with_tools: bool

@@ -11,10 +11,11 @@ from server.node.queue import QueuedTurn
 from server.node.scheduler import Resources, SlotScheduler
 from server.protocol import errors, response
 from server.protocol.entry import encode
-from server.store.errors import Moved, StoreDown
+from server.store.errors import KeyReused, Locked, Moved, StoreDown
 from server.store.retry import RETRY_SECONDS, until_answered
 from server.store.types import Item, Lease, LogEntry, NewTurn, TurnRef
 from server.telemetry.instruments import TurnTelemetry
+from server.turns.preparation import Preparation
 from server.turns.prompt import PreparedTurn, TurnRequest, prepare
 from server.turns.runner import LeasedTurn, first_events
 from server.turns.spec import TurnSpec, pack, unpack
@@ -39,9 +40,12 @@ class Admission:
 
     async def find_idempotent(self, request: TurnRequest) -> TurnRef | None:
         """The turn that the same request with the same key made, whatever its history is by now."""
-        key = request.request.idempotency_key
-        made = None if key is None else await self._resources.store.find_idempotent(request.caller, key)
+        made = await self._made(request)
         return None if made is None or made[1] != request.fingerprint else TurnRef(request.caller, made[0])
+
+    async def _made(self, request: TurnRequest) -> tuple[str, str] | None:
+        key = request.request.idempotency_key
+        return None if key is None else await self._resources.store.find_idempotent(request.caller, key)
 
     async def existing(self, ref: TurnRef) -> Admitted:
         """A turn that was admitted before. Raises WireError where its events are gone."""
@@ -55,19 +59,43 @@ class Admission:
     async def admit(self, request: TurnRequest, id: str, telemetry: TurnTelemetry) -> Admitted:
         """Render, check, write. Raises WireError, StoreError, EngineError; nothing was accepted then.
 
-        Cancelling it while it writes leaves a turn that runs like any other.
+        Cancelling it while it writes leaves a turn that runs like any other; before that, nothing is left.
         """
+        caller, preparations = request.caller, self._resources.preparations
+        async with (
+            preparations.begin(caller, request.size, request.weight) as preparation,
+            preparations.alone(caller, request.request.conversation_id),
+        ):
+            try:
+                return await self._prepare_and_write(request, id, telemetry, preparation)
+            except Locked as locked:
+                return await self._admitted_meanwhile(request, locked)
+
+    async def _prepare_and_write(
+        self, request: TurnRequest, id: str, telemetry: TurnTelemetry, preparation: Preparation
+    ) -> Admitted:
         parts = self._resources
         for _ in range(READS):
             with parts.telemetry.step(telemetry, "render"):
-                prepared = await prepare(parts.engine, parts.store, request, id)
+                prepared = await prepare(parts.engine, parts.store, request, id, preparation, unlocked=True)
+            preparation.leave()  # from here on it counts among the turns
             try:
                 with parts.telemetry.step(telemetry, "admit"):
                     writing = parts.tasks.spawn(self._write(request, id, prepared, telemetry))
+                    del prepared
                     return await asyncio.shield(writing)
             except Moved:
                 continue
         raise errors.locked(request.request.conversation_id or "")
+
+    async def _admitted_meanwhile(self, request: TurnRequest, locked: Locked) -> Admitted:
+        """The turn of the same key, where that was made while this request waited. Raises Locked, KeyReused."""
+        made = await self._made(request)
+        if made is None:
+            raise locked
+        if made[1] != request.fingerprint:
+            raise KeyReused
+        return await self.existing(TurnRef(request.caller, made[0]))
 
     async def _write(self, request: TurnRequest, id: str, prepared: PreparedTurn, telemetry: TurnTelemetry) -> Admitted:
         parts, ref = self._resources, TurnRef(request.caller, id)

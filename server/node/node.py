@@ -20,6 +20,7 @@ from server.store.contracts import Store
 from server.store.errors import StoreError
 from server.store.types import TurnRef
 from server.telemetry.instruments import Telemetry
+from server.turns.preparation import PREPARING_BYTES, Preparations
 from server.turns.presence import Presence
 
 CLOSING_SECONDS = 2.0  # that turns which are being ended get when the node closes
@@ -52,6 +53,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     name: str  # of the model, as clients know it
     max_queue: int = 256  # turns that may wait for a slot
     turn_bytes: int = 512 * 1024 * 1024  # that turns may take which run or wait, about
+    preparing_bytes: int = PREPARING_BYTES  # that requests may take which are not admitted yet, about
     unwatched_seconds: float = 30.0  # until an unkept turn that nobody watches is cancelled
     admit_seconds: float = 5.0  # for which an admission is repeated while the store does not answer
     exclusive: bool = False  # nobody else uses this store
@@ -77,7 +79,8 @@ class Node:
         self.cluster_changed = asyncio.Event()  # time to look for turns that nobody runs
         self._loading_since = time.monotonic()
         self._load_seconds = 0.0  # once ready
-        resources = Resources(engine, store, journal, telemetry, self.tasks, self.owner)
+        preparations = Preparations(config.preparing_bytes)
+        resources = Resources(engine, store, journal, telemetry, self.tasks, preparations, self.owner)
         self.presence = Presence(config.unwatched_seconds, self._on_unwatched)
         self.scheduler = SlotScheduler(
             resources,

@@ -17,8 +17,8 @@ class QueuedTurn(msgspec.Struct, frozen=True):
     spec: TurnSpec
     telemetry: TurnTelemetry | None = None  # None: another process admitted it
     seen_lease: Lease | None = None
-    is_orphan: bool = False  # its owner was found dead, and did not offer it
     is_suspect: bool = False  # somebody died while running it, and its log has not grown since
+    is_orphan: bool = False  # its owner was found dead, and did not offer it
 
 
 def queued_turn(turn: Turn) -> QueuedTurn:

@@ -23,6 +23,7 @@ from server.store.contracts import Store
 from server.store.retry import until_answered
 from server.store.types import Lease, Turn, TurnRef, WriteStatus
 from server.telemetry.instruments import Telemetry
+from server.turns.preparation import Preparations
 from server.turns.presence import Presence
 from server.turns.runner import LeasedTurn, Runner
 
@@ -40,6 +41,7 @@ class Resources(msgspec.Struct, frozen=True):
     journal: Journal
     telemetry: Telemetry
     tasks: BackgroundTasks
+    preparations: Preparations
     owner: str
 
 
@@ -238,9 +240,10 @@ class SlotScheduler:
     async def _claimed(self, queued: QueuedTurn, *, stop: bool) -> LeasedTurn | None:
         """The turn under a lease of ours; None where somebody else has it, or it has ended."""
         engine, store = self._resources.engine, self._resources.store
+        preparations = self._resources.preparations
         ref, outcome = queued.ref, None
         if queued.seen_lease is not None and not stop:  # before the claim: who hands a turn over writes on meanwhile
-            queued, outcome = await with_prompt(engine, store, queued)
+            queued, outcome = await with_prompt(engine, store, queued, preparations)
         if queued.is_orphan and not await self._owner_is_still_gone(queued):
             self._presence.forget(ref)
             return None
@@ -254,7 +257,7 @@ class SlotScheduler:
         stop = stop or claim.stop
         outcome = refusal(queued, claim, engine.model.version) or outcome
         if not stop and outcome is None:  # one of the queue: of all who can help, only the one that claimed renders it
-            queued, outcome = await with_prompt(engine, store, queued)
+            queued, outcome = await with_prompt(engine, store, queued, preparations)
         return LeasedTurn(
             ref,
             queued.spec,

@@ -73,8 +73,10 @@ class TurnService:
     async def count_tokens(self, request: TurnRequest) -> int:
         """Input tokens of a request that is not run. Raises WireError, StoreError, EngineError."""
         self._check_ready(request.request)
-        prepared = await prepare(self._node.engine, self._store, request, "resp_count")
-        return len(prepared.prompt.token_ids)
+        preparations = self._node.resources.preparations
+        async with preparations.begin(request.caller, request.size, request.weight) as preparation:
+            prepared = await prepare(self._node.engine, self._store, request, "resp_count", preparation)
+            return len(prepared.prompt.token_ids)
 
     async def cancel(self, ref: TurnRef) -> WriteResult:
         """Ask for a turn's end, wherever it runs. Raises StoreError."""

@@ -14,7 +14,8 @@ from server.protocol.status import Status
 from server.store.contracts import Store
 from server.store.retry import until_answered
 from server.store.types import Checkpoint, Lease, LogEntry, NewTurn, TurnRef, WriteResult
-from server.turns.history import read_each
+from server.turns.history import read_each, read_within
+from server.turns.preparation import Preparation, Preparations
 from server.turns.runner import TurnOutcome
 from server.turns.spec import PromptRef, TurnSpec, digest_of, ids_of, pack
 
@@ -48,21 +49,26 @@ def refusal(queued: QueuedTurn, claim: WriteResult, model_version: str) -> TurnO
     return None if queued.spec.model_version == model_version else OTHER_VERSION
 
 
-async def with_prompt(engine: Engine, store: Store, queued: QueuedTurn) -> tuple[QueuedTurn, TurnOutcome | None]:
+async def with_prompt(
+    engine: Engine, store: Store, queued: QueuedTurn, preparations: Preparations
+) -> tuple[QueuedTurn, TurnOutcome | None]:
     """The turn with its prompt, rendered again where it was not kept; without one, how it ends. Raises EngineDead."""
     spec = queued.spec
     if spec.prompt is not None or spec.prompt_ref is None or spec.model_version != engine.model.version:
         return queued, None
     try:
-        prompt = await _rendered(engine, store, queued.ref, spec, spec.prompt_ref)
+        async with preparations.resume(queued.ref.caller) as preparation:
+            prompt = await _rendered(engine, store, queued.ref, spec, spec.prompt_ref, preparation)
     except (BadRequest, CannotContinue) as error:
         log.error("prompt_not_restored", response_id=queued.ref.id, error=str(error))
         return queued, _failed(f"The answer was cut and cannot be continued: {error}.")
     return msgspec.structs.replace(queued, spec=msgspec.structs.replace(spec, prompt=prompt, prompt_ref=None)), None
 
 
-async def _rendered(engine: Engine, store: Store, ref: TurnRef, spec: TurnSpec, prompt_ref: PromptRef) -> Prompt:
-    items, size = await _items(store, ref, spec, prompt_ref)
+async def _rendered(
+    engine: Engine, store: Store, ref: TurnRef, spec: TurnSpec, prompt_ref: PromptRef, preparation: Preparation
+) -> Prompt:
+    items, size = await _items(store, ref, spec, prompt_ref, preparation)
     messages = await offloaded(size, to_messages, spec.response["instructions"], items[prompt_ref.dropped :])
     prompt = await engine.render(messages, spec.params, ref.caller)
     if digest_of(ids_of(prompt)) != prompt_ref.digest:
@@ -71,18 +77,21 @@ async def _rendered(engine: Engine, store: Store, ref: TurnRef, spec: TurnSpec, 
 
 
 async def _items(
-    store: Store, ref: TurnRef, spec: TurnSpec, prompt_ref: PromptRef
+    store: Store, ref: TurnRef, spec: TurnSpec, prompt_ref: PromptRef, preparation: Preparation
 ) -> tuple[Sequence[dict[str, Any]], int]:
     """All that the turn was asked with, oldest first, and about how many bytes it has."""
     if not spec.keeps:
-        return spec.input, len(spec.input) * UNKEPT_ITEM_BYTES
+        size = len(spec.input) * UNKEPT_ITEM_BYTES
+        await preparation.enter(size)
+        return spec.input, size
     parent = prompt_ref.parent
-    past = [] if parent is None else await until_answered(lambda: store.history(ref.caller, parent))
+    past = [] if parent is None else await until_answered(lambda: read_within(store, ref.caller, parent, preparation))
     own = await until_answered(lambda: store.input_items(ref))
     if past is None or own is None:
         raise CannotContinue(GONE)
     raw = [*past, *own]
     size = sum(map(len, raw))
+    await preparation.enter(size)
     return await offloaded(size, read_each, raw), size
 
 

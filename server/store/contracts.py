@@ -26,6 +26,7 @@ from server.store.types import (
     LogEntry,
     LogPage,
     NewTurn,
+    Oversized,
     Page,
     StoredResponse,
     Ticket,
@@ -33,6 +34,8 @@ from server.store.types import (
     TurnRef,
     WriteResult,
 )
+
+ALL = 1 << 53  # bytes: more than any history has. Lua counts so far without a fault
 
 
 class TurnStore(Protocol):
@@ -123,8 +126,18 @@ class HistoryStore(Protocol):
         """A finished response. None: the turn is unfinished, was deleted, or never was."""
         ...
 
-    async def history(self, caller: str, checkpoint: Checkpoint) -> list[bytes] | None:
-        """All items up to a checkpoint, oldest first, however many segments that spans. None: any of them is gone."""
+    async def response_end(self, ref: TurnRef) -> Checkpoint | None:
+        """Where the history of a finished response ends. None: there is no such response, or it has no history."""
+        ...
+
+    async def history(
+        self, caller: str, checkpoint: Checkpoint, most: int = ALL, counted: int = ALL
+    ) -> list[bytes] | Oversized | None:
+        """All items up to a checkpoint, oldest first, however many segments that spans. None: any of them is gone.
+
+        Of more than `most` bytes nothing is sent: only how many there are, of which no more are counted than it takes
+        to know that there are more than `counted`.
+        """
         ...
 
     async def input_items(self, ref: TurnRef) -> list[bytes] | None:
@@ -151,8 +164,11 @@ class HistoryStore(Protocol):
         """Delete a conversation with its items. Raises Locked while a turn runs in it. False: it was not there."""
         ...
 
-    async def conversation_end(self, caller: str, conversation: str) -> Checkpoint | None:
-        """The checkpoint of all items so far. None: no such conversation."""
+    async def conversation_end(self, caller: str, conversation: str, *, unlocked: bool = False) -> Checkpoint | None:
+        """The checkpoint of all items so far. None: no such conversation.
+
+        With `unlocked` raises Locked while a turn runs in it.
+        """
         ...
 
     async def add_items(self, caller: str, conversation: str, items: Sequence[Item]) -> None:

@@ -157,6 +157,12 @@ class StoredResponse(msgspec.Struct, frozen=True):
     last_input: int = -1
 
 
+class Oversized(msgspec.Struct, frozen=True):
+    """In place of a history that has more bytes than its reader has room for. `size` is how many, as far as counted."""
+
+    size: int
+
+
 class Conversation(msgspec.Struct, frozen=True):
     """A segment with a name. `active` is the id of the running turn that locks it; `created_at` is in seconds."""
 

@@ -12,11 +12,13 @@ from server.protocol.items import named, to_messages
 from server.protocol.request import Request
 from server.protocol.sampling import params_of
 from server.store.contracts import HistoryStore
-from server.turns.history import History, load_history
+from server.turns.history import History, HistoryReader
+from server.turns.preparation import Preparation
 from server.turns.spec import PromptRef, digest_of, ids_of
 from server.turns.truncation import Cuts
 
 TOKEN_BYTES = 40  # of one token of a prompt in memory: a number, and a place in a tuple
+SPARSE_CHARACTERS = 32  # of one token, in text that has the longest ones: there is none of which so many fit
 CHAIN = "resp_"  # begins the name of a chain's segment: it is called after the turn that began it
 
 
@@ -49,9 +51,21 @@ class PreparedTurn(msgspec.Struct, frozen=True):
         return {"prompt": self.prompt_ids, "salt": (self.prompt.salt or "").encode()}
 
 
-async def prepare(engine: Engine, store: HistoryStore, request: TurnRequest, id: str) -> PreparedTurn:
-    """Prepare what becomes the turn of this id. Raises WireError, StoreError, EngineError."""
-    history = await load_history(store, request.caller, request.request, request.remembered)
+async def prepare(
+    engine: Engine,
+    store: HistoryStore,
+    request: TurnRequest,
+    id: str,
+    preparation: Preparation,
+    *,
+    unlocked: bool = False,
+) -> PreparedTurn:
+    """Prepare what becomes the turn of this id, in the room that `preparation` gives it.
+
+    Raises WireError, StoreError, EngineError; with `unlocked` Locked where a turn runs in the conversation.
+    """
+    reader = HistoryReader(store, request.caller, preparation)
+    history = await reader.load(request.request, request.remembered, unlocked=unlocked)
     new_items = await offloaded(request.size, _new_items, request.request, id)
     rendering = Rendering(engine, request, [*history.items, *new_items], request.size + history.size)
     prompt, params, dropped = await rendering.fit()
@@ -59,6 +73,8 @@ async def prepare(engine: Engine, store: HistoryStore, request: TurnRequest, id:
     ref = PromptRef(history.parent, dropped, len(prompt.token_ids), digest_of(ids))
     rendered_again = engine.model.renders_alike and _stays(request.request, history)
     weight = request.weight + (0 if request.request.kept else history.size) + TOKEN_BYTES * len(prompt.token_ids)
+    if request.request.kept and history.parent is not None:  # the store has the items, and nobody else needs them
+        history = History(parent=history.parent, size=history.size)
     return PreparedTurn(prompt, params, history, new_items, ids, ref if rendered_again else None, weight)
 
 
@@ -88,15 +104,24 @@ class Rendering:
 
     async def fit(self) -> tuple[Prompt, Params, int]:
         """Render; with `truncation: auto` leave out the oldest items, and say how many, until the rest fits."""
+        may_cut = self._request.truncation == "auto" and len(self._items) > 1
+        readable = SPARSE_CHARACTERS * self._engine.model.context
+        dropped, cuts = 0, None
+        if may_cut and self._size > readable:
+            cuts = await self._cuts()
+            dropped = cuts.cut_to(readable)
         try:
-            return *await self._render(0), 0
+            return *await self._render(dropped), dropped
         except PromptTooLong as error:
-            if self._request.truncation != "auto" or len(self._items) < 2:
+            cuts = cuts or (await self._cuts() if may_cut else None)
+            if cuts is None or not cuts.can_cut:
                 raise
-            return await self._fit_rest(error)
+            return await self._fit_rest(cuts, error)
 
-    async def _fit_rest(self, error: PromptTooLong) -> tuple[Prompt, Params, int]:
-        cuts = await offloaded(self._size, Cuts, self._items, len(self._request.instructions or ""))
+    async def _cuts(self) -> Cuts:
+        return await offloaded(self._size, Cuts, self._items, len(self._request.instructions or ""))
+
+    async def _fit_rest(self, cuts: Cuts, error: PromptTooLong) -> tuple[Prompt, Params, int]:
         while True:
             dropped = cuts.cut(error.tokens, error.limit)
             try:

@@ -2,7 +2,8 @@
 
 Rendering is what costs, so the tokens of each item are estimated from its length, and from how many tokens the whole
 rendered to. The first cut nearly always fits. Where the estimate was too low, each further cut at least halves what is
-left, so that all renderings together cost about two of the whole.
+left, so that all renderings together cost about two of the whole. What has more characters than fit into the context
+whatever they are is cut before it is rendered at all.
 """
 
 from bisect import bisect_left
@@ -32,15 +33,24 @@ class Cuts:
         """Whether more than one item is left."""
         return self.dropped < len(self._before) - 2
 
+    def cut_to(self, characters: int) -> int:
+        """Leave out as much as it takes for the rest to have no more than so many. How many items are left out then."""
+        if self._before[-1] - self._before[self.dropped] > characters - self._fixed:
+            self._leave_out(characters - self._fixed)
+        return self.dropped
+
     def cut(self, tokens: int, limit: int) -> int:
         """Leave out more: what is left has `tokens`, and may have `limit`. How many items are left out then."""
         left = self._before[-1] - self._before[self.dropped]
         fitting = (left + self._fixed) * limit / tokens - self._fixed
         allowed = fitting * TIGHTER[self._made] if self._made < len(TIGHTER) else min(fitting, left * HALF)
-        first = bisect_left(self._before, self._before[-1] - allowed, self.dropped + 1)
-        self.dropped = min(first, len(self._before) - 2)
+        self._leave_out(allowed)
         self._made += 1
         return self.dropped
+
+    def _leave_out(self, allowed: float) -> None:
+        first = bisect_left(self._before, self._before[-1] - allowed, self.dropped + 1)
+        self.dropped = min(first, len(self._before) - 2)
 
 
 def _characters(item: dict[str, Any]) -> int:

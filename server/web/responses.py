@@ -56,7 +56,7 @@ class Responses:
         """Run a turn: the finished response, or its events as SSE, or at once with `background`."""
         asked = await self._turn_request(http)
         try:
-            admitted = await self._service.create(asked)
+            admitted = await while_connected(http, self._service.create(asked))
         except WireError as error:
             if error.response is None or asked.request.stream:
                 raise
@@ -72,7 +72,7 @@ class Responses:
 
     async def input_tokens(self, http: HttpRequest) -> Response:
         """How many tokens a request's input has."""
-        count = await self._service.count_tokens(await self._turn_request(http))
+        count = await while_connected(http, self._service.count_tokens(await self._turn_request(http)))
         return JsonResponse({"object": "response.input_tokens", "input_tokens": count})
 
     async def retrieve(self, http: HttpRequest) -> Response:

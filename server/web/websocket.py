@@ -51,7 +51,8 @@ from server.web.transport.outbound import LINK, Job, Link, Message, OutboundBuff
 
 SLOW_READER = 1013, "reader too slow"  # try again later: reconnect and resume
 STOPPING = 1012, "this node is stopping"  # service restart: reconnect and resume elsewhere
-HELD_BYTES = 256 * 1024 * 1024  # of what sockets keep for later, if nobody says otherwise
+WAITING_LIMIT = 128 * 1024 * 1024  # bytes of what waits in the lanes of all sockets, if nobody says otherwise
+REMEMBERED_LIMIT = 256 * 1024 * 1024  # and of their unkept turns
 RETURNING = 500  # clients a second that other nodes are to take in when this one stops
 
 log = structlog.get_logger(__name__)
@@ -82,12 +83,13 @@ class WebSocketEndpoint:
         gauges: Gauges,
         limits: SocketLimits | None = None,
         *,
-        held_bytes: int = HELD_BYTES,
+        waiting: ByteBudget | None = None,
+        remembered: ByteBudget | None = None,
     ) -> None:
         self.limits = limits or SocketLimits()
         # Of all sockets: messages that wait in lanes, and unkept turns that may be continued.
-        self.waiting = ByteBudget(held_bytes)
-        self.remembered = ByteBudget(held_bytes)
+        self.waiting = waiting or ByteBudget(WAITING_LIMIT)
+        self.remembered = remembered or ByteBudget(REMEMBERED_LIMIT)
         self.service = service
         self.is_draining = False  # the node stops: nobody else gets in
         self.authenticator = authenticator

@@ -14,7 +14,7 @@ def test_a_server_is_waited_for_and_ended(tmp_path: Path) -> None:
     port = free_port()
     words = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
     with started(words, tmp_path) as running:
-        assert running.wait_ready(f"http://127.0.0.1:{port}/", 20) >= 0
+        assert running.wait_ready(f"http://127.0.0.1:{port}/", 90) >= 0
         assert entry(running.pid) is not None
     assert running.process.returncode == -signal.SIGTERM
     assert entry(running.pid) is None
@@ -33,7 +33,7 @@ def test_child_processes_of_a_stopped_server_are_ended(tmp_path: Path) -> None:
         f"http.server.HTTPServer(('127.0.0.1', {port}), http.server.SimpleHTTPRequestHandler).serve_forever()"
     )
     with started([sys.executable, "-c", program], tmp_path) as running:
-        running.wait_ready(f"http://127.0.0.1:{port}/", 20)
+        running.wait_ready(f"http://127.0.0.1:{port}/", 90)
         deaf = int(running.tail().splitlines()[0])
     gone = entry(deaf)
     assert gone is None or gone.rss == 0  # a zombie until whoever adopts it looks
@@ -42,7 +42,7 @@ def test_child_processes_of_a_stopped_server_are_ended(tmp_path: Path) -> None:
 def test_a_server_that_exits_during_start_is_reported_at_once(tmp_path: Path) -> None:
     words = [sys.executable, "-c", "print('no such model'); exit(3)"]
     with started(words, tmp_path) as running, pytest.raises(NotReady, match=r"status 3: no such model"):
-        running.wait_ready("http://127.0.0.1:1/", 20)
+        running.wait_ready("http://127.0.0.1:1/", 90)
 
 
 def test_a_server_that_does_not_answer_in_time_is_reported(tmp_path: Path) -> None:

@@ -28,10 +28,10 @@ class Inbox:
         self.times.append(arrived)
 
     async def next(self) -> bytes:
-        return await asyncio.wait_for(self.texts.get(), 10)
+        return await asyncio.wait_for(self.texts.get(), 60)
 
     async def over(self) -> int:
-        return await asyncio.wait_for(self.wire.over, 10)
+        return await asyncio.wait_for(self.wire.over, 60)
 
 
 @asynccontextmanager
@@ -166,7 +166,7 @@ async def test_the_server_hears_our_close() -> None:
     async with opened(listen) as inbox:
         inbox.wire.close(1000)
         assert await inbox.over() == 1000
-        assert await asyncio.wait_for(heard.get(), 10) == 1000
+        assert await asyncio.wait_for(heard.get(), 60) == 1000
 
 
 async def test_an_abort_sends_no_close_frame() -> None:
@@ -179,7 +179,7 @@ async def test_an_abort_sends_no_close_frame() -> None:
     async with opened(listen) as inbox:
         inbox.wire.abort()
         assert await inbox.over() == ABNORMAL
-        assert await asyncio.wait_for(heard.get(), 10) == ABNORMAL
+        assert await asyncio.wait_for(heard.get(), 60) == ABNORMAL
 
 
 async def answered(answer: bytes) -> Refused:

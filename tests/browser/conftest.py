@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import async_playwright
+from playwright.async_api import async_playwright, expect
 
 from tests.browser.fake import Fake
 from tests.browser.fake_http import serving
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page
 
+PATIENCE = 30_000  # milliseconds until a test is told that something never came
 VIOLATION = re.compile("Content Security Policy|Trusted(Script|HTML)")
 ARGUMENTS = [
     "--no-sandbox",
@@ -41,6 +42,7 @@ def chromium() -> str:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(chromium: str) -> AsyncIterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield browser
@@ -51,7 +53,7 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """One person's browser; every page in it is watched."""
     context = await browser.new_context(viewport={"width": 1000, "height": 700})
-    context.set_default_timeout(8_000)
+    context.set_default_timeout(PATIENCE)
     complaints: list[str] = []
     context.on("page", lambda page: watch(page, complaints))
     yield context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,9 @@ from playwright.async_api import expect
 
 if TYPE_CHECKING:
     from playwright.async_api import Locator, Page
+
+
+PATIENCE = 30.0  # seconds until a test is told that something never came
 
 
 def field(page: Page) -> Locator:
@@ -56,6 +60,29 @@ async def distance(page: Page) -> float:
     """From the end of the conversation, in pixels."""
     measured = await page.get_by_role("log").evaluate("log => log.scrollHeight - log.scrollTop - log.clientHeight")
     return float(measured)
+
+
+async def at_end(page: Page) -> None:
+    """Until the end of the conversation is in sight: the page scrolls with its next frame."""
+    async with asyncio.timeout(PATIENCE):
+        while await distance(page) >= 2:
+            await page.wait_for_timeout(20)
+
+
+async def record_status(page: Page) -> None:
+    """From now on keep what the status line says, however short it is there."""
+    await page.evaluate("""() => {
+        window.statuses = [];
+        const root = document.querySelector("throughline-chat").shadowRoot;
+        const note = () => window.statuses.push(root.querySelector(".status")?.textContent ?? "");
+        new MutationObserver(note).observe(root, { childList: true, characterData: true, subtree: true });
+    }""")
+
+
+async def statuses(page: Page) -> list[str]:
+    """What was kept."""
+    kept: list[str] = await page.evaluate("window.statuses")
+    return kept
 
 
 async def hurry(page: Page) -> None:

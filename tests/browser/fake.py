@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 READY = {"status": "ready", "engine": {"state": "ready", "seconds": 1.0, "model": "demo"}, "redis": {"state": "ok"}}
-PATIENCE = 8
+PATIENCE = 30
 
 
 @dataclass

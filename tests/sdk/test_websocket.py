@@ -31,7 +31,7 @@ TOOL: Any = {
 async def turn(connection: AsyncResponsesConnection) -> list[Any]:
     """The events of one turn, each checked against the SDK's own types."""
     events: list[Any] = []
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not events or events[-1].type not in ENDS:
             raw = await connection.recv_bytes()
             events.append(checked(raw))
@@ -135,6 +135,7 @@ async def test_a_queued_turn_and_a_cancelled_one(nodes: Nodes) -> None:
 
 
 async def test_lanes_interleave(nodes: Nodes, slow: ScriptedEngine) -> None:
+    slow.rate = 50  # neither ends before both have begun
     async with nodes(slow) as served, made(served) as client, client.responses.connect() as connection:
         for lane in ("a", "b"):
             await connection.response.create(model="scripted", input="[tokens=60]", stream_id=lane)

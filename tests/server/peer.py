@@ -13,7 +13,7 @@ from tests.serving import Served
 
 Event = dict[str, Any]
 ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
-PATIENCE = 15.0  # seconds until a test is told that something never came
+PATIENCE = 60.0  # seconds until a test is told that something never came: many, for machines that are slow and busy
 
 
 class Peer:
@@ -37,6 +37,13 @@ class Peer:
         """Everything up to the first event of one of these types."""
         events = [await self.next()]
         while events[-1]["type"] not in types:
+            events.append(await self.next())
+        return events
+
+    async def until_said(self, characters: int) -> list[Event]:
+        """Everything up to the delta with which so much text is there; how many events that is depends on speed."""
+        events = await self.until("response.output_text.delta")
+        while len(said(events)) < characters:
             events.append(await self.next())
         return events
 

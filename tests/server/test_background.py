@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from server.background import BackgroundTasks
+from tests.server.peer import PATIENCE
 
 
 async def test_a_task_is_kept_until_it_ends() -> None:
@@ -46,12 +47,12 @@ async def test_the_end_cancels_a_task_once_more_that_took_its_first_cancel_for_s
     tasks = BackgroundTasks()
     tasks.spawn(stubborn())
     await asyncio.sleep(0)
-    await asyncio.wait_for(tasks.end(0.01), 2.0)
+    await asyncio.wait_for(tasks.end(0.01), PATIENCE)
     assert (cancels, len(tasks)) == (2, 0)
 
 
 async def test_an_end_without_tasks_is_quick() -> None:
-    await asyncio.wait_for(BackgroundTasks().end(60.0), 1.0)
+    await asyncio.wait_for(BackgroundTasks().end(10 * PATIENCE), PATIENCE)
 
 
 async def test_what_a_task_returns_can_be_awaited_behind_a_shield() -> None:

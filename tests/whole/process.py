@@ -62,7 +62,7 @@ class Program:
         """Everything it printed."""
         return (self.folder / "output").read_text()
 
-    def wait(self, path: str, seconds: float = 90.0) -> float:
+    def wait(self, path: str, seconds: float = 240.0) -> float:
         """Wait until `path` answers 200; the seconds that it took."""
         begin = time.monotonic()
         wait_until(lambda: self._answers(path), f"{path} answers\n{self.output()[-3000:]}", seconds)
@@ -79,7 +79,7 @@ class Program:
             return 0
         process, self.process = self.process, None
         process.send_signal(number)
-        return process.wait(30)
+        return process.wait(90)
 
     def family(self) -> set[int]:
         """Its process id and those of all its descendants."""
@@ -96,7 +96,7 @@ class Program:
         if self.process.poll() is not None:
             raise AssertionError(f"it ended with {self.process.returncode}: {self.output()[-3000:]}")
         try:
-            with urllib.request.urlopen(self.http + path, timeout=2) as answer:
+            with urllib.request.urlopen(self.http + path, timeout=10) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, TimeoutError, ConnectionError):
             return False

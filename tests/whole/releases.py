@@ -91,7 +91,7 @@ class Releases:
 
     def client(self, release: str) -> httpx2.Client:
         """HTTP to its node."""
-        return httpx2.Client(base_url=f"{self.nodes[release].http}/v1/", timeout=30)
+        return httpx2.Client(base_url=f"{self.nodes[release].http}/v1/", timeout=90)
 
 
 @contextmanager

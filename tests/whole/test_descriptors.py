@@ -63,12 +63,23 @@ def refusals(node: Program) -> list[dict[str, Any]]:
 def status(node: Program, path: str) -> int:
     """0 where there is no answer."""
     try:
-        with urllib.request.urlopen(node.http + path, timeout=5) as answer:
+        with urllib.request.urlopen(node.http + path, timeout=30) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
     except (OSError, TimeoutError):
         return 0
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Whether its other end has neither closed it nor said anything."""
+    try:
+        connection.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        pass
+    return False
 
 
 def open_files(node: Program) -> int:
@@ -87,13 +98,12 @@ async def answered(client: Client) -> str:
     return str((await client.events())[-1]["type"])
 
 
-async def let_in(stack: AsyncExitStack, node: Program, seconds: float) -> tuple[Client, float]:
-    """A client that tries again when it is told to; how long it took. Raises TimeoutError."""
-    began = time.monotonic()
-    async with asyncio.timeout(seconds):
+async def let_in(stack: AsyncExitStack, node: Program) -> Client:
+    """A client that tries again when it is told to. Raises TimeoutError."""
+    async with asyncio.timeout(60):
         while True:
             try:
-                return await stack.enter_async_context(connected(node.ws)), time.monotonic() - began
+                return await stack.enter_async_context(connected(node.ws))
             except (InvalidStatus, InvalidMessage, ConnectionError):
                 await asyncio.sleep(0.2)
 
@@ -103,8 +113,8 @@ async def test_silent_connections_shut_nobody_out(poor: tuple[Program, Redis], s
     node, redis = poor
     assert open_files(node) < DESCRIPTORS - 64
     async with AsyncExitStack() as stack:
-        client, took = await let_in(stack, node, 5.0)
-        assert took < 3
+        client = await let_in(stack, node)
+        assert sum(map(is_open, silent)) > 100  # nobody had to wait until they were given up
         assert await answered(client) == "response.completed"
         cut_redis(redis)
         assert await answered(client) == "response.completed"
@@ -117,10 +127,10 @@ async def test_silent_connections_end(poor: tuple[Program, Redis], silent: list[
     node, _ = poor
     began, before = time.monotonic(), open_files(node)
     while open_files(node) > before - 160:
-        assert time.monotonic() - began < 20, f"{open_files(node)} are open"
+        assert time.monotonic() - began < 60, f"{open_files(node)} are open"
         await asyncio.sleep(0.5)
     for each in silent:
-        each.settimeout(1)
+        each.settimeout(60)
         with suppress(ConnectionError):
             while each.recv(1 << 16):
                 pass
@@ -145,6 +155,6 @@ async def test_open_sockets_leave_what_redis_needs(poor: tuple[Program, Redis]) 
         assert {line["reason"] for line in refusals(node)} == {"descriptors"}
         assert status(node, "/readyz") == 200
     async with AsyncExitStack() as stack:
-        client, _ = await let_in(stack, node, 10.0)
+        client = await let_in(stack, node)
         assert await answered(client) == "response.completed"
     assert status(node, "/readyz") == 200

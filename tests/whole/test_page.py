@@ -86,7 +86,7 @@ def _the_answer(server: Program) -> str:
     """The stored answer of the only conversation, when it has ended."""
 
     def get(path: str) -> dict[str, list[dict[str, object]]]:
-        with urllib.request.urlopen(server.http + path, timeout=5) as answer:
+        with urllib.request.urlopen(server.http + path, timeout=30) as answer:
             body: dict[str, list[dict[str, object]]] = json.load(answer)
             return body
 

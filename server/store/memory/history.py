@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from server.store.contracts import ALL
 from server.store.errors import Locked, Missing
 from server.store.memory.state import MemoryPart
-from server.store.types import Checkpoint, Conversation, Item, Page, StoredResponse, TurnRef
+from server.store.types import Checkpoint, Conversation, Item, Oversized, Page, StoredResponse, TurnRef
 
 
 class MemoryHistoryStore(MemoryPart):
@@ -16,10 +17,20 @@ class MemoryHistoryStore(MemoryPart):
         """See `HistoryStore.response`."""
         return self._state.responses.get(ref)
 
-    async def history(self, caller: str, checkpoint: Checkpoint) -> list[bytes] | None:
+    async def response_end(self, ref: TurnRef) -> Checkpoint | None:
+        """See `HistoryStore.response_end`."""
+        stored = self._state.responses.get(ref)
+        return None if stored is None else stored.checkpoint
+
+    async def history(
+        self, caller: str, checkpoint: Checkpoint, most: int = ALL, counted: int = ALL
+    ) -> list[bytes] | Oversized | None:
         """See `HistoryStore.history`."""
         items = self._state.items_up_to(caller, checkpoint)
-        return None if items is None else [item.json for item in items]
+        if items is None:
+            return None
+        size = sum(len(item.json) for item in items)
+        return [item.json for item in items] if size <= most else Oversized(size)
 
     async def input_items(self, ref: TurnRef) -> list[bytes] | None:
         """See `HistoryStore.input_items`."""
@@ -86,11 +97,13 @@ class MemoryHistoryStore(MemoryPart):
         del self._state.conversations[caller, id], self._state.segments[caller, id]
         return True
 
-    async def conversation_end(self, caller: str, conversation: str) -> Checkpoint | None:
+    async def conversation_end(self, caller: str, conversation: str, *, unlocked: bool = False) -> Checkpoint | None:
         """See `HistoryStore.conversation_end`."""
         key = (caller, conversation)
         if key not in self._state.conversations:
             return None
+        if unlocked:
+            self._unlocked_items(caller, conversation)
         return Checkpoint(conversation, len(self._state.segments[key]) - 1)
 
     # -- items of conversations ----------------------------------------------------------------------------------

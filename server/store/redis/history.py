@@ -6,6 +6,7 @@ import msgspec
 
 from engine.offload import offloaded
 from server.protocol.status import Status
+from server.store.contracts import ALL
 from server.store.errors import Locked, Missing
 from server.store.redis.backend import RedisPart
 from server.store.redis.packed_items import pack_items, unpack_jsons
@@ -23,7 +24,7 @@ from server.store.redis.scripts import (
     ReadItem,
     SetMetadata,
 )
-from server.store.types import Checkpoint, Conversation, Item, Page, StoredResponse, TurnRef
+from server.store.types import Checkpoint, Conversation, Item, Oversized, Page, StoredResponse, TurnRef
 
 RESPONSE_FIELDS = ("response", "status", "segment", "at", "first_input", "last_input")
 
@@ -44,9 +45,16 @@ class RedisHistoryStore(RedisPart):
         checkpoint = Checkpoint(segment.decode(), int(position))
         return StoredResponse(response, Status(status.decode()), checkpoint, int(first_input), int(last_input))
 
-    async def history(self, caller: str, checkpoint: Checkpoint) -> list[bytes] | None:
+    async def response_end(self, ref: TurnRef) -> Checkpoint | None:
+        """See `HistoryStore.response_end`."""
+        segment, position = await self._client.call("HMGET", self._keys.response(ref.caller, ref.id), "segment", "at")
+        return None if segment is None else Checkpoint(segment.decode(), int(position))
+
+    async def history(
+        self, caller: str, checkpoint: Checkpoint, most: int = ALL, counted: int = ALL
+    ) -> list[bytes] | Oversized | None:
         """See `HistoryStore.history`."""
-        return await self._client.run(
+        reply = await self._client.run(
             ReadHistory(
                 segment_prefix=self._keys.segment(caller, ""),
                 items_prefix=self._keys.items(caller, ""),
@@ -55,9 +63,12 @@ class RedisHistoryStore(RedisPart):
                 conversations=self._keys.conversations(caller),
                 segment=checkpoint.segment,
                 position=checkpoint.position,
+                most=most,
+                counted=counted,
                 session_ttl=self._lifetimes.session,
             )
         )
+        return Oversized(reply) if isinstance(reply, int) else reply
 
     async def input_items(self, ref: TurnRef) -> list[bytes] | None:
         """See `HistoryStore.input_items`."""
@@ -155,15 +166,19 @@ class RedisHistoryStore(RedisPart):
         _raise_if_locked(id, reply)
         return reply == [b"ok"]
 
-    async def conversation_end(self, caller: str, conversation: str) -> Checkpoint | None:
+    async def conversation_end(self, caller: str, conversation: str, *, unlocked: bool = False) -> Checkpoint | None:
         """See `HistoryStore.conversation_end`."""
-        length = await self._client.run(
+        reply = await self._client.run(
             ReadConversationEnd(
                 conversation=self._keys.conversation(caller, conversation),
                 items=self._keys.items(caller, conversation),
+                turn_prefix=self._keys.turn(caller, ""),
+                unlocked="1" if unlocked else "",
             )
         )
-        return None if length is None else Checkpoint(conversation, length - 1)
+        if isinstance(reply, bytes):
+            raise Locked(conversation, reply.decode())
+        return None if reply is None else Checkpoint(conversation, reply - 1)
 
     # -- items of conversations ----------------------------------------------------------------------------------
 

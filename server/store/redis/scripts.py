@@ -179,7 +179,7 @@ class ListUnfinishedTurns(LuaCall[list[list[bytes | None]]], frozen=True, kw_onl
 
 
 @lua_script()
-class ReadHistory(LuaCall[list[bytes] | None], frozen=True, kw_only=True):
+class ReadHistory(LuaCall[list[bytes] | int | None], frozen=True, kw_only=True):
     """`HistoryStore.history`."""
 
     segment_prefix: Key
@@ -189,6 +189,8 @@ class ReadHistory(LuaCall[list[bytes] | None], frozen=True, kw_only=True):
     conversations: Key
     segment: str
     position: int
+    most: int
+    counted: int
     session_ttl: int
 
 
@@ -266,11 +268,13 @@ class DeleteConversation(LuaCall[list[bytes]], frozen=True, kw_only=True):
 
 
 @lua_script()
-class ReadConversationEnd(LuaCall[int | None], frozen=True, kw_only=True):
+class ReadConversationEnd(LuaCall[int | bytes | None], frozen=True, kw_only=True):
     """`HistoryStore.conversation_end`."""
 
     conversation: Key
     items: Key
+    turn_prefix: Key
+    unlocked: str
 
 
 @lua_script()

@@ -6,6 +6,7 @@ uvicorn waits for ever for a head or a body, keeps a head of any size, and parse
 import asyncio
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httptools
@@ -14,13 +15,15 @@ import structlog
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from websockets.http11 import Request  # noqa: TC002  # as those beside it
 
-from server.protocol.errors import WireError, invalid, overloaded
+from server.protocol.errors import WireError, overloaded
+from server.web.transport import rules
 from server.web.transport.addresses import ClientAddresses
 from server.web.transport.heads import HeadMeter
 from server.web.transport.limits import ConnectionLimits, ConnectionTable, LogThrottle, Reason
-from server.web.transport.protocols import WebSocketProtocol
 from server.web.transport.refusals import RefusedConnection, answer
+from server.web.transport.sliced import SlicedWebSocketProtocol
 
 UNSENT_BYTES = 64 * 1024  # bytes in the kernel that are not on their way yet, besides as many in this process
 READ_SECONDS = 30.0  # seconds for a reader over HTTP to make room for more, or it counts as gone
@@ -70,7 +73,9 @@ class HttpProtocol(HttpToolsProtocol):
         self.policy = policy
         self.head = HeadMeter(policy.limits)
         self.fault: WireError | None = None  # what a callback of the parser found wrong
+        self.handshake: Request | None = None  # the last request, where it opens a WebSocket
         self.unparsed = b""  # pipelined bytes, while a request before them waits for its turn
+        self.last_act: Callable[[], None] | None = None  # that ends HTTP here, once all before it is answered
         self.deadline: asyncio.TimerHandle | None = None  # while the peer owes a head, or the rest of a body
         self.is_body_due = False  # a head is complete, and the end of its message has not come
         self.body_began_at = 0.0
@@ -143,32 +148,55 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _parse(self) -> None:
         data, self.unparsed = self.unparsed, b""
-        for at in range(0, len(data), PIECE):
+        at = 0
+        while self.last_act is None and at < len(data):
             if self.pipeline:
-                self.unparsed = data[at:]
-                self.flow.pause_reading()
-                self.flow.is_held = True
+                break
+            taken = self._feed(data[at : at + PIECE])
+            if taken is None:
                 return
-            if not self._feed(data[at : at + PIECE]):
-                return
-        self._watch()
+            at += taken
+        if self.last_act is None and at >= len(data):
+            self._watch()
+            return
+        self.unparsed = data[at:]
+        self._hold_or_finish()
 
-    def _feed(self, piece: bytes) -> bool:
-        """Parse a piece. Whether more may follow."""
+    def _feed(self, piece: bytes) -> int | None:
+        """Parse a piece. How much of it is done; None where nothing more may follow."""
         try:
             self.parser.feed_data(piece)
             self.head.fed(len(piece))
-        except httptools.HttpParserUpgrade:
-            if self._should_upgrade():
-                self.handle_websocket_upgrade()
-            return False
-        except httptools.HttpParserError:
-            self.refuse(self.fault or invalid("Invalid HTTP request received."))
-            return False
+        except httptools.HttpParserUpgrade as upgrade:
+            done: int = upgrade.args[0]
+            if not self._should_upgrade():
+                return None if self._feed_without_upgrade() is None else done
+            self.last_act = self.handle_websocket_upgrade
+            return done
+        except httptools.HttpParserError as error:
+            self.refuse(self.fault or rules.parser_fault(error))
+            return None
         except WireError as error:
             self.refuse(error)
-            return False
-        return self.parser is not None and not self.transport.is_closing()
+            return None
+        return None if self.parser is None or self.transport.is_closing() else len(piece)
+
+    def _feed_without_upgrade(self) -> int | None:
+        """Read a head again without its upgrade, with which the parser would see no body and no further request."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        head = rules.head_lines(method, self.url, version, rules.without_upgrade(self.headers))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return self._feed(b"".join(head))
+
+    def _hold_or_finish(self) -> None:
+        """Read nothing more until what came before is answered, and then do the last thing."""
+        if self.running is None and self.last_act is not None:
+            last_act, self.last_act = self.last_act, None
+            last_act()
+        else:
+            self.flow.pause_reading()
+            self.flow.is_held = True
 
     def on_message_begin(self) -> None:
         """The first bytes of a request."""
@@ -189,6 +217,9 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Credentials decide how the connection counts while this request is answered."""
         self.head.heard()
+        self._measured(self._check_head)
+        if self._is_upgrade_ignored():
+            return
         self.head.is_complete = True
         self._stop_deadline()
         self.policy.table.begin_request(self)
@@ -207,6 +238,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The peer owes nothing more of this request."""
         self.head.heard()
+        if self._is_upgrade_ignored():
+            return
         self.is_body_due = False
         self._stop_deadline()
         super().on_message_complete()
@@ -218,6 +251,22 @@ class HttpProtocol(HttpToolsProtocol):
         except WireError as error:
             self.fault = error
             raise
+
+    def _check_head(self) -> None:
+        """Refuse what is not right, and make the address a path. Raises WireError."""
+        method, version = self.parser.get_method().decode("ascii"), self.parser.get_http_version()
+        rules.check_head(method, version, self.headers)
+        if version == "1.0":  # RFC 9110, 10.1.1: it would not understand the answer
+            self.expect_100_continue = False
+        self.url, host = rules.origin_form(method, self.url)
+        if host is not None:
+            self.headers[:] = rules.with_host(self.headers, host, version)
+        if self.parser.should_upgrade() and self._should_upgrade():
+            self.handshake = rules.handshake(method, self.url, self.headers)
+
+    def _is_upgrade_ignored(self) -> bool:
+        """Whether the parser ends here though HTTP goes on."""
+        return self.parser.should_upgrade() and not self._should_upgrade()
 
     def _check_descriptors(self) -> None:
         """A node that has none to spare still says that it lives. Raises WireError 503."""
@@ -250,6 +299,9 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             self._set_deadline(FLUSH_SECONDS, self.transport.abort)
+            return
+        if self.running is None and self.last_act is not None:
+            self._hold_or_finish()
             return
         if self.running is None:
             self.policy.table.wait(self, self.loop.time())
@@ -324,7 +376,19 @@ class HttpProtocol(HttpToolsProtocol):
     # -- refusals ------------------------------------------------------------------------------------------------
 
     def refuse(self, error: WireError) -> None:
-        """Answer with an error, unless there is an answer or a part of one, and read nothing more."""
+        """Answer with an error and read nothing more; but what came before gets its own answers first."""
+        if self.is_body_due and self.pipeline:
+            self.pipeline.popleft()  # the latest, whose body it is about
+            self.is_body_due = False
+        if self.is_body_due and self.running is self.cycle:
+            self._refuse(error)
+        else:
+            self.unparsed = b""
+            self.last_act = partial(self._refuse, error)
+            self._hold_or_finish()
+
+    def _refuse(self, error: WireError) -> None:
+        """Unless there is an answer or a part of one."""
         count = self.policy.throttle.count(error.code, self.loop.time())
         if count:
             log.info("request_refused", status=error.status, code=error.code, count=count)
@@ -353,6 +417,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _tell_application(self) -> None:
         """The client has left. uvicorn tells only the latest request, which may not have begun."""
         self.pipeline.clear()
+        self.last_act = None
         if self.running is not None:
             self.running.disconnected = True
             self.running.message_event.set()
@@ -373,20 +438,30 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _should_upgrade(self) -> bool:
         """RFC 6455, 4.1: over HTTP/1.1 only. What is older is answered as a plain request."""
-        return self.parser.get_http_version() == "1.1" and super()._should_upgrade()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """An upgrade that is not known is ignored (RFC 9110, 7.8)."""
+        return self.parser.get_http_version() == "1.1" and rules.asks_for_websocket(self.headers)
 
     def handle_websocket_upgrade(self) -> None:
-        """Let the parser go: the two hold each other, and would be there until the collector came by."""
+        """Make room for the WebSocket, which is given what came after its handshake.
+
+        uvicorn would write the handshake down for it to be read again, within other limits than ours. The parser is let
+        go: the two hold each other, and would be there until the collector came by.
+        """
+        assert self.handshake is not None
         self._stop_deadline()
-        super().handle_websocket_upgrade()
-        successor = self.transport.get_protocol()
-        if isinstance(successor, WebSocketProtocol):
-            self.policy.table.replace(self, successor)
-            successor.table = self.policy.table
+        self._unset_keepalive_if_required()
+        self.connections.discard(self)
+        successor = SlicedWebSocketProtocol(self.config, self.server_state, self.app_state)
+        successor.connection_made(self.transport)
+        self.policy.table.replace(self, successor)
+        successor.table = self.policy.table
+        successor.handle_connect(self.handshake)
+        self.transport.set_protocol(successor)
         self.parser = None  # type: ignore[assignment]  # as uvicorn does when the connection is lost
+        rest, self.unparsed = self.unparsed, b""
+        self.flow.is_held = False
+        self.flow.resume_reading()
+        if rest:
+            successor.data_received(rest)
 
 
 def _refusal(reason: Reason) -> WireError:

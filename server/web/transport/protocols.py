@@ -23,7 +23,6 @@ from server.web.transport.limits import ConnectionTable  # noqa: TC001
 from server.web.transport.outbound import LINK, Job
 
 MAX_PONGS = 64  # that are written at once; RFC 6455, 5.5.3 asks only for the latest
-BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 LINGER_SECONDS = 10.0  # seconds in which the peer may read what was said to it before the end
 MESSAGE_SECONDS = 60.0  # seconds in which the last piece of a message must follow its first
 
@@ -68,13 +67,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 timer.cancel()
         self._leave_table()
         super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Refuse a handshake that cannot be read, as a POST is: uvicorn would say nothing, and wait for ever."""
-        super().data_received(data)
-        if not self.handshake_initiated:  # it came whole
-            self.transport.write(BAD_REQUEST)
-            self.transport.close()
 
     def handle_connect(self, event: Request) -> None:
         """Offer the application to write frames itself, as an extension of ASGI."""

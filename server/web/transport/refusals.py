@@ -15,7 +15,8 @@ LINGER_SECONDS = 5.0  # seconds in which a refused peer may go on sending, so th
 def answer(error: WireError, headers: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
     """The whole HTTP response to a request that is not read any further, in the official error body."""
     body = orjson.dumps(envelope(error))
-    own = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+    connection = ", ".join(["close", *([error.headers["connection"]] if "connection" in error.headers else [])])
+    own = {"content-type": "application/json", "content-length": str(len(body)), "connection": connection}
     lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()]
     lines += [name + b": " + value for name, value in headers]
     lines += [f"{name}: {value}".encode() for name, value in (error.headers | own).items()]

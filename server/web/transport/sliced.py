@@ -24,15 +24,21 @@ class SlicedWebSocketProtocol(WebSocketProtocol):
         self.unread = b""  # what is still to come of the data that arrived
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived: at once where it is short."""
-        if self.unread:
+        """Take what arrived: at once where it is short, and once the handshake is answered where it came too early."""
+        if self.unread or not self.handshake_complete:
             self.unread += data
             self.transport.pause_reading()
-        elif len(data) <= SLICE_BYTES or not self.handshake_complete:
+        elif len(data) <= SLICE_BYTES:
             super().data_received(data)
         else:
             self.unread = data
             self.transport.pause_reading()
+            self._next_slice()
+
+    async def send(self, message: Any) -> None:
+        """As uvicorn; and after the handshake's answer look at what came before it."""
+        await super().send(message)
+        if message["type"] == "websocket.accept" and self.unread:
             self._next_slice()
 
     def _next_slice(self) -> None:

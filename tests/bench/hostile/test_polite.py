@@ -45,7 +45,7 @@ def test_a_question_that_is_being_answered_counts_with_its_first_text() -> None:
 
 async def test_they_are_settled_once_nobody_is_behind() -> None:
     now = perf_counter()
-    await asyncio.wait_for(polite(answered(now - 0.5), answered(now - 0.2)).settled(60), 1)
+    await asyncio.wait_for(polite(answered(now + 50.0), answered(now + 50.0)).settled(600), 60)
     assert polite(answered(now), Sample(now - 2 * PERIOD, now, []))._behind()
     assert polite(answered(now))._behind(), "the other one has not asked yet"
 

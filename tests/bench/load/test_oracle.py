@@ -119,8 +119,10 @@ async def test_turns_of_a_session_follow_each_other_after_a_pause(server: Fake, 
 async def test_errors_have_their_kind(server: Fake, target: str, fault: str, stream: str, socket: str) -> None:
     """A failed turn ends its session, and the next one finds a line that works."""
     server.fault = fault
-    (sample,) = await Sending(server, target, timeout=0.5).closed(sessions(1, turns=2))
-    assert (sample.error, sample.output_tokens) == (socket if target == "ws" else stream, 0)
+    expected = socket if target == "ws" else stream
+    patience = 0.5 if expected == "timeout" else 60.0
+    (sample,) = await Sending(server, target, timeout=patience).closed(sessions(1, turns=2))
+    assert (sample.error, sample.output_tokens) == (expected, 0)
     assert sample.intended <= sample.sent <= sample.ended
     server.fault = None
     assert [good.error for good in await Sending(server, target).closed(sessions(1))] == [None]
@@ -146,11 +148,11 @@ async def test_a_slow_handshake_counts_as_latency_and_not_as_lateness(server: Fa
     take = sending.pool.acquire
 
     async def slowly() -> Channel:
-        await asyncio.sleep(0.3)  # the handshake whose time is measured
+        await asyncio.sleep(1.0)  # the handshake whose time is measured
         return await take()
 
     sending.pool.acquire = slowly  # type: ignore[method-assign]
     (sample,) = await sending.open(timed(sessions(1), [0.0]))
-    assert sample.connecting >= 0.3
-    assert sample.late < 0.3
-    assert sample.ttft >= 0.3
+    assert sample.connecting >= 1.0
+    assert sample.late < 1.0
+    assert sample.ttft >= 1.0

@@ -2,14 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import pytest
 
-from engine.base import BadRequest, Channel, Engine, EngineDead, EngineError, Finish, Params, Prompt, Said
+from engine.base import BadRequest, Channel, Chunk, Engine, EngineDead, EngineError, Finish, Params, Prompt, Said
 from engine.scripted import Levers, ScriptedEngine
 from engine.scripted.script import read
 from tests.engine.contract import Asking, EngineContract, FakeSink, greedy, ids_of, said_by, text_of
+from tests.frozen import frozen_time
+from tests.speed import slowness
 
 
 @pytest.fixture
@@ -107,27 +110,41 @@ async def test_levers_in_earlier_messages_are_ignored(engine: ScriptedEngine) ->
     assert len(ids_of(await Asking(engine).ask(prompt, Params()))) == 4
 
 
+async def duration(work: Coroutine[Any, Any, None]) -> float:
+    """How long it takes where every machine is as fast as the loop's time has it."""
+    with frozen_time() as time:
+        began, task = time.now, asyncio.ensure_future(work)
+        while not task.done():
+            await time.advance(0.001)
+        await task
+        return time.now - began
+
+
 async def test_keeps_its_pace(engine: ScriptedEngine, asking: Asking) -> None:
     """The n-th token is due n / rate after the first, however late the ones before it were."""
     engine.rate = 200
-    start = time.monotonic()
     stream = engine.generate("paced", await asking.prompt(), greedy(40), Said())
-    async for chunk in stream:
-        if len(chunk.token_ids) == 1:
-            await asyncio.sleep(0.002)  # a reader that is late by a part of the pace each time
-    assert 0.19 <= time.monotonic() - start < 0.5
+
+    async def read() -> None:
+        async for chunk in stream:
+            if len(chunk.token_ids) == 1:
+                await asyncio.sleep(0.002)  # a reader that is late by a part of the pace each time
+
+    assert 0.19 <= await duration(read()) < 0.21
 
 
 async def test_a_token_that_is_pushed_wakes_nobody(engine: ScriptedEngine, asking: Asking) -> None:
     """Only the last chunk comes by the iterator, and the others keep their pace."""
     engine.rate = 500
-    sink = FakeSink()
-    start = time.monotonic()
+    sink, rest = FakeSink(), list[Chunk]()
     stream = engine.generate("pushed", await asking.prompt(), greedy(50), Said(), sink)
-    rest = [chunk async for chunk in stream]
+
+    async def read() -> None:
+        rest.extend([chunk async for chunk in stream])
+
+    assert 0.09 <= await duration(read()) < 0.11
     assert [chunk.finish for chunk in rest] == [Finish.LENGTH]
     assert len(ids_of(sink.chunks + rest)) == 50
-    assert 0.09 <= time.monotonic() - start < 0.5
 
 
 @pytest.mark.parametrize("lever", ["fail", "die"])
@@ -148,14 +165,19 @@ async def test_a_slow_first_token(asking: Asking) -> None:
 
 async def test_a_thousand_streams_keep_their_pace(engine: ScriptedEngine) -> None:
     engine.rate = 30
-    start = time.monotonic()
+    start, tokens = time.thread_time(), list[int]()
 
-    async def one(number: int) -> int:
+    async def one(number: int) -> None:
         prompt = Prompt((number % 256, number // 256))
-        return sum([len(chunk.token_ids) async for chunk in engine.generate(str(number), prompt, greedy(15), Said())])
+        async for chunk in engine.generate(str(number), prompt, greedy(15), Said()):
+            tokens.append(len(chunk.token_ids))
 
-    assert sum(await asyncio.gather(*(one(number) for number in range(1000)))) == 15000
-    assert time.monotonic() - start < 3
+    async def all_of_them() -> None:
+        await asyncio.gather(*(one(number) for number in range(1000)))
+
+    assert 0.46 <= await duration(all_of_them()) < 0.5
+    assert sum(tokens) == 15000
+    assert time.thread_time() - start < 3 * slowness()
 
 
 async def test_a_closed_engine_counts_as_dead(engine: ScriptedEngine, asking: Asking) -> None:

@@ -12,7 +12,7 @@ import pytest
 from engine.vllm.process import SOCKETS
 from tests.engine.real import require_vllm
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
 
 def function(name: str, properties: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def answers() -> dict[str, Any]:
     lines = "".join(json.dumps([name, COMMON | params]) + "\n" for name, params in TURNS.items())
     command = [sys.executable, "-m", "tests.engine.calls"]
     environ = {name: value for name, value in os.environ.items() if name != SOCKETS}  # those are of our own engine
-    done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=200, check=True, env=environ)
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=550, check=True, env=environ)
     return dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
 
 

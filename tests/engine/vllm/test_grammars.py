@@ -17,12 +17,13 @@ if importlib.util.find_spec("vllm") is not None:
     from engine.vllm.tryout import TOO_COMPLEX
 
 pytestmark = pytest.mark.vllm
+PATIENCE = 110  # seconds for one grammar
 
 
 @pytest.fixture(scope="module")
 def tryout() -> Iterator["TryOutProcess"]:
     require_vllm()
-    process = TryOutProcess(patience=20)
+    process = TryOutProcess(patience=PATIENCE)
     yield process
     process.close()
 
@@ -47,7 +48,7 @@ def test_one_that_takes_for_ever_ends_the_process_and_not_the_next(tryout: "TryO
     start = time.monotonic()
     patterns = [{"type": "string", "pattern": f".*{chr(97 + i)}.*{chr(98 + i)}.*"} for i in range(20)]
     assert refusal(tryout, {"allOf": patterns}) == TOO_COMPLEX
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < PATIENCE / 2  # it ends by what it uses of the processor
     assert refusal(tryout, {"type": "null"}) is None
 
 

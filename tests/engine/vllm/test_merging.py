@@ -21,7 +21,7 @@ async def test_each_is_called_once_and_not_early() -> None:
     due = [loop.time() + random.Random(number).random() / 20 for number in range(40)]
     for number, at in enumerate(due):
         timer.call_at(at, partial(call, number))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await done.wait()
     assert sorted(number for number, _ in called) == list(range(40))
     assert all(at >= due[number] for number, at in called)
@@ -40,7 +40,7 @@ async def test_a_callback_may_schedule_itself_again() -> None:
             timer.call_at(asyncio.get_running_loop().time(), again)
 
     timer.call_at(0.0, again)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await done.wait()
     assert called == ["again"] * 3
 
@@ -52,7 +52,7 @@ async def test_an_earlier_time_does_not_wait_for_one_scheduled_before() -> None:
     done = asyncio.Event()
     timer.call_at(loop.time() + 3600, partial(called.append, "late"))
     timer.call_at(loop.time() + 0.01, done.set)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await done.wait()
     assert called == []
 
@@ -69,6 +69,6 @@ async def test_a_cancelled_callback_is_not_called() -> None:
     timer.call_at(asyncio.get_running_loop().time() + 0.01, done.set)
     timer.cancel(cancelled)
     timer.cancel(cancelled)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await done.wait()
     assert called == []

@@ -7,37 +7,40 @@ from server.log.committer import CommitPolicy
 from server.log.journal import Journal
 from server.protocol.entry import Event, Kind
 from server.protocol.status import Status
+from tests.frozen import frozen_time
 from tests.server.store.faulty import Faulty
 from tests.server.store.make import DONE, begin, text, words
 
 
 async def test_the_first_token_goes_at_once_and_those_of_one_tick_share_an_event(faulty: Faulty) -> None:
     async with Journal(faulty, policy=CommitPolicy(merge_seconds=0.2)) as journal:
-        writer = await begin(journal, faulty)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        writer.append(text("a"))
-        await writer.flush()
-        assert loop.time() - began < 0.05
-        for word in "bcd":
-            writer.append(text(word))
-            writer.append([])
-            await asyncio.sleep(0.005)
-        assert writer.last_seq == 3
-        await writer.flush()
+        with frozen_time() as time:
+            writer = await begin(journal, faulty)
+            writer.append(text("a"))
+            await writer.flush()  # without any time
+            for word in "bcd":
+                writer.append(text(word))
+                writer.append([])
+                await time.advance(0.005)
+            assert writer.last_seq == 3
+            assert len(faulty.batches) == 1
+            await time.advance(0.4)
+            await writer.flush()
     assert [words(append.entry) for batch in faulty.batches for append in batch] == [["a"], ["bcd"]]
 
 
 async def test_turns_whose_text_merges_go_out_together(faulty: Faulty) -> None:
     async with Journal(faulty, policy=CommitPolicy(merge_seconds=0.1)) as journal:
         writers = [await begin(journal, faulty, f"resp_{n}") for n in range(8)]
-        for writer in writers:
-            writer.append(text("first"))
-            await writer.flush()
-        for writer in writers:
-            writer.append(text("second"))
-            await asyncio.sleep(0.001)
-        await asyncio.gather(*(writer.flush() for writer in writers))
+        with frozen_time() as time:
+            for writer in writers:
+                writer.append(text("first"))
+                await writer.flush()
+            for writer in writers:
+                writer.append(text("second"))
+                await time.advance(0.001)
+            await time.advance(0.2)
+            await asyncio.gather(*(writer.flush() for writer in writers))
     assert len(faulty.batches[-1]) == 8
 
 
@@ -45,17 +48,16 @@ async def test_a_turn_whose_merge_timer_fires_early_goes_out_once(faulty: Faulty
     """uvloop's timers count whole milliseconds: what comes between timer and tick must not begin another wait."""
     async with Journal(faulty, policy=CommitPolicy(merge_seconds=0.02)) as journal:
         writer = await begin(journal, faulty)
-        loop = asyncio.get_running_loop()
-        writer.append(text("a"))
-        await writer.flush()
-        writer.append(text("b"))
-        while loop.time() < writer._text_due - 0.0005:
-            pass
-        writer._committer._end_merging()
-        writer.append([])
-        writer.append([Event(Kind.REASONING, "c")])
-        await writer.flush()
-        await asyncio.sleep(0.05)
+        with frozen_time() as time:
+            writer.append(text("a"))
+            await writer.flush()
+            writer.append(text("b"))
+            time.now = writer._text_due - 0.0005
+            writer._committer._end_merging()
+            writer.append([])
+            writer.append([Event(Kind.REASONING, "c")])
+            await writer.flush()
+            await time.advance(0.05)
     assert [words(append.entry) for batch in faulty.batches for append in batch] == [["a"], ["b", "c"]]
 
 

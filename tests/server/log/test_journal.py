@@ -12,6 +12,7 @@ from server.protocol.entry import Event, Kind, decode
 from server.protocol.status import Status
 from server.store.memory.store import MemoryStore
 from server.store.types import Lease, WriteStatus
+from tests.frozen import frozen_time
 from tests.server.log.stalls import stall_changes
 from tests.server.peer import until
 from tests.server.store.faulty import Faulty
@@ -213,12 +214,15 @@ async def test_stall_is_noticed_and_ends(faulty: Faulty) -> None:
 
 
 async def test_finished_log_stays_in_memory_for_a_while(faulty: Faulty) -> None:
-    async with Journal(faulty, policy=QUICK, keep_seconds=0.03) as journal:
-        writer = await begin(journal, faulty)
-        await writer.finish(DONE, Status.COMPLETED, b"{}")
-        writer.close()
-        assert journal.buffer(ref()) is writer.buffer
-        await until(lambda: journal.buffer(ref()) is None, "the log is forgotten")
+    async with Journal(faulty, policy=QUICK, keep_seconds=30.0) as journal:
+        with frozen_time() as time:
+            writer = await begin(journal, faulty)
+            await writer.finish(DONE, Status.COMPLETED, b"{}")
+            writer.close()
+            await time.advance(29.0)
+            assert journal.buffer(ref()) is writer.buffer
+            await time.advance(2.0)
+            assert journal.buffer(ref()) is None
 
 
 async def test_closed_writer_writes_nothing_and_forgets_its_log(faulty: Faulty) -> None:

@@ -5,7 +5,9 @@ import gc
 import random
 from collections.abc import AsyncIterator
 from typing import cast
+from unittest.mock import patch
 
+import msgspec
 import pytest
 
 from server.log.buffer import LogBuffer
@@ -21,7 +23,7 @@ from server.store.memory.store import MemoryStore
 from server.store.redis.store import RedisStore
 from server.store.types import Lease, LogEntry, LogPage, TurnRef, WriteStatus
 from tests.server.log.sinks import RecordingSink
-from tests.server.peer import until
+from tests.server.peer import PATIENCE, until
 from tests.server.store.faulty import Faulty
 from tests.server.store.make import DONE, MINE, append, claimed, ending, new, ref
 
@@ -100,12 +102,15 @@ async def test_position_in_a_turn_that_is_gone_is_lost(store: Store, subscriber:
     assert caught.value.status is None
 
 
-async def test_position_above_a_running_log_waits_for_it(store: Store, subscriber: LogSubscriber) -> None:
+async def test_position_above_a_running_log_waits_for_it(store: Store) -> None:
     await store.create(new())
-    seen = asyncio.create_task(everything(subscriber, 3))
-    await asyncio.sleep(0.05)
-    await write(store, [3, 5])
-    assert await seen == [(3, 5)]
+    policy = msgspec.structs.replace(SHORT, behind_seconds=PATIENCE)
+    with patch.object(store, "read", wraps=store.read) as read:
+        async with LogSubscriber(store, policy=policy) as subscriber:
+            seen = asyncio.create_task(everything(subscriber, 3))
+            await until(lambda: read.call_count, "the log was looked at")
+            await write(store, [3, 5])
+            assert await seen == [(3, 5)]
 
 
 async def test_position_that_a_running_log_never_reaches_is_lost(store: Store, subscriber: LogSubscriber) -> None:
@@ -259,7 +264,7 @@ async def test_turn_that_vanishes_while_it_is_followed_is_lost(store: Store, sub
     await until(lambda: waiting(subscriber) == 1, "the log is followed")
     await store.delete(ref())
     with pytest.raises(PositionLost) as caught:
-        await asyncio.wait_for(seen, 3)
+        await asyncio.wait_for(seen, PATIENCE)
     assert caught.value.status is None
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -9,6 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from engine.scripted import ScriptedEngine
+from server.web import websocket
 from tests.server.conftest import Nodes
 from tests.server.peer import Peer, bearer, client, socket, until
 from tests.serving import Served
@@ -45,8 +47,9 @@ async def test_sockets_are_closed_evenly_and_in_random_order(served: Served) -> 
 
 
 async def test_without_a_spread_all_are_closed_at_once(served: Served) -> None:
-    ends = await goodbyes(served, 0.0)
-    assert ends[-1][1] < SPREAD
+    with patch.object(websocket, "_after", wraps=websocket._after) as after:
+        assert len(await goodbyes(served, 0.0)) == SOCKETS
+    assert [call.args[0] for call in after.call_args_list] == [0.0] * SOCKETS  # seconds
 
 
 async def test_closing_may_be_cut_short(served: Served) -> None:

@@ -190,12 +190,19 @@ async def test_an_unkept_turn_that_nobody_watches_ends(nodes: Nodes) -> None:
 
 
 async def test_an_unkept_turn_that_is_watched_again_in_time_goes_on(nodes: Nodes) -> None:
-    async with nodes(ScriptedEngine(rate=100)) as served:
-        served.node.presence.grace = 0.4
+    engine = ScriptedEngine(rate=5)
+    async with nodes(engine) as served:
+        loop = asyncio.get_running_loop()
+        served.node.presence.grace = 2.0
         async with socket(served) as peer:
             await peer.ask("[tokens=80]", store=False)
             id = (await peer.next())["response"]["id"]
+        await until(lambda: not served.node.presence.watched_turns(), "nobody watches")
+        left = loop.time()
         async with socket(served, f"?resume={id}&starting_after=0") as peer:
+            await peer.until("response.output_text.delta")
+            await until(lambda: loop.time() > left + 2.5, "it would have been given up")
+            engine.rate = 0
             assert final(await peer.turn())["status"] == "completed"
 
 
@@ -212,8 +219,8 @@ async def test_a_socket_that_leaves_during_admission_leaves_no_lock(nodes: Nodes
 
 
 async def test_a_turn_in_a_conversation_knows_all_before_it(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another turn ends between the reading of the history and the admission."""
-    async with nodes(ScriptedEngine()) as served, client(served) as http:
+    """Another turn ends, on another node, between the reading of the history and the admission."""
+    async with nodes(ScriptedEngine()) as served, nodes(ScriptedEngine()) as other, client(served) as http:
         conversation = (await http.post("conversations", json={})).json()["id"]
         store = served.node.resources.store
         create, turns = store.create, 0
@@ -223,7 +230,8 @@ async def test_a_turn_in_a_conversation_knows_all_before_it(nodes: Nodes, monkey
             turns += 1
             if turns == 1:
                 inner = {"input": "between [tokens=3]", "conversation": conversation}
-                assert (await http.post("responses", json=inner)).status_code == 200
+                async with client(other) as there:
+                    assert (await there.post("responses", json=inner)).status_code == 200
             return await create(new)
 
         monkeypatch.setattr(store, "create", slower)

@@ -21,9 +21,9 @@ def own_redis() -> Iterator[Server]:
 
 
 async def test_new_turns_are_refused_and_running_ones_go_on_later(own_redis: Server) -> None:
-    admin = Client(own_redis.url)
+    admin, engine = Client(own_redis.url), ScriptedEngine(rate=20)
     async with (
-        serving(settings_for(own_redis.url), ScriptedEngine(rate=300)) as served,
+        serving(settings_for(own_redis.url), engine) as served,
         socket(served) as peer,
         socket(served) as late,
         client(served) as http,
@@ -38,6 +38,7 @@ async def test_new_turns_are_refused_and_running_ones_go_on_later(own_redis: Ser
         answer = await http.post("responses", json={"input": "[tokens=3]"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "server_overloaded")
         await admin.call("CONFIG", "SET", "maxmemory", 0)
+        engine.rate = 300
         seen += await peer.turn()
         assert numbers(seen) == list(range(len(numbered(seen))))
         assert said(seen) == text_of(final(seen))
@@ -50,7 +51,7 @@ async def test_a_cancel_that_takes_effect_is_no_error(own_redis: Server) -> None
     """The node that runs the turn stops it, whether the store takes the flag or not."""
     admin = Client(own_redis.url)
     async with (
-        serving(settings_for(own_redis.url), ScriptedEngine(rate=300)) as served,
+        serving(settings_for(own_redis.url), ScriptedEngine(rate=60)) as served,
         socket(served) as peer,
         socket(served) as other,
     ):

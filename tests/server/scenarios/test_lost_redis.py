@@ -9,10 +9,11 @@ import pytest
 from engine.scripted import ScriptedEngine
 from server.store.redis.client import Client
 from tests.server.conftest import Nodes
-from tests.server.peer import Event, client, final, numbered, numbers, said, socket, sse, text_of, until
+from tests.server.peer import PATIENCE, Event, client, final, numbered, numbers, said, socket, sse, text_of, until
 from tests.serving import Served
 
 ASK = "[tokens=400]"
+SLOW = 60  # tokens per second until Redis has lost them: the answer is not over by then
 
 
 async def flush(url: str) -> None:
@@ -21,16 +22,16 @@ async def flush(url: str) -> None:
     await admin.close()
 
 
-async def gone_and_on(served: Served, url: str, viewer: Served | None = None) -> dict[str, object]:
-    """Empties Redis in the middle of an answer that is read at `viewer`; the finished response."""
-    viewer = viewer or served
+async def gone_and_on(served: Served, engine: ScriptedEngine, url: str) -> dict[str, object]:
+    """Empties Redis in the middle of an answer; the finished response."""
     async with socket(served) as peer:
         await peer.ask(ASK)
         first = await peer.next()
         id = first["response"]["id"]
-        async with socket(viewer, f"?resume={id}") as other:
-            seen = [await other.next() for _ in range(40)]
+        async with socket(served, f"?resume={id}") as other:
+            seen = await other.until_said(100)
             await flush(url)
+            engine.rate = 300
             seen += await other.turn()
         mine = [first, *await peer.turn()]
     for events in (numbered(seen), numbered(mine)):
@@ -44,13 +45,14 @@ async def gone_and_on(served: Served, url: str, viewer: Served | None = None) ->
 
 
 async def test_an_empty_redis_is_given_the_whole_log_again(nodes: Nodes, empty: str) -> None:
-    async with nodes(ScriptedEngine(rate=300)) as served:
-        assert (await gone_and_on(served, empty))["status"] == "completed"
+    engine = ScriptedEngine(rate=SLOW)
+    async with nodes(engine) as served:
+        assert (await gone_and_on(served, engine, empty))["status"] == "completed"
 
 
 async def test_a_turn_that_was_taken_over_too(nodes: Nodes, empty: str) -> None:
     """Its question is gone with Redis: who continues it is told so."""
-    first, second = ScriptedEngine(rate=200), ScriptedEngine(rate=200)
+    first, second = ScriptedEngine(rate=SLOW), ScriptedEngine(rate=SLOW)
     async with nodes(first) as a, nodes(second) as b, socket(b) as peer:
         await until(lambda: b.node.owner in a.node.detector.nodes, "they know each other")
         async with socket(a) as asking:
@@ -61,6 +63,7 @@ async def test_a_turn_that_was_taken_over_too(nodes: Nodes, empty: str) -> None:
         async with socket(b, f"?resume={id}") as viewer:
             seen = await viewer.until("response.output_text.delta")
             await flush(empty)
+            second.rate = 300
             seen += await viewer.turn()
         assert numbers(seen) == list(range(len(numbered(seen))))
         assert said(seen) == text_of(final(seen))
@@ -69,12 +72,14 @@ async def test_a_turn_that_was_taken_over_too(nodes: Nodes, empty: str) -> None:
 
 
 async def test_again_and_again(nodes: Nodes, empty: str) -> None:
-    async with nodes(ScriptedEngine(rate=300)) as served, socket(served) as peer:
+    engine = ScriptedEngine(rate=SLOW)
+    async with nodes(engine) as served, socket(served) as peer:
         await peer.ask(ASK)
-        events = [await peer.next() for _ in range(20)]
+        events = await peer.until_said(20)
         for _ in range(3):
             await flush(empty)
-            events += [await peer.next() for _ in range(40)]
+            events += await peer.until_said(60)
+        engine.rate = 300
         events = numbered([*events, *await peer.turn()])
         assert numbers(events) == list(range(len(events)))
         assert said(events) == text_of(final(events))
@@ -126,11 +131,12 @@ async def test_a_finished_turn_that_redis_forgot_is_not_written_anew(
     nodes: Nodes, empty: str, monkeypatch: pytest.MonkeyPatch, empty_again: bool
 ) -> None:
     """Its end is written once more, by the node that wrote it; no engine runs it again."""
-    engine = ScriptedEngine(rate=300)
+    engine = ScriptedEngine(rate=1)
     async with nodes(engine) as served, socket(served) as peer, client(served) as http:
         await peer.ask("[tokens=60]")
         seen = await peer.until("response.output_text.delta")
         before = [] if empty_again else await contents(empty)
+        engine.rate = 300
         seen += await peer.turn()
         id = final(seen)["id"]
         generate = Mock(wraps=engine.generate)
@@ -145,7 +151,7 @@ async def test_a_finished_turn_that_redis_forgot_is_not_written_anew(
 
 
 async def completed(http: httpx2.AsyncClient, id: str) -> Event:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             response: Event = (await http.get(f"responses/{id}")).json()
             if response.get("status") == "completed":

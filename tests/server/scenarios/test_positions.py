@@ -9,7 +9,7 @@ from urllib.parse import quote
 import orjson
 import pytest
 
-from engine.scripted import ScriptedEngine
+from engine.scripted import Levers, ScriptedEngine
 from server.store.redis.client import Client
 from server.store.redis.keys import Keys
 from server.store.types import HOLE
@@ -90,6 +90,7 @@ async def test_of_a_turn_that_ended(served: Served, ask: Ask) -> None:
         assert lost[0]["response"] == final(events)
 
 
+@pytest.mark.usefixtures("unmerged")
 async def test_of_a_turn_that_runs(nodes: Nodes, ask: Ask) -> None:
     """A position that is still to come is waited for, and one that never comes is lost; nothing is generated anew."""
     engine = ScriptedEngine(rate=50)
@@ -127,11 +128,12 @@ async def test_in_a_hole(nodes: Nodes, empty: str) -> None:
     async with two(nodes) as (a, b):
         engine = a.engine
         assert isinstance(engine, ScriptedEngine)
+        engine.levers = Levers(hang=100)  # it ends at the other node
         async with socket(b) as watcher, socket(a) as peer:
             await peer.ask("[tokens=200]")
             id = (await peer.next())["response"]["id"]
             await watcher.send("throughline:resume", response_id=id)
-            seen = [await watcher.next() for _ in range(40)]
+            seen = await watcher.until_said(50)
             admin = Client(empty)
             await admin.call("HSET", Keys().turn("anonymous", id), "run", "0" * 40)
             await admin.close()

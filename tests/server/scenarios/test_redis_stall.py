@@ -11,7 +11,7 @@ import pytest
 from engine.scripted import ScriptedEngine
 from tests.redis_server import Server, binary, running
 from tests.server.conftest import settled
-from tests.server.peer import client, final, numbered, numbers, said, socket, text_of, until
+from tests.server.peer import PATIENCE, client, final, numbered, numbers, said, socket, text_of, until
 from tests.serving import Served, serving, settings_for
 
 
@@ -54,6 +54,7 @@ async def test_a_stream_goes_on_complete_after_a_stall(own_redis: Server, node: 
         seen += await peer.turn()
         assert numbers(seen) == list(range(len(numbered(seen))))
         assert said(seen) == text_of(final(seen))
+        await until(lambda: not node.node.journal.stalled, "the log flows")
         assert await ready(node) == (200, "ok")
 
 
@@ -66,7 +67,7 @@ async def test_who_asks_during_a_stall_is_answered_late(own_redis: Server, node:
             within = asyncio.create_task(
                 http.post("responses", json={"input": "[tokens=3]", "conversation": conversation})
             )
-            await asyncio.sleep(1)
+            await asyncio.sleep(1)  # the fault's length
         assert final(await peer.turn())["status"] == "completed"
         assert (await asking).json()["status"] == "completed"
         assert (await within).json()["status"] == "completed"
@@ -76,7 +77,7 @@ async def test_who_asks_during_a_stall_is_answered_late(own_redis: Server, node:
 
 async def test_who_asks_while_redis_is_gone_is_told_so(own_redis: Server, node: Served) -> None:
     """And what the client was told not to have asked for never runs."""
-    node.node.admission.patience = 0.2
+    patience, node.node.admission.patience = node.node.admission.patience, 0.2
     async with socket(node) as peer, client(node) as http:
         own_redis.kill()
         await peer.ask("[tokens=3]")
@@ -91,13 +92,14 @@ async def test_who_asks_while_redis_is_gone_is_told_so(own_redis: Server, node: 
             assert (await peer.error())["status"] == 503
         assert (await ready(node))[0] == 503
         own_redis.start()
+        node.node.admission.patience = patience
         assert (await peer.answer("[tokens=3]"))["status"] == "completed"
         await until(lambda: not node.node.tasks, "what was refused is withdrawn")
         assert await node.node.resources.store.unfinished_turns(0) == []
 
 
 async def test_a_refused_turn_that_was_made_all_the_same_is_withdrawn(own_redis: Server, node: Served) -> None:
-    node.node.admission.patience = 0.0
+    patience, node.node.admission.patience = node.node.admission.patience, 0.0
     async with client(node) as http:
         conversation = (await http.post("conversations", json={})).json()["id"]
         with stalled(own_redis):
@@ -107,12 +109,13 @@ async def test_a_refused_turn_that_was_made_all_the_same_is_withdrawn(own_redis:
         await until(lambda: not node.node.tasks, "it was withdrawn")
         assert await node.node.resources.store.unfinished_turns(0) == []
         assert node.node.scheduler.taken_slots == 0
+        node.node.admission.patience = patience
         answer = await http.post("responses", json=asked | {"conversation": conversation})
         assert answer.status_code == 200
 
 
 async def test_a_queued_turn_starts_when_redis_is_back(own_redis: Server) -> None:
-    engine = ScriptedEngine(rate=300, slots=1)
+    engine = ScriptedEngine(rate=2, slots=1)
     async with serving(settings_for(own_redis.url), engine) as served, socket(served) as peer:
         await peer.ask("[tokens=30]", stream_id="a")
         await peer.until("response.in_progress")
@@ -120,7 +123,8 @@ async def test_a_queued_turn_starts_when_redis_is_back(own_redis: Server) -> Non
         await peer.until("response.queued")
         with stalled(own_redis):
             await until(lambda: served.node.journal.stalled, "the stall was noticed")
-            await asyncio.sleep(0.5)
+            engine.rate = 300
+            await asyncio.sleep(0.5)  # the fault's length
         events = await peer.until("response.completed")
         events += await peer.until("response.completed")
         assert {event["stream_id"] for event in events if event["type"] == "response.completed"} == {"a", "b"}
@@ -129,7 +133,7 @@ async def test_a_queued_turn_starts_when_redis_is_back(own_redis: Server) -> Non
 
 async def test_a_node_that_stops_while_redis_is_gone_does_not_hang(own_redis: Server) -> None:
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(PATIENCE),
         serving(settings_for(own_redis.url), ScriptedEngine(rate=300)) as served,
         socket(served) as peer,
     ):

@@ -9,11 +9,13 @@ import time
 from asyncio import events
 from collections.abc import Iterator
 
+import httpx2
 import pytest
 
-from tests.server.peer import client, socket
+from tests.server.peer import PATIENCE, client, socket
 from tests.server.raw import CONTINUATION, PING, TEXT, frame, raw
 from tests.serving import Served
+from tests.speed import slowness
 
 SIZE = (1 << 20) - 1000  # bytes, just within the default limit
 BOUND = 0.1  # seconds
@@ -43,7 +45,7 @@ def stalls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stalls]:
 
     monkeypatch.setattr(events.Handle, "_run", timed)
     yield found
-    assert found.longest < BOUND, found.what
+    assert found.longest < BOUND * slowness(), found.what
 
 
 def many(unit: str, size: int = SIZE) -> str:
@@ -74,9 +76,19 @@ async def test_a_message_of_any_shape(served: Served, stalls: Stalls, shape: str
         made = await http.post("responses", content=f"{{{SHAPES[shape]}}}")
         if made.status_code == 200:
             for path in ("", "/input_items?limit=100", "?stream=true"):
-                assert (await http.get(f"responses/{made.json()['id']}{path}")).status_code == 200
+                assert await status(http, f"responses/{made.json()['id']}{path}") == 200
         await http.post("responses/input_tokens", content=f"{{{SHAPES[shape]}}}")
         await http.post("conversations", content="{" + SHAPES[shape].replace('"input"', '"items"') + "}")
+
+
+async def status(http: httpx2.AsyncClient, path: str) -> int:
+    """Asked again where this process was so busy that Redis' answer was late."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            answer = await http.get(path)
+            if answer.status_code != 503:
+                return answer.status_code
+            await asyncio.sleep(0.1)
 
 
 FLOODS = {
@@ -90,7 +102,7 @@ async def test_a_read_of_many_small_frames(served: Served, stalls: Stalls, flood
     async with raw(served) as peer:
         peer.writer.write(FLOODS[flood])
         await peer.say("nonsense")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await peer.frame()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.server.scenarios.test_takeover import two
 from tests.serving import Served
 
 LONG = "[tokens=100000]"
-SLOT = 0.25  # seconds from a stop to a free slot
+SLOT = 2  # heartbeats of its node from a stop to a free slot
 
 
 async def resumed(served: Served, id: str, after: int) -> list[Event]:
@@ -28,6 +29,13 @@ async def stopped(served: Served, id: str) -> Event:
         return await peer.next()
 
 
+def spied(monkeypatch: pytest.MonkeyPatch, holder: object, name: str) -> Mock:
+    """Its calls are counted."""
+    spy = Mock(wraps=getattr(holder, name))
+    monkeypatch.setattr(holder, name, spy)
+    return spy
+
+
 def idle(*nodes: Served) -> bool:
     engines = [node.engine for node in nodes]
     return not any(isinstance(engine, ScriptedEngine) and engine.running for engine in engines)
@@ -37,7 +45,7 @@ def idle(*nodes: Served) -> bool:
 async def test_stop_races_resume_from_another_node(nodes: Nodes, seed: int) -> None:
     """Twice each, in any order, at any instant: who resumes sees what the one who asked sees."""
     rand = random.Random(seed)
-    async with two(nodes) as (a, b), socket(a) as peer:
+    async with two(nodes, ScriptedEngine(rate=400), ScriptedEngine(rate=400)) as (a, b), socket(a) as peer:
         await peer.ask(LONG, max_output_tokens=200_000)
         events = [await peer.next() for _ in range(rand.randrange(1, 60))]
         id, after = events[0]["response"]["id"], rand.randrange(len(events))
@@ -54,19 +62,20 @@ async def test_stop_races_resume_from_another_node(nodes: Nodes, seed: int) -> N
         await until(lambda: idle(a, b), "no engine works on it")
 
 
-async def test_a_stop_on_another_node_frees_the_slot_at_once(nodes: Nodes) -> None:
-    now = asyncio.get_running_loop().time
-    waits: list[float] = []
+async def test_a_stop_on_another_node_frees_the_slot_at_once(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in the node's own heartbeats, which a slow machine stretches as it does the rest."""
+    waits: list[int] = []
     async with two(nodes) as (a, b), socket(a) as peer, socket(b) as other:
+        beats = spied(monkeypatch, a.node.resources.store, "beat")
         for _ in range(20):
             await peer.ask(LONG, max_output_tokens=200_000)
             events = await peer.until("response.output_text.delta")
-            began = now()
+            beats.reset_mock()
             await other.send("throughline:cancel", response_id=events[0]["response"]["id"])
             await until(lambda: idle(a), "the slot is free")
-            waits.append(now() - began)
+            waits.append(beats.call_count)
             assert final(await peer.turn())["status"] == "cancelled"
-    assert sorted(waits)[len(waits) // 2] < SLOT
+    assert sorted(waits)[len(waits) // 2] <= SLOT
 
 
 async def test_a_stop_after_the_end_changes_nothing_anywhere(nodes: Nodes) -> None:

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from engine.base import Params, Prompt
-from engine.scripted import ScriptedEngine
+from engine.scripted import Levers, ScriptedEngine
 from server.node.node import NodeState
 from server.store.errors import StoreDown
 from server.store.redis.client import Client
 from server.store.types import TurnRef
 from tests.server.conftest import Nodes
-from tests.server.peer import Event, Peer, client, final, numbered, numbers, said, socket, text_of, until
+from tests.server.peer import PATIENCE, Event, Peer, client, final, numbered, numbers, said, socket, text_of, until
 from tests.serving import Served
 
 ASK = "[tokens=300]"
@@ -75,11 +75,13 @@ async def test_a_draining_node_hands_over_and_its_viewers_see_no_seam(nodes: Nod
 
 async def test_drain_ends_when_others_have_taken_everything(nodes: Nodes) -> None:
     async with two(nodes, ScriptedEngine(rate=60), ScriptedEngine(rate=60)) as (a, b), client(a) as http:
-        made = [(await http.post("responses", json={"input": ASK, "background": True})).json() for _ in range(4)]
-        async with asyncio.timeout(5):
-            await a.running.drain(10.0)
+        ask = {"input": "[hang@20]", "background": True}
+        made = [(await http.post("responses", json=ask)).json() for _ in range(4)]
+        async with asyncio.timeout(PATIENCE):
+            await a.running.drain(10 * PATIENCE)
         assert not a.node.scheduler.running
-        assert {ref.id for ref in b.node.scheduler.running} == {each["id"] for each in made}
+        ids = {each["id"] for each in made}
+        await until(lambda: {ref.id for ref in b.node.scheduler.running} == ids, "the other one runs them all")
 
 
 async def test_drain_finishes_alone(nodes: Nodes) -> None:
@@ -94,7 +96,7 @@ async def test_drain_finishes_alone(nodes: Nodes) -> None:
 
 async def test_what_time_does_not_let_finish_is_given_back(nodes: Nodes) -> None:
     async with nodes(ScriptedEngine(rate=50)) as served, client(served) as http:
-        made = (await http.post("responses", json={"input": ASK, "background": True})).json()
+        made = (await http.post("responses", json={"input": "[hang@5]", "background": True})).json()
         await served.running.drain(0.1)
         (turn,) = await served.node.resources.store.unfinished_turns(0)
         assert (turn.ref.id, turn.lease, served.node.scheduler.running) == (made["id"], None, {})
@@ -175,23 +177,35 @@ async def test_a_queue_is_everybody_s(nodes: Nodes) -> None:
 
 async def test_a_stop_reaches_another_node_before_its_first_token(nodes: Nodes) -> None:
     async with two(nodes) as (a, b), client(a) as http, client(b) as other:
-        made = (await http.post("responses", json={"input": "[first=30]", "background": True})).json()
-        async with asyncio.timeout(2):
-            ended = (await other.post(f"responses/{made['id']}/cancel")).json()
+        made = (await http.post("responses", json={"input": "[first=3000]", "background": True})).json()
+        ended = (await other.post(f"responses/{made['id']}/cancel")).json()
         assert ended["status"] == "cancelled"
         await until(lambda: not a.node.scheduler.running, "the slot is free")
 
 
-async def test_a_turn_that_is_viewed_elsewhere_only_goes_on(nodes: Nodes) -> None:
-    async with two(nodes, ScriptedEngine(rate=60), ScriptedEngine(rate=60)) as (a, b):
-        a.node.presence.grace = 0.6
+async def test_a_turn_that_is_viewed_elsewhere_only_goes_on(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ScriptedEngine(rate=5)
+    async with two(nodes, engine, ScriptedEngine(rate=60)) as (a, b):
+        presence, counted = a.node.presence, list[bool]()
+        take = presence.on_remote_report
+
+        def count(ref: TurnRef, reports: int) -> bool:
+            counted.append(take(ref, reports))
+            return counted[-1]
+
+        monkeypatch.setattr(presence, "on_remote_report", count)
         b.running.reconciler.interval = b.running.reconciler.report_seconds = 0.1
         b.node.cluster_changed.set()  # the pause that runs is the old one
         async with socket(a) as peer:
             await peer.ask("[tokens=150]", store=False)
             id = (await peer.next())["response"]["id"]
-        async with socket(b, f"?resume={id}&starting_after=0") as peer:
-            assert final(await peer.turn())["status"] == "completed"
+            async with socket(b, f"?resume={id}&starting_after=0") as other:
+                await other.next()
+                presence.grace = 1.5
+                await peer.socket.close()
+                await until(lambda: counted.count(True) == 2, "nobody watched it here, and somebody there, twice")
+                engine.rate = 0
+                assert final(await other.turn())["status"] == "completed"
 
 
 async def test_a_turn_that_is_ours_and_does_not_run_is_given_back_and_run(nodes: Nodes) -> None:
@@ -222,7 +236,7 @@ async def test_a_poison_turn_is_given_up_and_takes_no_neighbour_along(nodes: Nod
 
 
 async def end_of(http: httpx2.AsyncClient, id: str) -> Event:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while True:
             response: Event = (await http.get(f"responses/{id}")).json()
             if response["status"] not in {"queued", "in_progress"}:
@@ -260,8 +274,10 @@ async def third(nodes: Nodes, how: str, change: Change, *engines: ScriptedEngine
     engines = engines or (ScriptedEngine(rate=400, context=context), ScriptedEngine(rate=400, context=context))
     async with two(nodes, *engines) as (a, _), socket(a) as peer:
         continues = await after_two(a, peer, how)
+        if change is not nothing:
+            engines[0].levers = Levers(hang=100)  # here alone, so that it ends after the change
         await peer.ask(ASK, **continues)
-        seen = [await peer.next() for _ in range(40)]
+        seen = await peer.until_said(100)
         (ref,) = a.node.scheduler.running
         await change(a, ref)
         return numbered([*seen, *await peer.turn()])

@@ -12,6 +12,7 @@ from server.store.redis.client import Client
 from server.store.redis.store import RedisStore, connect
 from tests.redis_cluster import Masters, masters
 from tests.redis_server import Listening, Server, binary, listening, running
+from tests.server.peer import until
 from tests.server.store.faulty import Faulty
 
 if TYPE_CHECKING:
@@ -102,9 +103,4 @@ async def no_tasks_left() -> AsyncIterator[None]:
     """After each test nothing runs on."""
     before = asyncio.all_tasks()
     yield
-    for _ in range(50):
-        left = asyncio.all_tasks() - before - {asyncio.current_task()}
-        if not left:
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail(f"tasks left behind: {left}")
+    await until(lambda: not (asyncio.all_tasks() - before - {asyncio.current_task()}), "all tasks ended")

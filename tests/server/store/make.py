@@ -7,7 +7,18 @@ from server.log.journal import ClaimedLog, Journal, Writer
 from server.protocol.entry import Event, Kind, decode
 from server.protocol.status import Status
 from server.store.contracts import Store
-from server.store.types import Append, Checkpoint, Conversation, Ending, Item, Lease, LogEntry, NewTurn, TurnRef
+from server.store.types import (
+    Append,
+    Checkpoint,
+    Conversation,
+    Ending,
+    Item,
+    Lease,
+    LogEntry,
+    NewTurn,
+    Oversized,
+    TurnRef,
+)
 
 ALICE, BOB = "alice", "bob"
 MINE = Lease(1, "node-a")
@@ -92,7 +103,9 @@ async def run_turn(store: Store, id: str, parent: Checkpoint | None = None, **ch
 
 async def read_history(store: Store, checkpoint: Checkpoint | None, caller: str = ALICE) -> list[bytes] | None:
     assert checkpoint is not None
-    return await store.history(caller, checkpoint)
+    found = await store.history(caller, checkpoint)
+    assert not isinstance(found, Oversized)
+    return found
 
 
 async def add_conversation(store: Store, id: str = "conv_1", *items: str, at: int = 1, caller: str = ALICE) -> None:

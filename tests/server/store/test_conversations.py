@@ -76,10 +76,13 @@ async def test_one_turn_at_a_time_in_a_conversation(store: Store) -> None:
         store.add_items(ALICE, "conv_1", [item("y")]),
         store.delete_item(ALICE, "conv_1", "x"),
         store.delete_conversation(ALICE, "conv_1"),
+        store.conversation_end(ALICE, "conv_1", unlocked=True),
     ):
         with pytest.raises(Locked):
             await attempt
+    assert await store.conversation_end(ALICE, "conv_1") == Checkpoint("conv_1", 0)
     await store.finish(ending("a"))
+    assert await store.conversation_end(ALICE, "conv_1", unlocked=True) == Checkpoint("conv_1", 0)
     await store.create(new("b", conversation="conv_1"))
     assert await store.conversation_end(ALICE, "conv_1") == Checkpoint("conv_1", 0)
 

@@ -4,7 +4,7 @@ from server.protocol.status import Status
 from server.store.contracts import Store
 from server.store.redis.scripts import MAX_HISTORY_DEPTH
 from server.store.redis.store import RedisStore
-from server.store.types import Checkpoint, StoredResponse
+from server.store.types import Checkpoint, Conversation, Item, Oversized, StoredResponse
 from tests.server.store.make import ALICE, BOB, ending, item, jsons, new, read_history, ref, run_turn
 
 
@@ -53,6 +53,38 @@ async def test_forks_of_forks_stay_readable_in_one_call(store: Store) -> None:
         checkpoint = await run_turn(store, f"t{n}", checkpoint)
         said += [f"t{n}?", f"t{n}!"]
         assert await read_history(store, checkpoint) == jsons(*said)
+
+
+async def test_a_history_that_has_too_many_bytes_is_only_counted(store: Store) -> None:
+    a = await run_turn(store, "a")
+    b = await run_turn(store, "b", a)
+    fork = await run_turn(store, "c", a)
+    assert b is not None
+    assert fork is not None
+    size = sum(map(len, jsons("a?", "a!", "b?", "b!")))
+    assert await store.history(ALICE, fork, size) == jsons("a?", "a!", "c?", "c!")
+    assert await store.history(ALICE, fork, size - 1) == Oversized(size)
+    assert await store.history(ALICE, b, 0) == Oversized(size)
+    assert await store.history(ALICE, Checkpoint("nobody", 0), 0) is None
+
+
+async def test_no_more_is_counted_than_it_takes_to_know_that_it_is_too_much(redis: RedisStore) -> None:
+    many = [Item(f"i{n}", b"x" * 10) for n in range(1000)]
+    await redis.create_conversation(ALICE, Conversation("conv_1", 0, {}), many)
+    assert await redis.history(ALICE, Checkpoint("conv_1", 999), 9999) == Oversized(10_000)
+    counted = await redis.history(ALICE, Checkpoint("conv_1", 999), 500, 2000)
+    assert isinstance(counted, Oversized)
+    assert 2000 < counted.size <= 3000
+
+
+async def test_where_a_response_ends(store: Store) -> None:
+    checkpoint = await run_turn(store, "a")
+    assert await store.response_end(ref("a")) == checkpoint
+    await run_turn(store, "b", kept=False)
+    assert await store.response_end(ref("b")) is None
+    assert await store.response_end(ref("c")) is None
+    await store.create(new("d"))
+    assert await store.response_end(ref("d")) is None
 
 
 async def test_fork_depth_is_bounded(redis: RedisStore) -> None:

@@ -247,7 +247,7 @@ async def test_follow_returns_what_is_there(store: Store) -> None:
 
 async def test_follow_blocks_until_a_log_grows(store: Store) -> None:
     await store.create(new())
-    waiting = asyncio.create_task(store.follow({ref(): 1}, 1500))
+    waiting = asyncio.create_task(store.follow({ref(): 1}, 60_000))
     await asyncio.sleep(0.05)
     assert not waiting.done()
     await store.append([append()])
@@ -263,7 +263,7 @@ async def test_wake_makes_follow_return(store: Store) -> None:
     await store.wake(store.partition(ALICE))
     for _ in range(3):
         waiting = asyncio.create_task(store.follow({ref(): 1}, 60_000))
-        for _ in range(500):  # one that comes before the read blocks wakes nobody
+        for _ in range(6000):  # one that comes before the read blocks wakes nobody
             await store.wake(store.partition(ALICE))
             if (await asyncio.wait({waiting}, timeout=0.01))[0]:
                 break

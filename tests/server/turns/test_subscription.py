@@ -160,7 +160,7 @@ async def test_a_push_that_the_sink_declines_leaves_the_position() -> None:
 
 async def test_two_tabs_cost_one_rendering(nodes: Nodes, renderings: list[int]) -> None:
     """Both see every event, and each entry is rendered once on this node."""
-    async with nodes(ScriptedEngine(rate=200)) as served, socket(served) as one, socket(served) as other:
+    async with nodes(ScriptedEngine(rate=60)) as served, socket(served) as one, socket(served) as other:
         await one.ask("[tokens=120]")
         id = (await one.until("response.in_progress"))[0]["response"]["id"]
         await other.send("throughline:resume", response_id=id)

@@ -9,7 +9,8 @@ from engine.scripted import ScriptedEngine
 from server.protocol.items import to_messages
 from server.protocol.request import parse_request
 from server.store.memory.store import MemoryStore
-from server.turns.prompt import TurnRequest, prepare
+from server.turns.preparation import Preparations
+from server.turns.prompt import SPARSE_CHARACTERS, TurnRequest, prepare
 from server.turns.truncation import Cuts
 
 USER = {"role": "user", "content": "x" * 100}
@@ -30,7 +31,9 @@ class CountingEngine(ScriptedEngine):
 
 async def prepared(engine: CountingEngine, items: list[dict[str, Any]], **fields: Any) -> Prompt:
     request = parse_request({"input": items, "truncation": "auto", **fields})
-    whole = await prepare(engine, MemoryStore(), TurnRequest("alice", request, "", size=100 * len(items)), "resp_1")
+    asked = TurnRequest("alice", request, "", size=100 * len(items))
+    async with Preparations().begin("alice", asked.size) as preparation:
+        whole = await prepare(engine, MemoryStore(), asked, "resp_1", preparation)
     return whole.prompt
 
 
@@ -47,6 +50,18 @@ class TestPrepare:
         prompt = await prepared(engine, [USER] * 100)
         assert len(engine.rendered) == 2
         assert 700 < len(prompt.token_ids) < 1000
+
+    async def test_what_fits_in_no_case_is_cut_before_it_is_rendered(self) -> None:
+        engine = CountingEngine(1000)
+        prompt = await prepared(engine, [USER] * 5000)
+        assert max(engine.rendered) <= 1000 * SPARSE_CHARACTERS // 100
+        assert 700 < len(prompt.token_ids) < 1000
+
+    async def test_a_last_item_alone_that_is_too_long_is_refused(self) -> None:
+        engine = CountingEngine(1000)
+        with pytest.raises(PromptTooLong):
+            await prepared(engine, [*[USER] * 5000, {"role": "user", "content": "x" * 50_000}])
+        assert engine.rendered == [1]
 
     async def test_items_that_show_nowhere_cost_no_rendering(self) -> None:
         engine = CountingEngine(1000)

@@ -10,7 +10,7 @@ from websockets.exceptions import InvalidStatus
 
 from server.protocol.errors import WireError
 from tests.server.conftest import Nodes
-from tests.server.peer import bearer, client, socket, until
+from tests.server.peer import PATIENCE, bearer, client, socket, until
 from tests.serving import Served
 
 
@@ -120,7 +120,7 @@ async def test_a_ticket_stands_for_its_caller(nodes: Nodes) -> None:
 async def raw(served: Served, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     writer.write(request)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         answer = await reader.readline()
     writer.close()
     return answer

@@ -166,7 +166,7 @@ async def test_refusals(nodes: Nodes, method: str, path: str, body: Any, status:
 async def test_keep_alives_on_a_quiet_stream(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.web.sse.KEEP_ALIVE", 0.02)
     async with nodes(ScriptedEngine(rate=0)) as served, client(served) as http:
-        answer = await http.post("responses", json={"input": "[first=0.3] [tokens=2]", "stream": True})
+        answer = await http.post("responses", json={"input": "[first=1] [tokens=2]", "stream": True})
         assert ": keep-alive\n\n" in answer.text
         assert final(sse(answer.text))["status"] == "completed"
 

@@ -108,11 +108,11 @@ async def test_a_thousand_parts_cost_no_more_than_the_file(served: Served) -> No
     whole = len((STATIC / "widget.js").read_bytes())
     async with client(served) as http:
         for ranges in (",".join(["0-"] * 5000), ",".join(f"{n}-{n}" for n in range(0, 9000, 2))):
-            began = time.monotonic()
+            began = time.process_time()
             answer = await http.get(at, headers={"range": f"bytes={ranges}"})
             assert answer.status_code in {200, 206, 400, 416, 431}
             assert len(answer.content) <= whole + 200
-            assert time.monotonic() - began < 2
+            assert time.process_time() - began < 2  # of the processor: how busy the machine is does not count
 
 
 async def test_a_checkout_without_the_built_page_leaves_everything_to_the_api(tmp_path: Path) -> None:

@@ -2,6 +2,12 @@
 -- KEYS
 --   conversation  hash
 --   items         list
--- RESULT  a number, or nil when there is no such conversation
+--   turn_prefix   makes the key of a turn that locks the conversation
+-- ARGV
+--   unlocked      "1": only while no turn runs in it
+-- RESULT  a number, the id of the turn that runs in it, or nil when there is no such conversation
+--- @include "running_turn"
+
 if redis.call('EXISTS', conversation) == 0 then return false end
-return redis.call('LLEN', items)
+local running = unlocked == '1' and find_running_turn(conversation, turn_prefix)
+return running or redis.call('LLEN', items)

@@ -8,13 +8,17 @@
 -- ARGV
 --   segment              id of a segment or conversation
 --   position             of the last item in it
+--   most                 bytes of all items together, above which they are only counted
+--   counted              bytes of which no more are counted
 --   session_ttl          seconds
--- RESULT  items, oldest first, or nil when any of it is gone
+-- RESULT  items, oldest first; their bytes as a number when there are more than `most`; nil when any of it is gone
 --- @include "segment_items"
 --- @include "renew_segments"
 
-local found = read_segment_items(segment_prefix, items_prefix, conversation_prefix, segment, position)
-if not found then return false end
+local path = find_segment_path(segment_prefix, items_prefix, conversation_prefix, segment, position)
+if not path then return false end
+local found, size = read_path(path, tonumber(most), tonumber(counted))
+if not found then return size end
 renew_segments(session_ttl, segment, segment_prefix, items_prefix, conversation_prefix, positions_prefix)
 redis.call('EXPIRE', conversations, session_ttl)
 return found

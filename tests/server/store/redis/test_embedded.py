@@ -6,7 +6,6 @@ import signal
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,14 +27,6 @@ def needs_one() -> None:
     """Some redis-server is here, or the test is skipped (fails where CI is set)."""
     if not any(BINARIES.values()):
         binary("redis7")
-
-
-async def until(condition: Callable[[], bool], description: str) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail(f"not within 5 s: {description}")
 
 
 def gone(pid: int) -> bool:

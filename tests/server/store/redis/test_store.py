@@ -15,7 +15,8 @@ from server.store.redis.store import RedisStore, connect
 from server.store.types import Checkpoint, Conversation, Ticket, WriteStatus
 from tests.redis_server import Server
 from tests.server.log.stalls import stall_changes
-from tests.server.log.test_subscriber import SHORT, everything
+from tests.server.log.test_subscriber import SHORT, everything, waiting
+from tests.server.peer import until
 from tests.server.store.make import ALICE, append, ending, item, new, ref
 from tests.server.store.story import written
 
@@ -53,15 +54,18 @@ async def test_turn_that_ended_expires_and_its_response_stays(server: Server) ->
     await store.close()
 
 
-async def test_listing_unfinished_turns_renews_them(server: Server) -> None:
-    store = connect(server.url, Lifetimes(session=2))
-    await store._client.call("FLUSHALL")
-    await store.create(new(idempotency_key="k"))
-    for _ in range(5):
-        await asyncio.sleep(0.6)
-        assert [turn.ref for turn in await store.unfinished_turns(0)] == [ref()]
-    assert (await store.append([append()]))[0].status is WriteStatus.OK
-    await store.close()
+async def test_listing_unfinished_turns_renews_them(redis: RedisStore) -> None:
+    """Those that were renewed long ago."""
+    keys = redis._keys
+    await redis.create(new(idempotency_key="k"))
+    names = (*keys.turn_and_log(ALICE, "resp_1"), keys.idempotency(ALICE, "k"), keys.unfinished(0))
+    for name in names:
+        assert await redis._client.call("EXPIRE", name, 60) == 1
+    await redis._client.call("HSET", keys.turn(ALICE, "resp_1"), "renewed", 0)
+    assert [turn.ref for turn in await redis.unfinished_turns(0)] == [ref()]
+    for name in names:
+        assert await ttl(redis, name) > 86_400
+    assert (await redis.append([append()]))[0].status is WriteStatus.OK
 
 
 async def test_reading_a_history_renews_it(redis: RedisStore) -> None:
@@ -191,11 +195,11 @@ async def test_key_of_another_type_loses_one_viewer(redis: RedisStore) -> None:
         for id in ("a", "b"):
             await redis.create(new(id))
         seen = [asyncio.create_task(everything(subscriber, 1, id)) for id in ("a", "b")]
-        await asyncio.sleep(0.05)
+        await until(lambda: all(waiting(subscriber, id) == 1 for id in ("a", "b")), "both are followed")
         key = redis._keys.log(ALICE, "a")
         await redis._client.call("DEL", key)
         await redis._client.call("SET", key, "not a stream", "EX", 60)
-        await asyncio.sleep(0.3)
+        await until(seen[0].done, "the one is given up")
         await redis.finish(ending("b"))
         with pytest.raises(PositionLost):
             await seen[0]
@@ -257,16 +261,17 @@ async def test_unreachable_redis_is_named_without_its_password(url: str) -> None
 
 
 async def test_stalled_redis_is_down_in_time_and_repeats_are_applied_once(own: Server) -> None:
-    store = connect(own.url, timeout=0.2)
+    impatient, store = connect(own.url, timeout=0.2), connect(own.url, timeout=30.0)
     await store.create(new())
     own.signal(signal.SIGSTOP)
     for _ in range(3):
         with pytest.raises(StoreDown, match=r"0\.2 s"):
-            await store.append([append()])
+            await impatient.append([append()])
     own.signal(signal.SIGCONT)
     assert (await store.append([append()]))[0].status in (WriteStatus.OK, WriteStatus.DUPLICATE)
     assert len((await store.read(ref(), -1, 9)).entries) == 2
-    await store.close()
+    for each in (impatient, store):
+        await each.close()
 
 
 async def test_stalled_redis_loses_and_repeats_no_entry(own: Server) -> None:

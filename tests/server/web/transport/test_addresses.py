@@ -79,9 +79,9 @@ def test_a_proxy_names_its_client(headers: list[bytes], network: str | None) -> 
 
 def test_a_long_list_costs_little() -> None:
     """Each entry that is trusted is looked up, and a header may hold thousands."""
-    began = time.perf_counter()
+    began = time.thread_time()
     assert ClientAddresses(TRUSTED).client_network([b"192.0.2.7," + b"10.0.0.1," * 3000 + b"10.0.0.1"]) is None
-    assert time.perf_counter() - began < 0.05
+    assert time.thread_time() - began < 0.05
 
 
 def test_what_is_no_network_is_refused() -> None:

@@ -97,13 +97,13 @@ async def test_a_trickle_does_not_buy_time_for_a_body(served: Served) -> None:
 
 
 async def test_a_slow_body_has_time_by_its_size(served: Served) -> None:
-    """Twice as long as a trickle would have."""
-    limit(served, body_seconds=0.3, body_rate=1000)
+    """Longer than a trickle would have."""
+    limit(served, body_seconds=0.5, body_rate=200)  # 5.5 s in all
     body = orjson.dumps({"input": "[tokens=1]"}).ljust(1000)
     async with peer(served, POST + b"Content-Length: 1000\r\n\r\n") as each:
         for at in range(0, 1000, 100):
             await each.write(body[at : at + 100])
-            await asyncio.sleep(0.06)
+            await asyncio.sleep(0.1)
         assert (await each.answer())[0] == 200
 
 

@@ -95,19 +95,20 @@ async def test_a_pipelined_body_waits_for_the_answer_before_it(served: Served) -
         assert all(first["created_at"] <= second["created_at"] for first, second in pairwise(bodies))
 
 
-async def test_a_broken_request_does_not_end_in_the_middle_of_an_answer(served: Served) -> None:
-    """The peer would take the one for a part of the other."""
+async def test_a_broken_request_is_not_answered_in_the_middle_of_an_answer(served: Served) -> None:
+    """The peer would take the one for a part of the other: it gets the first one whole before."""
     body = orjson.dumps({"input": "[tokens=500]", "stream": True, "max_output_tokens": 1000})
     async with peer(served, POST + b"Content-Length: %d\r\n\r\n" % len(body) + body) as each:
         async with asyncio.timeout(PATIENCE):
             assert (await each.reader.readline()).split()[1] == b"200"
         await each.write(b"NONSENSE\r\n\r\n")
         async with asyncio.timeout(PATIENCE):
-            try:
-                read = await each.reader.read()
-            except ConnectionError:
-                read = b""
-        assert b"HTTP/1.1 400" not in read
+            read = await each.reader.read()
+        whole, end, refused = read.partition(b"\r\n0\r\n\r\n")
+        assert end
+        assert b"response.completed" in whole
+        assert b"HTTP/1.1 400" not in whole
+        assert refused.startswith(b"HTTP/1.1 400")
 
 
 async def test_the_rest_of_an_answered_request_has_no_second_answer(nodes: Nodes) -> None:

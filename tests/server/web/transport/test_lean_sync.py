@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from server.web.transport.lean_sync import LeanEvent, LeanQueue
+from tests.server.peer import PATIENCE
 
 Made = Callable[[], Any]
 
@@ -99,7 +100,7 @@ async def test_nobody_waits_while_a_flag_is_up(made: Made) -> None:
     flag.set()
     flag.set()
     assert flag.is_set()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE):
         await flag.wait()
         await flag.wait()
 
@@ -111,11 +112,11 @@ async def test_all_that_wait_go_on_even_if_the_flag_is_down_again(made: Made) ->
     flag.set()
     flag.clear()
     late = await begun(flag.wait())
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*waiting)
     assert not late.done()
     flag.set()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE):
         await late
 
 
@@ -127,7 +128,7 @@ async def test_who_is_cancelled_waits_no_longer_and_the_others_do(made: Made) ->
     await asyncio.gather(gone, return_exceptions=True)
     assert (gone.cancelled(), stays.done()) == (True, False)
     flag.set()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE):
         await stays
 
 
