@@ -83,6 +83,16 @@ class FailureDetector:
             return self._reads >= self.config.missed_beats and now >= self._patient_until
         return owner in self._died or self.nodes[owner].state in {"failed", "stopped"}
 
+    def is_still_gone(self, owner: str, count: int | None, now: float) -> bool:
+        """The same with the owner's count as it was read just now, None where it is struck out.
+
+        A verdict that is carried about becomes stale: while a turn waited for a slot, its owner may have come back.
+        """
+        if self.exclusive or not self.is_gone(owner, now):
+            return self.is_gone(owner, now)
+        has_ended = owner in self.nodes and self.nodes[owner].state in {"failed", "stopped"}
+        return has_ended or count is None or count == self._counts.get(owner)
+
     def dead_nodes(self) -> frozenset[str]:
         """All that are listed and dead."""
         return frozenset(self._died)
@@ -164,6 +174,11 @@ class Heartbeater:
         self._observe(snapshot)
         for owner, count in self.detector.long_dead(time.monotonic()):
             await self._retire(owner, count)
+
+    async def is_still_gone(self, owner: str) -> bool:
+        """Look at a process once more, just before it is fenced. Raises StoreDown without an answer."""
+        count = None if self.detector.exclusive else await self._registry.beats(owner)
+        return self.detector.is_still_gone(owner, count, time.monotonic())
 
     def _observe(self, snapshot: ClusterSnapshot) -> None:
         nodes = {owner: self._decoded(owner, info) for owner, info in snapshot.nodes.items()}

@@ -95,6 +95,7 @@ class Node:
             max_queue=config.max_queue,
             turn_bytes=config.turn_bytes,
             on_engine_dead=self.fail,
+            is_still_gone=lambda owner: self.heartbeater.is_still_gone(owner),
         )
         self.admission = Admission(resources, self.scheduler, patience=config.admit_seconds)
         self.detector = FailureDetector(self.owner, config.heartbeat, exclusive=config.exclusive)

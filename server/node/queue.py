@@ -18,12 +18,14 @@ class QueuedTurn(msgspec.Struct, frozen=True):
     telemetry: TurnTelemetry | None = None  # None: another process admitted it
     seen_lease: Lease | None = None
     is_suspect: bool = False  # somebody died while running it, and its log has not grown since
+    is_orphan: bool = False  # its owner was found dead, and did not offer it
 
 
 def queued_turn(turn: Turn) -> QueuedTurn:
     """A turn that another process admitted. Raises KeyError, ValueError, msgspec.DecodeError as `unpack` does."""
     owner_died = turn.lease is not None and not turn.offered
-    return QueuedTurn(turn.ref, unpack(turn.record), None, turn.lease, is_suspect=owner_died and turn.idle_claims > 0)
+    is_suspect = owner_died and turn.idle_claims > 0
+    return QueuedTurn(turn.ref, unpack(turn.record), None, turn.lease, is_orphan=owner_died, is_suspect=is_suspect)
 
 
 class AdmissionQueue:

@@ -7,9 +7,10 @@ frees its slot.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
+import structlog
 
 from engine.base import Engine, EngineDead
 from server.background import BackgroundTasks
@@ -28,6 +29,8 @@ from server.turns.runner import LeasedTurn, Runner
 
 WHOLE_LOG = 1_000_000  # entries: no log is longer
 OVERDUE_SECONDS = 5.0  # by which a queued turn of the store must be older than what waits here, to be run first
+
+log = structlog.get_logger(__name__)
 
 
 class Resources(msgspec.Struct, frozen=True):
@@ -53,6 +56,7 @@ class SlotScheduler:
         max_queue: int,
         turn_bytes: int,
         on_engine_dead: Callable[[str], None],
+        is_still_gone: Callable[[str], Awaitable[bool]],
     ) -> None:
         self.max_queue = max_queue  # turns that may wait
         self.running: dict[TurnRef, Runner] = {}
@@ -63,6 +67,7 @@ class SlotScheduler:
         self._resources = resources
         self._presence = presence
         self._on_engine_dead = on_engine_dead
+        self._is_still_gone = is_still_gone  # a fresh look at an owner that was found dead
         self._claiming: set[TurnRef] = set()  # on their way from the queue to `running`
         self._suspects: set[TurnRef] = set()  # of those that run or are being claimed
         self._weights: dict[TurnRef, int] = {}  # what each of them takes
@@ -240,6 +245,9 @@ class SlotScheduler:
         ref, outcome = queued.ref, None
         if queued.seen_lease is not None and not stop:  # before the claim: who hands a turn over writes on meanwhile
             queued, outcome = await with_prompt(engine, store, queued, preparations)
+        if queued.is_orphan and not await self._owner_is_still_gone(queued):
+            self._presence.forget(ref)
+            return None
         claim = await until_answered(lambda: store.claim(ref, queued.seen_lease, self._resources.owner))
         if claim.lease is None or claim.status not in {WriteStatus.OK, WriteStatus.DUPLICATE}:
             self._presence.forget(ref)
@@ -265,6 +273,15 @@ class SlotScheduler:
             origin=readmission(ref, queued.spec, claim.lease, page.entries[0]),
             stop=stop,
         )
+
+    async def _owner_is_still_gone(self, queued: QueuedTurn) -> bool:
+        """Whether nobody writes a turn that was found orphaned, maybe minutes ago: its owner may have come back."""
+        assert queued.seen_lease is not None
+        owner = queued.seen_lease.owner
+        is_gone = await until_answered(lambda: self._is_still_gone(owner))
+        if not is_gone:
+            log.info("turn_left_to_its_owner", response_id=queued.ref.id, owner=owner)
+        return is_gone
 
     def _launch(self, turn: LeasedTurn) -> None:
         """Run in a slot that is taken already."""

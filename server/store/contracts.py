@@ -208,6 +208,10 @@ class NodeRegistry(Protocol):
         """Count this process up and store its `info` of itself; read the same of all, and take its notifications."""
         ...
 
+    async def beats(self, owner: str) -> int | None:
+        """How often a process has beaten by now. None: it is not in the registry."""
+        ...
+
     async def notify_owner(self, owner: str, ref: TurnRef) -> None:
         """Leave a notification of one of its turns, for an owner's next beat. It expires if the owner is gone.
 

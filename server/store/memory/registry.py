@@ -20,6 +20,10 @@ class MemoryNodeRegistry(MemoryPart):
         self._infos[owner] = info
         return ClusterSnapshot(dict(self._counts), dict(self._infos), tuple(self._notifications.pop(owner, ())))
 
+    async def beats(self, owner: str) -> int | None:
+        """See `NodeRegistry.beats`."""
+        return self._counts.get(owner)
+
     async def notify_owner(self, owner: str, ref: TurnRef) -> None:
         """See `NodeRegistry.notify_owner`."""
         notifications = self._notifications.setdefault(owner, [])

@@ -33,7 +33,7 @@ from server.store.redis.lua_call import Arg, LuaCall, Reply
 # Errors of redis-py, and parts of messages of the server, by the error of ours that they become.
 FULL_MESSAGES = ("used memory > 'maxmemory'", "MISCONF")
 DOWN_ERRORS = (ConnectionError, TimedOut, OSError, ReadOnlyError, ClusterDownError, AskError, TryAgainError)
-DOWN_MESSAGES = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "BUSY ")
+DOWN_MESSAGES = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "BUSY ", "UNBLOCKED")
 OLDEST_VERSION = (6, 2)
 SCHEMES_BY_MODE = {"cluster": "redis+cluster://", "sentinel": "redis+sentinel://"}
 

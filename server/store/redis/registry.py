@@ -6,7 +6,7 @@ from server.store.types import ClusterSnapshot, TurnRef
 
 
 class RedisNodeRegistry(RedisPart):
-    """Keeps the contract `NodeRegistry`. Every method is one script."""
+    """Keeps the contract `NodeRegistry`. Every method is one script or one command."""
 
     async def beat(self, owner: str, info: bytes) -> ClusterSnapshot:
         """See `NodeRegistry.beat`. A row without a count has UNREADABLE_COUNT: a living process will write it anew."""
@@ -44,6 +44,12 @@ class RedisNodeRegistry(RedisPart):
             else:
                 found.append(TurnRef(caller, id))
         return tuple(found)
+
+    async def beats(self, owner: str) -> int | None:
+        """See `NodeRegistry.beats`."""
+        row = await self._client.call("HGET", self._keys.nodes(), owner)
+        count = None if row is None else row.partition(b" ")[0]
+        return int(count) if count is not None and count.isdigit() else None
 
     async def notify_owner(self, owner: str, ref: TurnRef) -> None:
         """See `NodeRegistry.notify_owner`."""

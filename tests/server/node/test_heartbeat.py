@@ -99,6 +99,29 @@ def test_the_dead_are_forgotten_after_a_minute() -> None:
     assert made.long_dead(161.0) == [("b", 7)]
 
 
+@pytest.mark.parametrize(
+    ("state", "count", "gone"),
+    [("ready", 7, True), ("ready", 8, False), ("ready", 1, False), ("ready", None, True), ("stopped", 8, True)],
+)
+def test_a_verdict_holds_while_the_count_stands_where_it_stood(state: str, count: int | None, gone: bool) -> None:
+    """An owner who beats again, or beats from 1 in a Redis that came back empty, is not fenced; one that ended is."""
+    made = detector(*still(7, 6), b=NodeInfo(state))
+    assert made.is_gone("b", 101.0)
+    assert made.is_still_gone("b", count, 101.0) is gone
+
+
+async def test_a_dead_node_is_looked_at_again_before_it_is_fenced() -> None:
+    store = MemoryStore()
+    await store.beat("b", b'{"state":"ready"}')
+    node = heartbeater(store)
+    while "b" not in node.detector.dead_nodes():
+        await node.beat()
+    assert await node.is_still_gone("b")
+    await store.beat("b", b'{"state":"ready"}')
+    assert "b" in node.detector.dead_nodes()
+    assert not await node.is_still_gone("b")
+
+
 def heartbeater(store: MemoryStore) -> Heartbeater:
     callbacks = HeartbeatCallbacks(changed=lambda: None, notified=lambda _: None)
     return Heartbeater(store, FailureDetector("a", HeartbeatConfig(interval=0.005)), lambda: READY, callbacks)

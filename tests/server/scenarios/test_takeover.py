@@ -135,6 +135,34 @@ async def test_a_node_that_is_silent_is_dead_and_a_zombie_writes_nothing(
         check(await through(nodes, a, silence), text)
 
 
+async def test_a_stale_verdict_fences_nobody(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the orphan waits for a slot its owner comes back, and the heir has not heard of it."""
+    async with two(nodes, ScriptedEngine(rate=25), ScriptedEngine(slots=1)) as (a, b), client(b) as http:
+        hanging = (await http.post("responses", json={"input": "[hang@1]", "background": True})).json()["id"]
+        await until(lambda: b.node.scheduler.running, "the heir has no slot")
+
+        async def mute(*_: object) -> None:
+            raise StoreDown("mute")
+
+        async with socket(a) as peer:
+            await peer.ask("[hang@60]")
+            seen = await peer.until("response.output_text.delta")
+            with monkeypatch.context() as silence:
+                silence.setattr(a.node.resources.store, "beat", mute)
+                await until(lambda: len(b.node.scheduler.queue) == 1, "the orphan waits for a slot")
+            monkeypatch.setattr(b.node.resources.store, "beat", mute)
+            await a.node.heartbeater.beat()
+            assert a.node.owner in b.node.detector.dead_nodes()
+            await http.post(f"responses/{hanging}/cancel")
+            await until(lambda: b.node.scheduler.is_idle and not b.node.scheduler.queue, "the heir has looked again")
+            (ref,) = a.node.scheduler.running
+            turn = await a.node.resources.store.turn(ref)
+            assert turn is not None
+            assert (turn.lease, turn.claims) == (a.node.scheduler.running[ref].lease, 0)
+            await peer.send("throughline:cancel", response_id=seen[0]["response"]["id"])
+            assert final(await peer.turn())["status"] == "cancelled"
+
+
 async def test_a_queue_is_everybody_s(nodes: Nodes) -> None:
     engines = ScriptedEngine(slots=1, rate=50), ScriptedEngine(slots=4, rate=0)
     async with two(nodes, *engines) as (a, b), client(a) as http:

@@ -16,6 +16,12 @@ async def test_each_beat_counts_up_and_reads_all(store: Store) -> None:
     )
 
 
+async def test_the_beats_of_one_process_can_be_read_without_beating(store: Store) -> None:
+    await store.beat("a", b"ready 1")
+    await store.beat("a", b"ready 1")
+    assert (await store.beats("a"), await store.beats("a"), await store.beats("b")) == (2, 2, None)
+
+
 async def test_notifications_are_taken_once_by_their_owner(store: Store) -> None:
     spaced = TurnRef("a caller with spaces", "resp_1")
     await store.notify_owner("a", spaced)

@@ -38,6 +38,7 @@ async def test_old_redis_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         (theirs.BusyLoadingError("loading"), StoreDown),
         (theirs.ReadOnlyError("no"), StoreDown),
         (theirs.ResponseError("Error running script: @user_script: READONLY You can't write"), StoreDown),
+        (theirs.ResponseError("UNBLOCKED force unblock from blocking operation, instance state changed"), StoreDown),
         (theirs.MovedError("1 127.0.0.1:6379"), StoreDown),
         (theirs.ClusterDownError("down"), StoreDown),
         (theirs.AuthenticationError("NOAUTH"), StoreDown),
