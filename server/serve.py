@@ -161,7 +161,7 @@ async def _watch(node: Node) -> None:
             node.fail(str(error))
         collector.look(idle=not node.scheduler.taken_slots)
         if node.resources.preparations.large.is_empty:  # what is held now is no measure of what could be given back
-            await trimmer.look()
+            await trimmer.look(asyncio.get_running_loop().time())
         with suppress(TimeoutError):
             async with asyncio.timeout(HEALTH_SECONDS):
                 await node.failed.wait()

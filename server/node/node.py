@@ -100,9 +100,8 @@ class Node:
         self.admission = Admission(resources, self.scheduler, patience=config.admit_seconds)
         self.detector = FailureDetector(self.owner, config.heartbeat, exclusive=config.exclusive)
         self.cancellation = Cancellation(resources, self.scheduler, self.detector)
-        self.heartbeater = Heartbeater(
-            store, self.detector, self.info, self._callbacks(), unreadable=telemetry.unreadable
-        )
+        unreadable = telemetry.unreadable
+        self.heartbeater = Heartbeater(store, self.detector, self.info, self._callbacks(), unreadable=unreadable)
         self.resources = resources
 
     def _callbacks(self) -> HeartbeatCallbacks:
