@@ -5,6 +5,7 @@ text is never recorded.
 """
 
 import logging.config
+import threading
 import time
 import tomllib
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ from server.telemetry.unreadable import UnreadableRecords
 SECONDS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 PER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 DURATION = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+EXPORT_SECONDS = 2.0  # that an exit may take for the last spans and metrics
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 PROVIDER = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "throughline"}
 
@@ -180,10 +182,16 @@ class Telemetry:
         """All metrics as Prometheus text."""
         return generate_latest(self._registry)
 
-    def close(self) -> None:
-        """Export what is left, and end the exporters. May take as long as they wait for a collector."""
-        self._tracers.shutdown()
-        self._meters.shutdown()
+    def close(self, seconds: float = EXPORT_SECONDS) -> None:
+        """Export what is left, for at most `seconds`: a collector that is away or silent holds up no exit."""
+        ends = [threading.Thread(target=each.shutdown, daemon=True) for each in (self._tracers, self._meters)]
+        deadline = time.monotonic() + seconds
+        for end in ends:
+            end.start()
+        for end in ends:
+            end.join(max(0.0, deadline - time.monotonic()))
+        if any(end.is_alive() for end in ends):
+            self._log.warning("export_incomplete", seconds=seconds)
 
     def _root(self, model: str, **options: Any) -> Span:
         attributes = PROVIDER | {"gen_ai.request.model": model}
