@@ -32,6 +32,7 @@ from server.store.redis.keys import Lifetimes
 from server.store.redis.store import connect
 from server.telemetry.instruments import Telemetry
 from server.web.auth import AccessRules, Authenticator, OriginMiddleware
+from server.web.callers import WaitingCallers
 from server.web.conversations import Conversations
 from server.web.cors import CorsMiddleware
 from server.web.errors import HANDLERS
@@ -54,12 +55,16 @@ class RunningNode(msgspec.Struct, frozen=True):
     service: TurnService
     sockets: WebSocketEndpoint
     reconciler: Reconciler
+    callers: WaitingCallers
     redis: EmbeddedRedis | None = None  # our own, where there is no other
 
     async def drain(self, grace: float) -> None:
-        """Let nobody else in, hand over or finish what runs within `grace` seconds, then close the sockets."""
+        """Let nobody else in, hand over or finish what runs, and send everybody away, within `grace` seconds."""
+        deadline = asyncio.get_running_loop().time() + grace
         self.sockets.is_draining = True
-        await drain(self.node, self.sockets.drain, grace)
+        spread = min(self.sockets.spread, grace / 3)
+        await drain(self.node, partial(self.sockets.close, *STOPPING, spread=spread), grace, spread)
+        await self.callers.leave(deadline - asyncio.get_running_loop().time())
 
 
 @asynccontextmanager
@@ -95,9 +100,10 @@ async def running(settings: Settings, engine: Engine, telemetry: Telemetry) -> A
         stack.push_async_callback(node.close)
         stack.push_async_callback(sockets.close, *STOPPING)
         await stack.enter_async_context(_alive(node, reconciler, redis))
-        app = create_app(settings, authenticator, node, service, store, sockets)
+        callers = WaitingCallers()
+        app = create_app(settings, authenticator, node, service, store, sockets, callers)
         shown = CorsMiddleware(app, rules) if settings.allowed_origins else app
-        yield RunningNode(shown, node, service, sockets, reconciler, redis)
+        yield RunningNode(shown, node, service, sockets, reconciler, callers, redis)
 
 
 def _sockets(
@@ -144,9 +150,10 @@ def create_app(
     service: TurnService,
     store: Store,
     sockets: WebSocketEndpoint,
+    callers: WaitingCallers,
 ) -> Starlette:
     """Routes, error handlers and middleware."""
-    responses = Responses(authenticator, service, node, max_body=settings.max_message_bytes)
+    responses = Responses(authenticator, service, node, callers, max_body=settings.max_message_bytes)
     conversations = Conversations(authenticator, store, max_body=settings.max_message_bytes)
     api = by_path([*Health(node, store).routes(), *responses.routes(), *conversations.routes()])
     missing = NoSuchPath(api)

@@ -75,6 +75,7 @@ async def run(settings: Settings, engine: Engine, telemetry: Telemetry, listener
         await asyncio.wait({serving, asked, failed}, return_when=asyncio.FIRST_COMPLETED)
         if server.asked.is_set() and not parts.node.failed.is_set():
             await _drain(parts, server, settings)
+        parts.callers.send_away()
         server.should_exit = True
         await serving
         for task in (working, asked, failed):

@@ -21,12 +21,12 @@ STORE_SECONDS = 2.0  # in which writes must be answered once the grace time is o
 log = structlog.get_logger(__name__)
 
 
-async def drain(node: Node, close_sockets: Callable[[float], Awaitable[None]], grace: float) -> None:
-    """Take nothing new, hand over or finish what runs within `grace` seconds, then close the sockets.
+async def drain(node: Node, close_sockets: Callable[[], Awaitable[None]], grace: float, spread: float = 0.0) -> None:
+    """Take nothing new, hand over or finish what runs, then close the sockets, all within `grace` seconds.
 
-    `close_sockets` is told within how many seconds, at most, they may be closed one after the other.
+    Closing takes `spread` of them. Where the store does not answer it takes up to `STORE_SECONDS` more.
     """
-    deadline = time.monotonic() + grace
+    deadline = time.monotonic() + grace - spread
     node.begin_drain()
     log.info("draining", turns=len(node.scheduler.running))
     with suppress(TimeoutError):
@@ -35,7 +35,7 @@ async def drain(node: Node, close_sockets: Callable[[float], Awaitable[None]], g
     await node.heartbeater.beat()  # after the offers: whoever reads it looks for them at once
     await _idle(node, deadline)
     await asyncio.gather(*(_give_back(node, runner) for runner in list(node.scheduler.running.values())))
-    await close_sockets(grace / 3)
+    await close_sockets()
 
 
 async def _idle(node: Node, deadline: float) -> None:
@@ -52,11 +52,11 @@ async def _idle(node: Node, deadline: float) -> None:
 
 async def _give_back(node: Node, runner: Runner) -> None:
     """What nobody took and time did not let us finish: it is the first that anybody runs next."""
-    if runner.task is not None:
-        runner.task.cancel()
-        await asyncio.wait({runner.task}, timeout=STORE_SECONDS)
     try:
         async with asyncio.timeout(STORE_SECONDS):
+            if runner.task is not None:
+                runner.task.cancel()
+                await asyncio.wait({runner.task}, timeout=STORE_SECONDS / 2)
             await until_answered(lambda: node.resources.store.release(runner.ref, runner.lease))
     except TimeoutError:
         log.warning("turn_not_given_back", response_id=runner.ref.id)

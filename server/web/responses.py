@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
@@ -21,6 +22,7 @@ from server.store.types import TurnRef
 from server.turns.prompt import TurnRequest
 from server.web.auth import Authenticator
 from server.web.bodies import JsonResponse, page, read_body
+from server.web.callers import WaitingCallers, stopping
 from server.web.sse import empty_stream, event_stream
 
 T = TypeVar("T")
@@ -29,7 +31,10 @@ T = TypeVar("T")
 class Responses:
     """`/v1/responses` and what hangs below it; models and tickets."""
 
-    def __init__(self, authenticator: Authenticator, service: TurnService, node: Node, *, max_body: int) -> None:
+    def __init__(
+        self, authenticator: Authenticator, service: TurnService, node: Node, callers: WaitingCallers, *, max_body: int
+    ) -> None:
+        self._callers = callers
         self._authenticator = authenticator
         self._service = service
         self._node = node
@@ -65,10 +70,10 @@ class Responses:
         streams, is_background = asked.request.stream, asked.request.background
         del asked  # nobody needs it while its answer is awaited
         if streams:
-            return event_stream(subscription)
+            return event_stream(subscription, self._callers)
         if is_background:
             return JsonResponse(admitted.spec.response | {"status": await self._service.status(admitted.ref)})
-        return JsonResponse(await while_connected(http, self._service.wait_for_response(subscription)))
+        return JsonResponse(await while_connected(http, self._service.wait_for_response(subscription), self._callers))
 
     async def input_tokens(self, http: HttpRequest) -> Response:
         """How many tokens a request's input has."""
@@ -80,7 +85,7 @@ class Responses:
         ref = self._ref(http)
         if http.query_params.get("stream") == "true":
             subscription = await self._service.replay(ref, position(http.query_params.get("starting_after")))
-            return event_stream(subscription) if http.method == "GET" else empty_stream()  # HEAD
+            return event_stream(subscription, self._callers) if http.method == "GET" else empty_stream()  # HEAD
         return Response(await self._service.response(ref), media_type="application/json")
 
     async def cancel(self, http: HttpRequest) -> Response:
@@ -146,14 +151,20 @@ def _read_request(raw: bytes, key: str | None) -> tuple[Request, str]:
     return parse_request(body if key is None else {"idempotency_key": key, **body}), fingerprint(body)
 
 
-async def while_connected(http: HttpRequest, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled when the client leaves. Raises ClientDisconnect."""
+async def while_connected(http: HttpRequest, work: Coroutine[Any, Any, T], callers: WaitingCallers | None = None) -> T:
+    """The result of `work`, which is cancelled when the client leaves, or when `callers` may wait no longer.
+
+    Raises ClientDisconnect, or WireError 503.
+    """
     working = asyncio.create_task(work)
     leaving = asyncio.ensure_future(http.receive())
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        with nullcontext() if callers is None else callers.waiting(working.cancel):
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise ClientDisconnect
+        if working.cancelled():
+            raise stopping()
         return working.result()
     finally:
         for task in (working, leaving):

@@ -7,17 +7,19 @@ import orjson
 from starlette.responses import Response, StreamingResponse
 
 from server.protocol import errors
+from server.protocol.errors import WireError
 from server.store.errors import PositionLost, StoreError
 from server.turns.subscription import TurnSubscription
+from server.web.callers import WaitingCallers, stopping
 
 KEEP_ALIVE = 15.0  # seconds between comments on a quiet stream
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # the second: nginx must not hold events back
 LINE_ENDS = tuple((char.encode(), b"\\u%04x" % ord(char)) for char in "\x85\u2028\u2029")
 
 
-def event_stream(subscription: TurnSubscription) -> Response:
+def event_stream(subscription: TurnSubscription, callers: WaitingCallers) -> Response:
     """The events of a turn from the subscription's position, for as long as the client reads them."""
-    return StreamingResponse(_events(subscription), media_type="text/event-stream", headers=HEADERS)
+    return StreamingResponse(_events(subscription, callers), media_type="text/event-stream", headers=HEADERS)
 
 
 def empty_stream() -> Response:
@@ -25,29 +27,38 @@ def empty_stream() -> Response:
     return Response(media_type="text/event-stream", headers=HEADERS)
 
 
-async def _events(subscription: TurnSubscription) -> AsyncIterator[bytes]:
+async def _events(subscription: TurnSubscription, callers: WaitingCallers) -> AsyncIterator[bytes]:
     """Frames as they come, comments where nothing comes; an error is the last event."""
     try:
-        async for frames in quietly(subscription.frames(), KEEP_ALIVE):
+        async for frames in quietly(subscription.frames(), KEEP_ALIVE, callers):
             yield one_line_each(b"".join(map(_event, frames))) if frames else b": keep-alive\n\n"
-    except (PositionLost, StoreError) as error:
+    except (PositionLost, StoreError, WireError) as error:
         yield one_line_each(_error(error))
 
 
-async def quietly(frames: AsyncIterator[list[bytes]], quiet: float) -> AsyncIterator[list[bytes]]:
-    """The same, with an empty list whenever nothing came for `quiet` seconds."""
+async def quietly(
+    frames: AsyncIterator[list[bytes]], quiet: float, callers: WaitingCallers
+) -> AsyncIterator[list[bytes]]:
+    """The same, with an empty list whenever nothing came for `quiet` seconds.
+
+    Raises WireError 503 once `callers` may wait no longer.
+    """
     following = asyncio.ensure_future(anext(frames, None))
     try:
-        while True:
-            await asyncio.wait({following}, timeout=quiet)
-            if not following.done():
-                yield []
-                continue
-            value = following.result()
-            if value is None:
-                return
-            following = asyncio.ensure_future(anext(frames, None))
-            yield value
+        with callers.waiting(lambda: following.cancel()):  # the one that is followed then
+            while not callers.are_sent_away:
+                await asyncio.wait({following}, timeout=quiet)
+                if not following.done():
+                    yield []
+                    continue
+                if following.cancelled():
+                    break
+                value = following.result()
+                if value is None:
+                    return
+                following = asyncio.ensure_future(anext(frames, None))
+                yield value
+        raise stopping()
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
@@ -72,9 +83,13 @@ def _event(frame: bytes) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name, frame)
 
 
-def _error(error: PositionLost | StoreError) -> bytes:
+def _error(error: PositionLost | StoreError | WireError) -> bytes:
     """As the SDK reads it: flat, where a WebSocket's is nested."""
-    is_lost = isinstance(error, PositionLost)
-    wire = errors.position_lost(str(error)) if is_lost else errors.overloaded("The log is not available.")
+    if isinstance(error, WireError):
+        wire = error
+    elif isinstance(error, PositionLost):
+        wire = errors.position_lost(str(error))
+    else:
+        wire = errors.overloaded("The log is not available.")
     event = {"type": "error", "sequence_number": 0, "code": wire.code, "message": wire.message, "param": wire.param}
     return _event(orjson.dumps(event))

@@ -126,9 +126,10 @@ class WebSocketEndpoint:
         self._checker.discard(socket)
         self._gauges.sockets = len(self.sockets)
 
-    async def drain(self, most: float) -> None:
-        """Close all sockets, at most `most` seconds apart, so slowly that the other nodes can take their clients in."""
-        await self.close(*STOPPING, spread=min(len(self.sockets) / RETURNING, most))
+    @property
+    def spread(self) -> float:
+        """Seconds over which to close all sockets, so that the other nodes can take their clients in."""
+        return len(self.sockets) / RETURNING
 
     async def close(self, code: int, reason: str, *, spread: float = 0.0) -> None:
         """Close every socket, one after the other over `spread` seconds, so that their clients do not return at once.
