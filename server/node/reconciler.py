@@ -187,7 +187,8 @@ class Reconciler:
         preferred = preferred_owner(turn.ref.id, free_slots)
         if since == now and not exclusive and preferred not in {None, self._resources.owner}:
             return False
-        too_long = now - since > ORPHANED_SECONDS
+        # Nodes that have its model may be busy for longer than that.
+        too_long = now - since > ORPHANED_SECONDS and not self._detector.serves(turn.model_version, now)
         return await self._scheduler.adopt(turn.ref, other_version=exclusive or too_long)
 
     async def _help(self, turn: Turn) -> bool:

@@ -1,8 +1,12 @@
 """Turns that wait for a model which no node has any more."""
 
 import asyncio
+import time
+
+import pytest
 
 from engine.scripted import ScriptedEngine
+from server.node import reconciler
 from tests.server.peer import client, until
 from tests.serving import Served, serving, settings_for
 
@@ -35,3 +39,27 @@ async def test_a_waiting_turn_ends_once_no_node_has_its_model(empty: str) -> Non
             answer = await http.post("responses", json={"input": "[tokens=3]", "conversation": conversation})
             assert answer.status_code == 200
             await until(lambda: left.node.scheduler.is_idle, "nothing runs")
+
+
+async def test_an_orphan_waits_for_a_busy_node_that_has_its_model(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that takes, a node with another model does not end it."""
+    monkeypatch.setattr(reconciler, "ORPHANED_SECONDS", 0.1)
+    settings = settings_for(empty)
+    async with (
+        serving(settings, ScriptedEngine(rate=0, slots=4, version=OTHER)) as left,
+        serving(settings, ScriptedEngine(rate=0, slots=1)) as busy,
+        serving(settings, ScriptedEngine(rate=0, slots=1)) as first,
+        client(busy) as http,
+        client(first) as other,
+    ):
+        await until(lambda: len(left.node.detector.nodes) == 3, "all know each other")
+        holding = (await http.post("responses", json={"input": "[hang@1]", "background": True})).json()["id"]
+        orphan = (await other.post("responses", json={"input": "[hang@3]", "background": True})).json()["id"]
+        await until(lambda: first.node.scheduler.running, "it runs")
+        assert isinstance(first.engine, ScriptedEngine)
+        first.engine.die("a test killed it")
+        orphans = left.running.reconciler._orphans
+        await until(lambda: any(time.monotonic() - since > 1 for since in orphans.values()), "it was looked at often")
+        assert (await http.get(f"responses/{orphan}")).json()["status"] == "in_progress"
+        await http.post(f"responses/{holding}/cancel")
+        await until(lambda: {ref.id for ref in busy.node.scheduler.running} == {orphan}, "the busy one goes on with it")
