@@ -128,7 +128,8 @@ class SupervisedTask:
             return
         if self._timer is not None:
             self._timer.cancel()
-        pause = min(self._policy.first_pause * 2**self.failures, self._policy.max_pause)
+        doubled = self._policy.first_pause * 2 ** min(self.failures, 16)  # after 1,024 no float would hold it
+        pause = min(doubled, self._policy.max_pause)
         self.failures += 1
         self._on_failure(self.name)
         log.error("task_failed", task=self.name, failures=self.failures, again_in_s=pause, exc_info=error)

@@ -64,6 +64,21 @@ async def test_a_loop_that_does_not_come_back_is_lost_until_it_is_steady() -> No
     await task.end()
 
 
+async def test_a_loop_that_has_failed_for_hours_is_started_again() -> None:
+    runs = 0
+
+    async def loop() -> None:
+        nonlocal runs
+        runs += 1
+        raise ValueError("still")
+
+    task = Supervisor(QUICK).start("a", loop)
+    task.failures = 5000
+    before = runs
+    await until(lambda: runs >= before + 3, "it runs again")
+    await task.end()
+
+
 async def test_its_owner_ends_it_for_good() -> None:
     runs = 0
 

@@ -156,6 +156,8 @@ def write_state(folder: Path, state: FolderState) -> None:
 
 def written_by(folder: Path) -> str:
     """The version of Redis that wrote the data, "" where there are none. Releases before 0.4.0 left it in the log."""
+    if not data_files(folder):
+        return ""
     if version := read_state(folder).version:
         return version
     with suppress(OSError):

@@ -240,6 +240,12 @@ async def test_data_of_a_newer_redis_are_refused_by_name(tmp_path: Path) -> None
             pass
 
 
+async def test_a_folder_whose_data_were_removed_belongs_to_no_redis(tmp_path: Path) -> None:
+    data_folder.write_state(tmp_path, data_folder.FolderState("99.1.2", ()))
+    async with embedded(tmp_path) as own:
+        assert await connect(own.url).turn(ref()) is None
+
+
 async def test_nobody_else_may_read_the_data(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     before = os.umask(0)
