@@ -124,6 +124,15 @@ for (const code of ["idempotency_key_reused", "stream_position_lost"]) {
   });
 }
 
+test("a question whose conversation another one's key had made is kept in a new one", async () => {
+  const world = new World();
+  world.put("k", { place: localPlace("taken") });
+  world.failures = [new HttpError(409, "idempotency_key_reused", "")];
+  await world.nudge();
+  assert.deepEqual(world.arrived, []);
+  assert.deepEqual(world.outbox.questions().map(({ place, held }) => [place, held]), [[localPlace("fresh1"), true]]);
+});
+
 test("a question whose conversation was deleted is kept in a new one", async () => {
   const world = new World();
   world.put("k");

@@ -169,8 +169,11 @@ export class Courier {
   #refused(key: string, status: number, error: WireError): number {
     const question = this.#outbox.find(key);
     if (!question) return Infinity;
-    if (error.code === "idempotency_key_reused" || error.code === "stream_position_lost") return this.#arrived(question);
-    if (status === 404 && error.code === "not_found") this.#outbox.rehouse(question, this.#clock.unique(), error);
+    // Of a conversation that is still to be made, the code says that its key made another one: nothing has arrived.
+    const unmade = isLocal(question.place);
+    const reused = error.code === "idempotency_key_reused";
+    if (!unmade && (reused || error.code === "stream_position_lost")) return this.#arrived(question);
+    if (unmade ? reused : status === 404 && error.code === "not_found") this.#outbox.rehouse(question, this.#clock.unique(), error);
     else this.#outbox.change(key, { held: true, error });
     this.#recipient.changed();
     return Infinity;

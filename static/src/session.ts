@@ -441,7 +441,8 @@ export class Session {
 
   /** The server will not take a question, for good. */
   async #rejected(question: Question, error: WireError): Promise<void> {
-    if (DONE_BEFORE.has(error.code)) {
+    const unmade = isLocal(question.place); // the conversation was refused, and not the question
+    if (DONE_BEFORE.has(error.code) && !unmade) {
       this.outbox.remove(question.key);
       return this.reload();
     }
@@ -451,7 +452,7 @@ export class Session {
       this.#returned(question);
       return this.reload();
     }
-    if (error.code === "not_found" && !isLocal(question.place)) return this.#leave(this.outbox.rehouse(question, uuid(), error).place);
+    if (error.code === (unmade ? "idempotency_key_reused" : "not_found")) return this.#leave(this.outbox.rehouse(question, uuid(), error).place);
     this.outbox.change(question.key, { held: true, error });
     this.#show(refused(this.transcript, error));
   }
