@@ -114,8 +114,10 @@ class Reconciler:
     async def check_all(self) -> int:
         """One round over all unfinished turns, the oldest first. Returns how many were taken up."""
         partitions = range(self._resources.store.partitions)
-        turns = [turn for partition in partitions for turn in await self._unfinished(partition)]
-        self._forget_all_but({turn.ref for turn in turns})
+        answers = [await self._unfinished(partition) for partition in partitions]
+        turns = [turn for answer in answers for turn in answer or ()]
+        if None not in answers:  # else those of a partition that is away would start afresh with every failure
+            self._forget_all_but({turn.ref for turn in turns})
         adopted = 0
         for at, turn in enumerate(sorted(turns, key=lambda turn: turn.created_at)):
             if at % AT_ONCE == AT_ONCE - 1:
@@ -128,8 +130,8 @@ class Reconciler:
             for ref in known.keys() - unfinished:
                 del known[ref]
 
-    async def _unfinished(self, partition: int) -> list[Turn]:
-        """A partition that does not answer keeps nobody from the others."""
+    async def _unfinished(self, partition: int) -> list[Turn] | None:
+        """None for a partition that does not answer, which keeps nobody from the others."""
         try:
             return await self._resources.store.unfinished_turns(partition)
         except StoreDown as error:
@@ -138,7 +140,7 @@ class Reconciler:
             self._resources.telemetry.unreadable.report("unfinished turns", str(partition), str(error))
         except Exception as error:
             self._resources.telemetry.unreadable.report("unfinished turns", str(partition), error)
-        return []
+        return None
 
     async def _check(self, turn: Turn) -> bool:
         """One turn, alone: whatever is wrong with it must not keep this node from the others."""

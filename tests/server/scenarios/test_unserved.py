@@ -7,8 +7,11 @@ import pytest
 
 from engine.scripted import ScriptedEngine
 from server.node import reconciler
-from tests.server.peer import client, until
+from server.store.errors import StoreDown
+from server.store.types import Turn, TurnRef
+from tests.server.peer import client
 from tests.serving import Served, serving, settings_for
+from tests.waiting import until
 
 OTHER = "scripted-2"
 
@@ -63,3 +66,20 @@ async def test_an_orphan_waits_for_a_busy_node_that_has_its_model(empty: str, mo
         assert (await http.get(f"responses/{orphan}")).json()["status"] == "in_progress"
         await http.post(f"responses/{holding}/cancel")
         await until(lambda: {ref.id for ref in busy.node.scheduler.running} == {orphan}, "the busy one goes on with it")
+
+
+async def test_a_partition_that_is_away_for_a_moment_starts_no_clock_afresh(
+    empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(partition: int) -> list[Turn]:
+        raise StoreDown("away")
+
+    async with serving(settings_for(empty)) as served:
+        known, reconciler = TurnRef("", "resp_1"), served.running.reconciler
+        reconciler._unserved[known] = 1.0
+        with monkeypatch.context() as patch:
+            patch.setattr(served.node.resources.store, "unfinished_turns", away)
+            await reconciler.check_all()
+            assert known in reconciler._unserved
+        await reconciler.check_all()
+        assert known not in reconciler._unserved
