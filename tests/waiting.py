@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-POLL = 0.02  # seconds
+POLL = 0.005  # seconds
 
 
 def wait_until(condition: Callable[[], object], description: str, seconds: float = 60.0) -> None:

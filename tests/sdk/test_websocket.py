@@ -13,8 +13,8 @@ from pydantic import BaseModel, TypeAdapter
 from engine.scripted import ScriptedEngine
 from tests.sdk.conftest import made
 from tests.server.conftest import Nodes
-from tests.server.peer import until
 from tests.serving import Served
+from tests.waiting import until
 
 pytestmark = pytest.mark.sdk
 ENDS = {"response.completed", "response.incomplete", "response.failed", "error"}

@@ -12,8 +12,8 @@ from engine.scripted import ScriptedEngine
 from server.protocol import entry as protocol_entry
 from server.store.redis.client import Client
 from tests.redis_server import Server, binary, running
-from tests.server.peer import until
 from tests.serving import Served, serving, settings_for
+from tests.waiting import until
 
 Nodes = Callable[..., AbstractAsyncContextManager[Served]]
 

@@ -1,7 +1,7 @@
 """A client's side of one WebSocket, and of HTTP, with few words."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -110,14 +110,6 @@ def numbered(events: Iterable[Event]) -> list[Event]:
 
 def numbers(events: Iterable[Event]) -> list[int]:
     return [event["sequence_number"] for event in numbered(events)]
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    """Wait for a condition in this process."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, f"never: {what}"
-        await asyncio.sleep(0.005)
 
 
 def sse(text: str) -> list[Event]:

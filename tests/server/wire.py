@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from tests.server.peer import until
+from tests.waiting import until
 
 
 class Wire:

@@ -14,9 +14,9 @@ from server.store.memory.store import MemoryStore
 from server.store.types import Lease, WriteStatus
 from tests.frozen import frozen_time
 from tests.server.log.stalls import stall_changes
-from tests.server.peer import until
 from tests.server.store.faulty import Faulty
 from tests.server.store.make import DONE, MINE, begin, claimed, ending, new, ref, text, words
+from tests.waiting import until
 
 QUICK = CommitPolicy(first_retry=0.001, max_retry=0.002, stall_seconds=0.03)
 STEPS = 100  # of the loop, at most, until a call begins

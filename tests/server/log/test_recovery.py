@@ -14,9 +14,9 @@ from server.store.redis.store import RedisStore
 from server.store.types import Conversation, Lease, WriteStatus
 from tests.server.log.test_journal import QUICK
 from tests.server.log.test_subscriber import SHORT, everything, mirrored
-from tests.server.peer import until
 from tests.server.store.faulty import Faulty
 from tests.server.store.make import ALICE, DONE, MINE, append, claimed, ending, item, new, ref, text
+from tests.waiting import until
 
 
 def snapshot(store: MemoryStore) -> dict[str, object]:

@@ -23,9 +23,10 @@ from server.store.memory.store import MemoryStore
 from server.store.redis.store import RedisStore
 from server.store.types import Lease, LogEntry, LogPage, TurnRef, WriteStatus
 from tests.server.log.sinks import RecordingSink
-from tests.server.peer import PATIENCE, until
+from tests.server.peer import PATIENCE
 from tests.server.store.faulty import Faulty
 from tests.server.store.make import DONE, MINE, append, claimed, ending, new, ref
+from tests.waiting import until
 
 SHORT = FollowPolicy(behind_seconds=0.5, quiet_seconds=0.25, wake_pause=0.002, retry_seconds=0.02, block_seconds=0.2)
 

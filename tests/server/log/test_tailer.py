@@ -6,8 +6,8 @@ from server.log.subscriber import LogSubscriber
 from server.store.memory.store import MemoryStore
 from server.store.types import LogPage, TurnRef
 from tests.server.log.test_subscriber import SHORT, everything
-from tests.server.peer import until
 from tests.server.store.make import append, ending, new, ref
+from tests.waiting import until
 
 
 class SlowStore(MemoryStore):

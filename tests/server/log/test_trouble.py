@@ -18,9 +18,9 @@ from server.store.types import WriteStatus
 from tests.redis_server import Listening, Server, binary, listening
 from tests.server.log.stalls import stall_changes
 from tests.server.log.test_subscriber import SHORT
-from tests.server.peer import until
 from tests.server.store.make import ALICE, append, claimed, ending, new, ref
 from tests.server.store.story import begun, ended, viewed, written
+from tests.waiting import until
 
 pytestmark = pytest.mark.redis
 PATIENT = msgspec.structs.replace(SHORT, quiet_seconds=20.0)  # longer than any trouble here

@@ -12,8 +12,9 @@ from websockets.exceptions import InvalidStatus
 from engine.scripted import ScriptedEngine
 from server.web import websocket
 from tests.server.conftest import Nodes
-from tests.server.peer import Peer, bearer, client, socket, until
+from tests.server.peer import Peer, bearer, client, socket
 from tests.serving import Served
+from tests.waiting import until
 
 SOCKETS = 40
 SPREAD = 0.8

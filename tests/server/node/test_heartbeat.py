@@ -8,8 +8,8 @@ from server.node.heartbeat import FailureDetector, HeartbeatCallbacks, Heartbeat
 from server.store.errors import StoreDown
 from server.store.memory.store import MemoryStore
 from server.store.types import ClusterSnapshot, TurnRef
-from tests.server.peer import until
 from tests.server.store.conftest import no_tasks_left
+from tests.waiting import until
 
 __all__ = ["no_tasks_left"]
 

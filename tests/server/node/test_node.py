@@ -8,8 +8,9 @@ import pytest
 from engine.scripted import ScriptedEngine
 from server.protocol import errors
 from tests.server.conftest import Nodes
-from tests.server.peer import Event, client, final, said, socket, text_of, until
+from tests.server.peer import Event, client, final, said, socket, text_of
 from tests.serving import Served
+from tests.waiting import until
 
 
 async def test_slots_are_never_exceeded_and_the_queue_is_fair(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

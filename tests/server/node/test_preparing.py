@@ -11,8 +11,9 @@ from server.node.node import Node
 from server.store.types import Oversized
 from server.turns.preparation import LARGE_AT_ONCE, SMALL_BYTES
 from tests.server.conftest import Nodes
-from tests.server.peer import client, socket, until
+from tests.server.peer import client, socket
 from tests.serving import Served
+from tests.waiting import until
 
 LONG = "x" * 2 * SMALL_BYTES
 

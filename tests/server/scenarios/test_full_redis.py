@@ -8,8 +8,9 @@ from engine.scripted import ScriptedEngine
 from server.store.redis.client import Client
 from tests.redis_server import Server, binary, running
 from tests.server.conftest import settled
-from tests.server.peer import client, final, numbered, numbers, said, socket, text_of, until
+from tests.server.peer import client, final, numbered, numbers, said, socket, text_of
 from tests.serving import serving, settings_for
+from tests.waiting import until
 
 pytestmark = pytest.mark.redis
 

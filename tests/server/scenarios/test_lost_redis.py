@@ -9,8 +9,9 @@ import pytest
 from engine.scripted import ScriptedEngine
 from server.store.redis.client import Client
 from tests.server.conftest import Nodes
-from tests.server.peer import PATIENCE, Event, client, final, numbered, numbers, said, socket, sse, text_of, until
+from tests.server.peer import PATIENCE, Event, client, final, numbered, numbers, said, socket, sse, text_of
 from tests.serving import Served
+from tests.waiting import until
 
 ASK = "[tokens=400]"
 SLOW = 60  # tokens per second until Redis has lost them: the answer is not over by then

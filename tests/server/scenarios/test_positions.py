@@ -14,9 +14,10 @@ from server.store.redis.client import Client
 from server.store.redis.keys import Keys
 from server.store.types import HOLE
 from tests.server.conftest import Nodes
-from tests.server.peer import Event, bearer, client, final, numbered, numbers, said, socket, sse, text_of, until
+from tests.server.peer import Event, bearer, client, final, numbered, numbers, said, socket, sse, text_of
 from tests.server.scenarios.test_takeover import two
 from tests.serving import Served
+from tests.waiting import until
 
 Ask = Callable[[Served, str, str], Awaitable[list[Event]]]
 NOT_A_NUMBER = [

@@ -13,8 +13,9 @@ from server.store.errors import Locked, StoreDown
 from server.store.types import CreateResult, NewTurn
 from tests.redis_server import Server, binary, running
 from tests.server.conftest import settled
-from tests.server.peer import PATIENCE, client, final, numbered, numbers, said, socket, text_of, until
+from tests.server.peer import PATIENCE, client, final, numbered, numbers, said, socket, text_of
 from tests.serving import Served, serving, settings_for
+from tests.waiting import until
 
 
 @pytest.fixture

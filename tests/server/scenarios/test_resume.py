@@ -10,21 +10,9 @@ from server.store.redis.client import Client
 from server.store.redis.keys import Keys
 from server.store.types import TurnRef
 from tests.server.conftest import Nodes
-from tests.server.peer import (
-    Event,
-    Peer,
-    bearer,
-    client,
-    final,
-    numbered,
-    numbers,
-    said,
-    socket,
-    sse,
-    text_of,
-    until,
-)
+from tests.server.peer import Event, Peer, bearer, client, final, numbered, numbers, said, socket, sse, text_of
 from tests.serving import Served
+from tests.waiting import until
 
 LONG = "[tokens=120]"
 

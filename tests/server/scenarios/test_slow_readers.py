@@ -20,10 +20,11 @@ from server.web.transport import protocols as transport
 from server.web.transport.outbound import LINK, Job, Message
 from server.web.websocket import SocketLimits
 from tests.server.conftest import Nodes
-from tests.server.peer import PATIENCE, Event, client, final, numbered, numbers, said, socket, sse, text_of, until
+from tests.server.peer import PATIENCE, Event, client, final, numbered, numbers, said, socket, sse, text_of
 from tests.server.raw import PING, PONG, TEXT, Raw, dialled, frame, raw, text
 from tests.server.wire import wired
 from tests.serving import Served
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("unmerged")
 

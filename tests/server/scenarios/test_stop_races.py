@@ -9,9 +9,10 @@ import pytest
 from engine.scripted import ScriptedEngine
 from server.store.types import Ending, TurnRef, WriteResult
 from tests.server.conftest import Nodes
-from tests.server.peer import Event, client, final, numbered, numbers, said, socket, text_of, until
+from tests.server.peer import Event, client, final, numbered, numbers, said, socket, text_of
 from tests.server.scenarios.test_takeover import two
 from tests.serving import Served
+from tests.waiting import until
 
 LONG = "[tokens=100000]"
 SLOT = 2  # heartbeats of its node from a stop to a free slot

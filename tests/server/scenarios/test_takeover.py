@@ -16,8 +16,9 @@ from server.store.errors import StoreDown
 from server.store.redis.client import Client
 from server.store.types import TurnRef
 from tests.server.conftest import Nodes
-from tests.server.peer import PATIENCE, Event, Peer, client, final, numbered, numbers, said, socket, text_of, until
+from tests.server.peer import PATIENCE, Event, Peer, client, final, numbered, numbers, said, socket, text_of
 from tests.serving import Served
+from tests.waiting import until
 
 ASK = "[tokens=300]"
 

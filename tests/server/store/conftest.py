@@ -12,8 +12,8 @@ from server.store.redis.client import Client
 from server.store.redis.store import RedisStore, connect
 from tests.redis_cluster import Masters, masters
 from tests.redis_server import Listening, Server, binary, listening, running
-from tests.server.peer import until
 from tests.server.store.faulty import Faulty
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from server.store.contracts import Store

@@ -15,7 +15,7 @@ from server.turns.preparation import (
     Preparations,
     Room,
 )
-from tests.server.peer import until
+from tests.waiting import until
 
 LARGE = SMALL_BYTES + 1
 LIMIT = 1 << 30

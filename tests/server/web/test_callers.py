@@ -5,7 +5,8 @@ import asyncio
 from engine.scripted import ScriptedEngine
 from server.web.callers import WaitingCallers
 from tests.server.conftest import Nodes
-from tests.server.peer import client, sse, text_of, until
+from tests.server.peer import client, sse, text_of
+from tests.waiting import until
 
 ENDLESS = "[hang@3]"
 

@@ -6,8 +6,9 @@ import pytest
 
 from engine.scripted import ScriptedEngine
 from tests.server.conftest import Nodes
-from tests.server.peer import client, socket, until
+from tests.server.peer import client, socket
 from tests.serving import Served
+from tests.waiting import until
 
 USER: dict[str, Any] = {"role": "user", "content": "hello"}
 

@@ -10,8 +10,9 @@ from websockets.exceptions import InvalidStatus
 
 from server.protocol.errors import WireError
 from tests.server.conftest import Nodes
-from tests.server.peer import PATIENCE, bearer, client, socket, until
+from tests.server.peer import PATIENCE, bearer, client, socket
 from tests.serving import Served
+from tests.waiting import until
 
 
 async def refusal(served: Served, query: str = "", **headers: str) -> tuple[int, str]:

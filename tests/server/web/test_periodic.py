@@ -8,7 +8,8 @@ import pytest
 
 from server.web import periodic as rounds
 from server.web.periodic import PeriodicChecker
-from tests.server.peer import PATIENCE, until
+from tests.server.peer import PATIENCE
+from tests.waiting import until
 
 
 class Watched:

@@ -9,8 +9,9 @@ import pytest
 from engine.scripted import ScriptedEngine
 from server.web.sse import one_line_each
 from tests.server.conftest import Nodes
-from tests.server.peer import client, final, numbers, said, socket, sse, text_of, until
+from tests.server.peer import client, final, numbers, said, socket, sse, text_of
 from tests.serving import Served
+from tests.waiting import until
 
 
 async def test_a_whole_response(served: Served) -> None:

@@ -10,8 +10,9 @@ import pytest
 from engine.scripted import ScriptedEngine
 from server.web.websocket import SocketLimits
 from tests.server.conftest import Nodes
-from tests.server.peer import PATIENCE, Event, final, numbered, numbers, said, socket, text_of, until
+from tests.server.peer import PATIENCE, Event, final, numbered, numbers, said, socket, text_of
 from tests.serving import Served
+from tests.waiting import until
 
 LIVES: dict[str, Any] = {"input": "still there? [tokens=3]"}
 

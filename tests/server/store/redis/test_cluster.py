@@ -17,10 +17,10 @@ from server.store.types import Ticket, WriteStatus
 from tests.redis_cluster import Masters, masters, replica
 from tests.redis_server import Listening, Server, binary
 from tests.server.log.test_subscriber import SHORT
-from tests.server.peer import until
 from tests.server.store.conftest import emptied
 from tests.server.store.make import ALICE, BOB, append, new, ref
 from tests.server.store.story import viewed, written
+from tests.waiting import until
 
 pytestmark = pytest.mark.redis
 KEYS = Keys(16)

@@ -17,9 +17,9 @@ from tests.redis_cluster import Watched, wait_for, watched
 from tests.redis_server import Listening, binary
 from tests.server.log.stalls import stall_changes
 from tests.server.log.test_subscriber import SHORT
-from tests.server.peer import until
 from tests.server.store.make import append, new, ref
 from tests.server.store.story import viewed, written
+from tests.waiting import until
 
 WHO = ("SENTINEL GET-MASTER-ADDR-BY-NAME", "tl")
 QUICK = CommitPolicy(first_retry=0.01, max_retry=0.05, stall_seconds=0.05)

@@ -16,9 +16,9 @@ from server.store.types import Checkpoint, Conversation, Ticket, WriteStatus
 from tests.redis_server import Server
 from tests.server.log.stalls import stall_changes
 from tests.server.log.test_subscriber import SHORT, everything, waiting
-from tests.server.peer import until
 from tests.server.store.make import ALICE, append, ending, item, new, ref
 from tests.server.store.story import written
+from tests.waiting import until
 
 # -- lifetimes ---------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import pytest
 
 from server.web.transport import http_protocol, refusals
 from tests.server.conftest import Nodes
-from tests.server.peer import PATIENCE, until
+from tests.server.peer import PATIENCE
 from tests.server.raw import HANDSHAKE
 from tests.server.web.transport.stranger import (
     HOST,
@@ -23,6 +23,7 @@ from tests.server.web.transport.stranger import (
     trickle,
 )
 from tests.serving import Served
+from tests.waiting import until
 
 HALVES = [
     b"G",

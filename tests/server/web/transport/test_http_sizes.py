@@ -9,7 +9,7 @@ import pytest
 from engine.scripted import ScriptedEngine
 from server.web.transport import http_protocol
 from tests.server.conftest import Nodes
-from tests.server.peer import PATIENCE, until
+from tests.server.peer import PATIENCE
 from tests.server.raw import HANDSHAKE, raw
 from tests.server.scenarios.test_slow_readers import resident
 from tests.server.web.transport.stranger import (
@@ -20,6 +20,7 @@ from tests.server.web.transport.stranger import (
     peer,
 )
 from tests.serving import Served
+from tests.waiting import until
 
 LARGE = [
     ("an address", b"GET /" + b"a" * 8000 + b" HTTP/1.1\r\n", 414),

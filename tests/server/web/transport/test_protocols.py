@@ -19,7 +19,7 @@ from server.web.transport import protocols as transport
 from server.web.transport.http_protocol import HttpProtocol
 from server.web.websocket import SocketLimits
 from tests.server.conftest import Nodes
-from tests.server.peer import PATIENCE, Event, socket, until
+from tests.server.peer import PATIENCE, Event, socket
 from tests.server.raw import (
     BINARY,
     CLOSE,
@@ -35,6 +35,7 @@ from tests.server.raw import (
 )
 from tests.server.scenarios.test_slow_readers import SMALL, narrow, resident, unsent
 from tests.serving import Served
+from tests.waiting import until
 
 ASK = orjson.dumps({"type": "response.create", "input": "é [tokens=2]"})
 LIMIT = 4096

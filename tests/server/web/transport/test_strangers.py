@@ -6,10 +6,11 @@ import pytest
 
 from server.web.transport.limits import ConnectionLimits
 from tests.server.conftest import Nodes
-from tests.server.peer import bearer, client, socket, until
+from tests.server.peer import bearer, client, socket
 from tests.server.raw import HANDSHAKE
 from tests.server.web.transport.stranger import CLIENT, KEYS, MODELS, limit, peer, policy
 from tests.serving import Served
+from tests.waiting import until
 
 
 async def test_strangers_are_counted_until_they_are_known(nodes: Nodes) -> None:
